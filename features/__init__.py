@@ -1,0 +1,1 @@
+"""What a feature is: the data contract, the feature spec and its two executions, offline and online."""

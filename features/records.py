@@ -1,0 +1,65 @@
+"""One prospect's records, canonical: what the online features and the scorer read.
+
+Times are microseconds since 1970 (int), texts are cleaned, values are integers of 1e-6, numbers are float,
+booleans bool; None is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Version(NamedTuple):
+    """A whole row of a state table, known from ``observed_at`` on (``contract.ALWAYS`` where it has none)."""
+
+    observed_at: int
+    values: Mapping[str, Any]
+
+
+class Event(NamedTuple):
+    """Something that happened with a prospect; known once it has occurred and been recorded."""
+
+    event_id: str
+    prospect_id: str
+    type: str
+    occurred_at: int
+    recorded_at: int
+    contact_id: str | None = None
+    direction: str | None = None
+    channel: str | None = None
+    value: int | None = None
+
+
+class Outcome(NamedTuple):
+    """How a prospect ended, or what followed; known once it has occurred and been recorded."""
+
+    outcome_id: str
+    prospect_id: str
+    outcome: str
+    occurred_at: int
+    recorded_at: int
+
+
+Versions = tuple[Version, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Everything sent or stored about one prospect. None is unknown, an empty collection is empty.
+
+    ``prospect`` holds the versions of its row (with created_at and account_id among the values), ``accounts`` and
+    ``contacts`` the versions by id, ``related`` those of the account's other prospects by id. The events and
+    outcomes of the related prospects stand apart, so that one may be known without the other.
+    """
+
+    prospect_id: str
+    prospect: Versions
+    accounts: Mapping[str, Versions] | None = None
+    contacts: Mapping[str, Versions] | None = None
+    events: tuple[Event, ...] | None = None
+    outcomes: tuple[Outcome, ...] | None = None
+    related: Mapping[str, Versions] | None = None
+    related_events: tuple[Event, ...] | None = None
+    related_outcomes: tuple[Outcome, ...] | None = None

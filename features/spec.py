@@ -1,0 +1,336 @@
+"""What a feature is, as data: attributes, aggregates and expressions, their names, and JSON both ways."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from features.contract import DIRECTIONS, ROLES, Dataset
+from features.errors import BadInput
+
+FORMAT = 1
+
+OPERATIONS = (
+    "count",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "last",
+    "distinct_contacts",
+    "days_since_first",
+    "days_since_last",
+    "share",
+)
+EXPRESSIONS = ("ratio", "difference", "age", "days_until", "calendar", "band")
+CALENDAR_PARTS = ("month", "weekday", "hour")
+SCOPES = ("prospect", "account")
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A column of the prospect's or its account's row, as of t. ``table`` is ``prospects`` or ``accounts``."""
+
+    table: str
+    column: str
+
+    @property
+    def name(self) -> str:
+        return self.column if self.table == "prospects" else f"account_{self.column}"
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """An operation over the events known at t, within ``(t - days, t]`` or, without ``days``, since ever.
+
+    The filters ``type``, ``direction``, ``role`` and ``channel`` hold together; None lets everything through.
+    ``scope`` is ``prospect`` (its own events) or ``account`` (the events of all prospects of the account as of t).
+    """
+
+    operation: str
+    type: str | None = None
+    days: int | None = None
+    scope: str = "prospect"
+    direction: str | None = None
+    role: str | None = None
+    channel: str | None = None
+
+    @property
+    def name(self) -> str:
+        parts = [
+            "account" if self.scope == "account" else "",
+            self.role or "",
+            self.direction or "",
+            slug(self.channel) if self.channel else "",
+            slug(self.type) if self.type else "event",
+            self.operation,
+            f"{self.days}d" if self.days else "",
+        ]
+        return "_".join(p for p in parts if p)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A small closed algebra over features and t.
+
+    ratio and difference take two numbers; age and days_until a time attribute, in days from or to it; calendar
+    a ``part`` (month 1-12, weekday 0-6 from Monday, hour 0-23, all in UTC) of a time attribute or, without
+    argument, of t itself; band the number of ``cuts`` that are at or below a number.
+    """
+
+    operation: str
+    arguments: tuple[Feature, ...] = ()
+    part: str | None = None
+    cuts: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        names = [a.name for a in self.arguments]
+        match self.operation:
+            case "ratio":
+                return f"{names[0]}_per_{names[1]}"
+            case "difference":
+                return f"{names[0]}_minus_{names[1]}"
+            case "age":
+                return f"days_since_{names[0]}"
+            case "days_until":
+                return f"days_until_{names[0]}"
+            case "calendar":
+                return f"{names[0] if names else 'as_of'}_{self.part}"
+            case _:
+                return f"{names[0]}_band"
+
+
+Feature = Attribute | Aggregate | Expression
+
+
+def slug(text: str) -> str:
+    """A text as a part of a name: lower case, without accents, runs of other signs become one underscore."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_") or "x" + hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """The features of a model, in order, over a declared data set. Checked when made: raises BadInput."""
+
+    dataset: Dataset
+    features: tuple[Feature, ...]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, Feature] = {}
+        for feature in self.features:
+            _check(feature, self.dataset, top=True)
+            if feature.name in seen:
+                raise BadInput(
+                    "duplicate_feature",
+                    f"two features are named `{feature.name}`.",
+                    where="features",
+                    remedy="Remove one of them, or rename the event type or column that makes them alike.",
+                )
+            seen[feature.name] = feature
+        if not self.features:
+            raise BadInput("no_features", "the feature set is empty.", where="features", remedy="Add a feature.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f.name for f in self.features)
+
+    def kind(self, feature: Feature) -> str:
+        """What the feature yields: ``category``, ``boolean``, ``number`` (or ``time``, inside expressions)."""
+        return kind_of(feature, self.dataset)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The names of the features that yield text."""
+        return tuple(f.name for f in self.features if self.kind(f) == "category")
+
+    def with_features(self, *more: Feature) -> FeatureSet:
+        """The set with more features at its end."""
+        return FeatureSet(self.dataset, (*self.features, *more))
+
+    def without(self, *names: str) -> FeatureSet:
+        """The set without the features of these names; raises BadInput for a name it does not hold."""
+        for name in names:
+            if name not in self.names:
+                raise BadInput(
+                    "unknown_feature",
+                    f"there is no feature `{name}`.",
+                    where="features",
+                    remedy=f"Names: {', '.join(self.names)}.",
+                )
+        return FeatureSet(self.dataset, tuple(f for f in self.features if f.name not in names))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "dataset": self.dataset.to_json(),
+            "features": [feature_to_json(f) for f in self.features],
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> FeatureSet:
+        """Read what ``to_json`` gave; raises BadInput on another format or a malformed feature."""
+        if data.get("format") != FORMAT:
+            raise BadInput(
+                "spec_format",
+                f"the feature spec has format {data.get('format')!r}; this version reads {FORMAT}.",
+                where="spec.json",
+                remedy="Train again with this version, or serve with the version that trained it.",
+            )
+        return FeatureSet(
+            Dataset.from_json(data["dataset"], "spec.json"), tuple(feature_from_json(f) for f in data["features"])
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the canonical JSON: equal for equal definitions."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def walk(feature: Feature) -> Iterator[Feature]:
+    """The feature and, for an expression, everything inside it."""
+    yield feature
+    if isinstance(feature, Expression):
+        for argument in feature.arguments:
+            yield from walk(argument)
+
+
+def kind_of(feature: Feature, dataset: Dataset) -> str:
+    """What a feature yields over a data set: category, boolean, number or time."""
+    if isinstance(feature, Attribute):
+        kind = dataset.columns(feature.table)[feature.column].kind
+        return {"enum": "category", "key": "category", "date": "time", "value": "number"}.get(kind, kind)
+    return "number"
+
+
+def _bad(feature: Any, message: str, remedy: str, code: str = "bad_feature") -> BadInput:
+    return BadInput(code, message, where=f"feature {feature!r}", remedy=remedy)
+
+
+def _check(feature: Feature, dataset: Dataset, top: bool = False) -> None:
+    if isinstance(feature, Attribute):
+        _check_attribute(feature, dataset, top)
+    elif isinstance(feature, Aggregate):
+        _check_aggregate(feature)
+    elif isinstance(feature, Expression):
+        _check_expression(feature, dataset)
+    else:
+        raise _bad(feature, "not a feature.", "Use Attribute, Aggregate or Expression.")
+
+
+def _check_attribute(feature: Attribute, dataset: Dataset, top: bool) -> None:
+    if feature.table not in ("prospects", "accounts"):
+        raise _bad(feature, f"`{feature.table}` has no attributes.", "Use the table prospects or accounts.")
+    column = dataset.columns(feature.table).get(feature.column)
+    if column is None:
+        raise _bad(
+            feature,
+            f"{feature.table} has no column `{feature.column}`.",
+            f'Declare it in dataset.toml: [{feature.table}.columns] {feature.column} = {{kind = "category"}}.',
+            "unknown_column",
+        )
+    if column.known == "never":
+        raise _bad(
+            feature,
+            f"`{feature.column}` is declared known = \"never\": it is filled in hindsight and would leak the outcome.",
+            "Leave it out; only a column with its own observed_at history may be used.",
+            "hindsight_column",
+        )
+    if column.kind in ("key", "text"):
+        raise _bad(feature, f"`{feature.column}` is a {column.kind}, which no model can use.", "Declare it as a category.")
+    if top and column.kind in ("time", "date"):
+        raise _bad(
+            feature,
+            f"`{feature.column}` is a moment, not a number.",
+            'Wrap it: Expression("age", (Attribute(...),)) or "days_until" or "calendar".',
+        )
+
+
+def _check_aggregate(feature: Aggregate) -> None:
+    def among(value: Any, allowed: tuple[str, ...], what: str) -> None:
+        if value not in allowed:
+            raise _bad(feature, f"unknown {what} {value!r}.", f"Use one of: {', '.join(allowed)}.")
+
+    among(feature.operation, OPERATIONS, "operation")
+    among(feature.scope, SCOPES, "scope")
+    if feature.direction is not None:
+        among(feature.direction, DIRECTIONS, "direction")
+    if feature.role is not None:
+        among(feature.role, ROLES, "role")
+    days = feature.days
+    if days is not None and (not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 36_500):
+        raise _bad(feature, f"a window is a whole number of days from 1, not {days!r}.", "Write, for example, days=30.")
+    for text in (feature.type, feature.channel):
+        if text is not None and (not isinstance(text, str) or not text):
+            raise _bad(feature, "a type or channel is a text that is not empty.", "Leave it out to count every event.")
+
+
+_NUMBERS = {"ratio": 2, "difference": 2, "band": 1}
+_TIMES = {"age": 1, "days_until": 1}
+
+
+def _check_expression(feature: Expression, dataset: Dataset) -> None:
+    operation, arguments = feature.operation, feature.arguments
+    if operation not in EXPRESSIONS:
+        raise _bad(feature, f"unknown expression {operation!r}.", f"Use one of: {', '.join(EXPRESSIONS)}.")
+    for argument in arguments:
+        _check(argument, dataset)
+    kinds = [kind_of(a, dataset) for a in arguments]
+    if operation in _NUMBERS and (len(arguments) != _NUMBERS[operation] or not set(kinds) <= {"number", "boolean"}):
+        raise _bad(feature, f"{operation} takes {_NUMBERS[operation]} number(s), not {kinds}.", "Mend its arguments.")
+    if operation in _TIMES and (len(arguments) != 1 or kinds != ["time"]):
+        raise _bad(feature, f"{operation} takes one time attribute, not {kinds}.", "Mend its arguments.")
+    if operation == "calendar" and (len(arguments) > 1 or set(kinds) - {"time"} or feature.part not in CALENDAR_PARTS):
+        raise _bad(
+            feature,
+            "calendar takes a part and at most one time attribute.",
+            f"Parts: {', '.join(CALENDAR_PARTS)}.",
+        )
+    if operation == "band":
+        cuts = feature.cuts
+        if not cuts or any(not a < b for a, b in zip(cuts, cuts[1:], strict=False)):
+            raise _bad(feature, "band needs cuts in rising order.", "Write, for example, cuts=(10, 50, 250).")
+
+
+_KINDS = {"attribute": Attribute, "aggregate": Aggregate, "expression": Expression}
+
+
+def feature_to_json(feature: Feature) -> dict[str, Any]:
+    """A feature as plain data, without the fields that hold their default."""
+    if isinstance(feature, Attribute):
+        return {"kind": "attribute", "table": feature.table, "column": feature.column}
+    if isinstance(feature, Aggregate):
+        fields = ("type", "days", "direction", "role", "channel")
+        filters = {f: getattr(feature, f) for f in fields if getattr(feature, f) is not None}
+        return {"kind": "aggregate", "operation": feature.operation, "scope": feature.scope, **filters}
+    out: dict[str, Any] = {"kind": "expression", "operation": feature.operation}
+    if feature.arguments:
+        out["arguments"] = [feature_to_json(a) for a in feature.arguments]
+    if feature.part is not None:
+        out["part"] = feature.part
+    if feature.cuts:
+        out["cuts"] = [float(c) for c in feature.cuts]
+    return out
+
+
+def feature_from_json(data: Mapping[str, Any]) -> Feature:
+    """Read what ``feature_to_json`` gave; raises BadInput when it is malformed."""
+    fields = dict(data)
+    kind = fields.pop("kind", None)
+    if kind not in _KINDS:
+        raise BadInput("bad_feature", f"unknown kind of feature {kind!r}.", where="spec.json", remedy="Train again.")
+    if kind == "expression":
+        fields["arguments"] = tuple(feature_from_json(a) for a in fields.get("arguments", ()))
+        fields["cuts"] = tuple(float(c) for c in fields.get("cuts", ()))
+    try:
+        made: Feature = _KINDS[kind](**fields)
+    except TypeError as e:
+        raise BadInput("bad_feature", f"{e}.", where="spec.json", remedy="Train again.") from None
+    return made
