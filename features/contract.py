@@ -50,7 +50,7 @@ class Column:
     known: str = "observed"
 
 
-DECLARABLE_KINDS = ("category", "number", "boolean", "text")
+DECLARABLE = ("category", "number", "boolean", "text")
 
 STANDARD: Mapping[str, tuple[Column, ...]] = {
     "prospects": (
@@ -129,6 +129,7 @@ class Goal:
         return tuple(sorted({self.outcome, "won", "lost"} - {self.starts_at or ""}))
 
     def to_json(self) -> dict[str, Any]:
+        """The goal as ``[goal]`` of dataset.toml writes it."""
         table = dict(self.horizons)
         horizon: Any = table[""] if set(table) == {""} else table
         return {"outcome": self.outcome, "starts_at": self.starts_at, "horizon_days": horizon}
@@ -154,6 +155,7 @@ class Dataset:
         return {c.name: c for c in dict(self.declared).get(table, ())}
 
     def to_json(self) -> dict[str, Any]:
+        """The data set as dataset.toml writes it."""
         return {
             "timezone": self.timezone,
             "complete_until": None if self.complete_until is None else format_time(self.complete_until),
@@ -215,7 +217,9 @@ def _dataset(data: Mapping[str, Any], where: str) -> Dataset:
             ) from None
     order_only = data.get("order_only", False)
     if not isinstance(order_only, bool):
-        raise BadInput("bad_setting", "must be true or false.", where=f"{where}: order_only", remedy="Write true or false.")
+        raise BadInput(
+            "bad_setting", "must be true or false.", where=f"{where}: order_only", remedy="Write true or false."
+        )
     declared = []
     for table in DECLARING:
         if table in data:
@@ -249,7 +253,9 @@ def _goal(data: Any, where: str) -> Goal:
         if text is None and name == "starts_at":
             continue
         if not isinstance(text, str) or clean_text(text) is None:
-            raise BadInput("bad_goal", f"{name} must be the name of an outcome.", where=place, remedy=f'Write {name} = "won".')
+            raise BadInput(
+                "bad_goal", f"{name} must be the name of an outcome.", where=place, remedy=f'Write {name} = "won".'
+            )
     outcome = clean_text(outcome)
     starts_at = None if starts_at is None else clean_text(starts_at)
     if outcome == starts_at:
@@ -278,7 +284,7 @@ def _goal(data: Any, where: str) -> Goal:
             )
     if not table:
         raise BadInput("bad_goal", "horizon_days is empty.", where=place, remedy="Write horizon_days = 90.")
-    return Goal(outcome, tuple(sorted(table.items())), starts_at)
+    return Goal(str(outcome), tuple(sorted(table.items())), starts_at)
 
 
 def _declared(table: str, data: Any, where: str) -> tuple[Column, ...]:
@@ -305,12 +311,12 @@ def _declared(table: str, data: Any, where: str) -> tuple[Column, ...]:
                 where=place,
                 remedy='Remove the line, or write only {known = "never"}.',
             )
-        if not isinstance(entry, Mapping) or set(entry) - {"kind", "known"} or entry.get("kind") not in DECLARABLE_KINDS:
+        if not isinstance(entry, Mapping) or set(entry) - {"kind", "known"} or entry.get("kind") not in DECLARABLE:
             raise BadInput(
                 "bad_column",
                 f"`{name}` needs a kind.",
                 where=place,
-                remedy=f'Write {name} = {{kind = "category"}}; kinds: {", ".join(DECLARABLE_KINDS)}.',
+                remedy=f'Write {name} = {{kind = "category"}}; kinds: {", ".join(DECLARABLE)}.',
             )
         knownness = entry.get("known", "observed")
         if knownness not in ("observed", "never"):

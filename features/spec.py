@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from features.contract import DIRECTIONS, ROLES, Dataset
@@ -41,6 +42,7 @@ class Attribute:
 
     @property
     def name(self) -> str:
+        """The derived name."""
         return self.column if self.table == "prospects" else f"account_{self.column}"
 
 
@@ -62,6 +64,7 @@ class Aggregate:
 
     @property
     def name(self) -> str:
+        """The derived name, for example ``meeting_count_30d``."""
         parts = [
             "account" if self.scope == "account" else "",
             self.role or "",
@@ -90,6 +93,7 @@ class Expression:
 
     @property
     def name(self) -> str:
+        """The derived name."""
         names = [a.name for a in self.arguments]
         match self.operation:
             case "ratio":
@@ -126,19 +130,20 @@ class FeatureSet:
         seen: dict[str, Feature] = {}
         for feature in self.features:
             _check(feature, self.dataset, top=True)
-            if feature.name in seen:
+            if feature.name.lower() in seen:  # engines fold the case of column names
                 raise BadInput(
                     "duplicate_feature",
                     f"two features are named `{feature.name}`.",
                     where="features",
                     remedy="Remove one of them, or rename the event type or column that makes them alike.",
                 )
-            seen[feature.name] = feature
+            seen[feature.name.lower()] = feature
         if not self.features:
             raise BadInput("no_features", "the feature set is empty.", where="features", remedy="Add a feature.")
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The features' names, in order."""
         return tuple(f.name for f in self.features)
 
     def kind(self, feature: Feature) -> str:
@@ -167,6 +172,7 @@ class FeatureSet:
         return FeatureSet(self.dataset, tuple(f for f in self.features if f.name not in names))
 
     def to_json(self) -> dict[str, Any]:
+        """The set as plain data; ``from_json`` reads it back equal."""
         return {
             "format": FORMAT,
             "dataset": self.dataset.to_json(),
@@ -239,12 +245,14 @@ def _check_attribute(feature: Attribute, dataset: Dataset, top: bool) -> None:
     if column.known == "never":
         raise _bad(
             feature,
-            f"`{feature.column}` is declared known = \"never\": it is filled in hindsight and would leak the outcome.",
+            f'`{feature.column}` is declared known = "never": it is filled in hindsight and would leak the outcome.',
             "Leave it out; only a column with its own observed_at history may be used.",
             "hindsight_column",
         )
     if column.kind in ("key", "text"):
-        raise _bad(feature, f"`{feature.column}` is a {column.kind}, which no model can use.", "Declare it as a category.")
+        raise _bad(
+            feature, f"`{feature.column}` is a {column.kind}, which no model can use.", "Declare it as a category."
+        )
     if top and column.kind in ("time", "date"):
         raise _bad(
             feature,
@@ -295,7 +303,7 @@ def _check_expression(feature: Expression, dataset: Dataset) -> None:
         )
     if operation == "band":
         cuts = feature.cuts
-        if not cuts or any(not a < b for a, b in zip(cuts, cuts[1:], strict=False)):
+        if not cuts or any(not a < b for a, b in pairwise(cuts)):
             raise _bad(feature, "band needs cuts in rising order.", "Write, for example, cuts=(10, 50, 250).")
 
 

@@ -1,0 +1,146 @@
+"""The aggregate operations: for each its Ibis expression beside its online reducer, on one line of sight.
+
+Offline, an operation sees the joined events of one (prospect, t) and the condition that selects its window. Online,
+it sees a ``Group``: the matching events known at t in the order of (occurred_at, recorded_at, event_id), and the
+index ``start`` where its window begins; the window always ends with the group, since nothing known at t lies after t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from features.contract import DAY, MICRO
+from features.records import Event
+
+
+class Group:
+    """The events of one filter at one t, in order; sums are prefixes, so that any window costs one bisection."""
+
+    __slots__ = ("contacts", "counts", "sums", "times", "values")
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.values: list[int | None] = []
+        self.contacts: list[str | None] = []  # None: no contact, or one that is not known at t
+        self.sums: list[int] = [0]
+        self.counts: list[int] = [0]
+
+    def add(self, event: Event, contact: str | None) -> None:
+        """Append the next event in order; ``contact`` is its contact where that one is known at t."""
+        value = event.value
+        self.times.append(event.occurred_at)
+        self.values.append(value)
+        self.contacts.append(contact)
+        self.sums.append(self.sums[-1] + (value or 0))
+        self.counts.append(self.counts[-1] + (value is not None))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation: its value over an empty window, its two executions, and whether it needs known contacts."""
+
+    empty: float | None
+    offline: Callable[[Any, Any], Any]  # (joined events, condition) -> Ibis scalar, NULL or 0 where nothing matches
+    online: Callable[[Group, int, int], float | None]  # (group, start, t); called for windows that are not empty
+    contacts: bool = False
+
+
+def _double(total: Any) -> Any:
+    # A negative HUGEINT loses an ulp on its way to DOUBLE in DuckDB; a positive one is rounded right.
+    return (total < 0).ifelse(-((-total).cast("float64")), total.cast("float64"))
+
+
+def _sum_offline(events: Any, where: Any) -> Any:
+    return _double(events.value.sum(where=where)) / float(MICRO)
+
+
+def _mean_offline(events: Any, where: Any) -> Any:
+    number = events.value.count(where=where).cast("float64") * float(MICRO)
+    return _double(events.value.sum(where=where)) / number.nullif(0.0)
+
+
+def _last_offline(events: Any, where: Any) -> Any:
+    # Compared field by field, in this order.
+    order = events["order"]
+    return events.value.argmax(order, where=where & events.value.notnull()).cast("float64") / float(MICRO)
+
+
+def _days(micros: Any) -> Any:
+    return micros.cast("float64") / float(DAY)
+
+
+def _mean(group: Group, start: int, t: int) -> float | None:
+    number = group.counts[-1] - group.counts[start]
+    return float(group.sums[-1] - group.sums[start]) / float(number * MICRO) if number else None
+
+
+def _extreme(pick: Callable[..., int]) -> Callable[[Group, int, int], float | None]:
+    def reduce(group: Group, start: int, t: int) -> float | None:
+        values = [v for v in group.values[start:] if v is not None]
+        return float(pick(values)) / float(MICRO) if values else None
+
+    return reduce
+
+
+def _last(group: Group, start: int, t: int) -> float | None:
+    for i in range(len(group.values) - 1, start - 1, -1):
+        value = group.values[i]
+        if value is not None:
+            return float(value) / float(MICRO)
+    return None
+
+
+def _distinct(group: Group, start: int, t: int) -> float:
+    found = set(group.contacts[start:])
+    found.discard(None)
+    return float(len(found))
+
+
+OPERATIONS: dict[str, Operation] = {
+    "count": Operation(
+        0.0,
+        lambda e, where: e.count(where=where).cast("float64"),
+        lambda g, start, t: float(len(g.times) - start),
+    ),
+    "sum": Operation(
+        0.0,
+        _sum_offline,
+        lambda g, start, t: float(g.sums[-1] - g.sums[start]) / float(MICRO),
+    ),
+    "mean": Operation(None, _mean_offline, _mean),
+    "min": Operation(
+        None,
+        lambda e, where: e.value.min(where=where).cast("float64") / float(MICRO),
+        _extreme(min),
+    ),
+    "max": Operation(
+        None,
+        lambda e, where: e.value.max(where=where).cast("float64") / float(MICRO),
+        _extreme(max),
+    ),
+    "last": Operation(None, _last_offline, _last),
+    "distinct_contacts": Operation(
+        0.0,
+        lambda e, where: e.known_contact.nunique(where=where).cast("float64"),
+        _distinct,
+        contacts=True,
+    ),
+    "days_since_first": Operation(
+        None,
+        lambda e, where: _days(e.as_of.max() - e.occurred_at.min(where=where)),
+        lambda g, start, t: float(t - g.times[start]) / float(DAY),
+    ),
+    "days_since_last": Operation(
+        None,
+        lambda e, where: _days(e.as_of.max() - e.occurred_at.max(where=where)),
+        lambda g, start, t: float(t - g.times[-1]) / float(DAY),
+    ),
+    # A share is a count over the count without filters; the denominator is joined in by the two executions.
+    "share": Operation(
+        0.0,
+        lambda e, where: e.count(where=where).cast("float64"),
+        lambda g, start, t: float(len(g.times) - start),
+    ),
+}

@@ -1,0 +1,233 @@
+"""A feature set compiled to one pure function: a prospect's records and t in, its feature row out."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from features.aggregates import OPERATIONS, Group
+from features.contract import DAY
+from features.errors import BadInput
+from features.records import Event, Records, Versions
+from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet, walk
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_Filter = tuple[str, str | None, str | None, str | None, str | None]  # scope, type, direction, role, channel
+
+
+class _Context:
+    """What is known about one prospect at t; made once for a row, read by every feature."""
+
+    __slots__ = ("account", "groups", "has_contacts", "has_events", "has_related", "prospect", "t")
+
+    def __init__(self, records: Records, t: int) -> None:
+        self.t = t
+        self.prospect = as_of(records.prospect, t) or {}
+        account_id = self.prospect.get("account_id")
+        accounts = records.accounts or {}
+        self.account = (as_of(accounts.get(account_id, ()), t) or {}) if account_id is not None else {}
+        self.has_events = records.events is not None
+        self.has_contacts = records.contacts is not None
+        self.has_related = account_id is not None and records.related is not None and records.related_events is not None
+        self.groups: list[Group] = []
+
+
+_Getter = Callable[[_Context], Any]
+
+
+def as_of(versions: Versions, t: int) -> Mapping[str, Any] | None:
+    """The row as of t: the version with the greatest ``observed_at <= t``, None where none was known."""
+    best, found = None, None
+    for observed_at, values in versions:
+        if observed_at <= t and (best is None or observed_at > best):
+            best, found = observed_at, values
+    return found
+
+
+def merge_events(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Identical repeats of an id collapse to the smallest ``recorded_at``.
+
+    Raises BadInput ``conflicting_event`` where one id comes with two contents.
+    """
+    kept: dict[str, Event] = {}
+    for event in events:
+        other = kept.setdefault(event.event_id, event)
+        if other is event:
+            continue
+        if other._replace(recorded_at=0) != event._replace(recorded_at=0):
+            raise BadInput(
+                "conflicting_event",
+                f"the event id {event.event_id!r} comes with two contents.",
+                where="events",
+                remedy="An event never changes: send a correction under an id of its own.",
+                details={"event_id": event.event_id},
+            )
+        if event.recorded_at < other.recorded_at:
+            kept[event.event_id] = event
+    return tuple(kept.values())
+
+
+def compile_features(features: FeatureSet) -> Callable[[Records, int], list[Any]]:
+    """The feature set as a function of (records, t), pure and reentrant.
+
+    Returns one raw value per feature, in the order of ``features.names``: text for a category, float for the rest
+    (a boolean is 0.0 or 1.0), None where missing. The events of ``records`` must have gone through
+    ``merge_events``.
+    """
+    filters: dict[_Filter, int] = {}
+    getters = [_compile(f, features, filters) for f in features.features]
+    inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
+    wide = any(a.scope == "account" for a in inside)
+    tables = tuple(filters.items())
+    matching: dict[tuple[Any, ...], tuple[int, ...]] = {}
+
+    def match(own: bool, event: Event, role: str | None) -> tuple[int, ...]:
+        have = (event.type, event.direction, role, event.channel)
+        return tuple(
+            index
+            for (scope, *wanted), index in tables
+            if (own or scope == "account") and all(w is None or w == h for w, h in zip(wanted, have, strict=True))
+        )
+
+    def run(records: Records, t: int) -> list[Any]:
+        context = _Context(records, t)
+        context.groups = groups = [Group() for _ in tables]
+        if records.events is not None and tables:
+            known = _known(records, context, t, wide)
+            contacts = records.contacts or {}
+            rows: dict[str, Mapping[str, Any] | None] = {}
+            for _, _, _, own, event in known:
+                contact, role = event.contact_id, None
+                if contact is not None:
+                    if contact not in rows:
+                        rows[contact] = as_of(contacts.get(contact, ()), t)
+                    row = rows[contact]
+                    if row is None:
+                        contact = None
+                    else:
+                        role = row.get("role")
+                key = (own, event.type, event.direction, role, event.channel)
+                indices = matching.get(key)
+                if indices is None:
+                    indices = match(own, event, role)
+                    if len(matching) < 10_000:  # the texts come from outside: bounded
+                        matching[key] = indices
+                for index in indices:
+                    groups[index].add(event, contact)
+        return [get(context) for get in getters]
+
+    return run
+
+
+def _known(records: Records, context: _Context, t: int, wide: bool) -> list[tuple[int, int, str, bool, Event]]:
+    known = [
+        (e.occurred_at, e.recorded_at, e.event_id, True, e)
+        for e in records.events or ()
+        if e.occurred_at <= t and e.recorded_at <= t
+    ]
+    if wide and context.has_related:
+        account_id = context.prospect["account_id"]
+        siblings = set()
+        for prospect_id, versions in (records.related or {}).items():
+            row = as_of(versions, t)
+            if row is not None and row.get("account_id") == account_id:
+                siblings.add(prospect_id)
+        known += [
+            (e.occurred_at, e.recorded_at, e.event_id, False, e)
+            for e in records.related_events or ()
+            if e.occurred_at <= t and e.recorded_at <= t and e.prospect_id in siblings
+        ]
+    known.sort(key=_order)
+    return known
+
+
+def _order(item: tuple[int, int, str, bool, Event]) -> tuple[int, int, str]:
+    return item[:3]
+
+
+def _compile(feature: Feature, features: FeatureSet, filters: dict[_Filter, int]) -> _Getter:
+    if isinstance(feature, Attribute):
+        return _attribute(feature, features)
+    if isinstance(feature, Aggregate):
+        return _aggregate(feature, filters)
+    return _expression(feature, [_compile(a, features, filters) for a in feature.arguments])
+
+
+def _attribute(feature: Attribute, features: FeatureSet) -> _Getter:
+    column, own = feature.column, feature.table == "prospects"
+    if features.kind(feature) in ("number", "boolean"):
+
+        def number(context: _Context) -> float | None:
+            value = (context.prospect if own else context.account).get(column)
+            return None if value is None else float(value)
+
+        return number
+    return lambda context: (context.prospect if own else context.account).get(column)
+
+
+def _aggregate(feature: Aggregate, filters: dict[_Filter, int]) -> _Getter:
+    operation = OPERATIONS[feature.operation]
+    wanted = (feature.scope, feature.type, feature.direction, feature.role, feature.channel)
+    index = filters.setdefault(wanted, len(filters))
+    share = feature.operation == "share"
+    whole = filters.setdefault((feature.scope, None, None, None, None), len(filters)) if share else index
+    window = None if feature.days is None else feature.days * DAY
+    account = feature.scope == "account"
+    contacts = operation.contacts or feature.role is not None
+    reduce, empty = operation.online, operation.empty
+
+    def get(context: _Context) -> float | None:
+        if not context.has_events or (contacts and not context.has_contacts) or (account and not context.has_related):
+            return None
+        group = context.groups[index]
+        start = 0 if window is None else bisect_right(group.times, context.t - window)
+        value = reduce(group, start, context.t) if start < len(group.times) else empty
+        if not share:
+            return value
+        times = context.groups[whole].times
+        number = len(times) - (0 if window is None else bisect_right(times, context.t - window))
+        return (value or 0.0) / float(number) if number else None
+
+    return get
+
+
+def _expression(feature: Expression, arguments: list[_Getter]) -> _Getter:
+    if feature.operation == "calendar":
+        part = _CALENDAR[feature.part or ""]
+        if not arguments:
+            return lambda context: part(context.t)
+        return lambda context: None if (x := arguments[0](context)) is None else part(x)
+    if feature.operation == "band":
+        cuts = feature.cuts
+        return lambda context: None if (x := arguments[0](context)) is None else float(bisect_right(cuts, x))
+    if feature.operation == "age":
+        return lambda context: None if (x := arguments[0](context)) is None else float(context.t - x) / float(DAY)
+    if feature.operation == "days_until":
+        return lambda context: None if (x := arguments[0](context)) is None else float(x - context.t) / float(DAY)
+    first, second = arguments
+    if feature.operation == "ratio":
+
+        def ratio(context: _Context) -> float | None:
+            a, b = first(context), second(context)
+            return None if a is None or b is None or b == 0 else float(a / b)
+
+        return ratio
+
+    def difference(context: _Context) -> float | None:
+        a, b = first(context), second(context)
+        return None if a is None or b is None else float(a - b)
+
+    return difference
+
+
+def _moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+_CALENDAR: dict[str, Callable[[int], float]] = {
+    "month": lambda micros: float(_moment(micros).month),
+    "weekday": lambda micros: float(_moment(micros).weekday()),
+    "hour": lambda micros: float(_moment(micros).hour),
+}
