@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -391,3 +392,19 @@ def format_time(micros: int) -> str:
     """Microseconds since 1970 as an ISO 8601 text in UTC, with no more digits than needed."""
     moment = _EPOCH + timedelta(microseconds=micros)
     return moment.replace(tzinfo=None).isoformat() + "Z"
+
+
+def to_micro(x: float | int | Decimal) -> int:
+    """A ``value`` as an integer of 1e-6; raises ValueError when it is not finite or beyond ``VALUE_LIMIT``.
+
+    An int or a Decimal (the digits that JSON or a CSV file spells out) is rounded half to even as it stands. A float
+    is multiplied by a million in double first, then rounded half to even: what every engine can do, to the bit. Both
+    give the same integer for every number of at most six decimals.
+    """
+    if isinstance(x, Decimal):
+        # copy_abs and quantize read every digit, where arithmetic would first round to the context's 28.
+        if x.is_finite() and x.copy_abs() <= VALUE_LIMIT:
+            return int(x.quantize(Decimal("0.000001"), ROUND_HALF_EVEN).scaleb(6))
+    elif abs(x) <= VALUE_LIMIT:
+        return round(x * MICRO)
+    raise ValueError("the value is not finite or lies beyond one thousand million")

@@ -95,8 +95,8 @@ def _events(tables: Tables, until: int) -> list[Feature]:
 
 def _commonest(table: Any, column: str, most: int) -> list[str]:
     """The commonest values of a column, ties by name, so that the order never depends on the engine's."""
-    counted = table.filter(table[column].notnull()).group_by(column).aggregate(n=table.count())
-    rows = counted.to_pyarrow().to_pylist()
+    known = table.filter(table[column].notnull())
+    rows = known.group_by(column).aggregate(n=known.count()).to_pyarrow().to_pylist()
     rows.sort(key=lambda r: (-r["n"], r[column]))
     return [r[column] for r in rows[:most]]
 

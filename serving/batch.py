@@ -1,0 +1,210 @@
+"""From tables to answers: the prospects open at a time, scored as one batch, and the requests for single scores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
+from typing import TYPE_CHECKING, Any
+
+from features.contract import MICRO, STANDARD, Column, Goal, format_time
+from features.errors import BadInput
+from features.spec import FeatureSet
+
+if TYPE_CHECKING:
+    from features.tables import Tables
+    from serving.scorer import Score, Scorer
+
+
+def known_outcomes(tables: Tables, goal: Goal, at: Any) -> Any:
+    """Ibis table of the outcomes known at ``at`` (int64 scalar or column): occurred and recorded by then."""
+    outcomes = tables.outcomes
+    return outcomes.filter(outcomes.occurred_at <= at, outcomes.recorded_at <= at)
+
+
+def open_prospects(tables: Tables, goal: Goal, at: int) -> Any:
+    """Ibis table (prospect_id, as_of, episode_start) of the prospects open at ``at``.
+
+    Open: created, or with ``goal.starts_at`` having that outcome known, and no closing outcome known since.
+    """
+    import ibis
+
+    at_ = ibis.literal(at, "int64")
+    prospects = tables.prospects.group_by("prospect_id").aggregate(episode_start=tables.prospects.created_at.min())
+    if tables.outcomes is None:
+        if goal.starts_at:
+            return prospects.filter(ibis.literal(False)).mutate(as_of=at_)
+        return prospects.filter(prospects.episode_start <= at).mutate(as_of=at_)
+    known = known_outcomes(tables, goal, at)
+    if goal.starts_at:
+        starts = known.filter(known.outcome == goal.starts_at)
+        prospects = starts.group_by("prospect_id").aggregate(episode_start=starts.occurred_at.min())
+    closing = known.filter(known.outcome.isin(goal.closing))
+    last = closing.group_by(closed_id="prospect_id").aggregate(closed_at=closing.occurred_at.max())
+    joined = prospects.left_join(last, prospects.prospect_id == last.closed_id)
+    if goal.starts_at:  # what closed an earlier episode does not close this one
+        still = joined.closed_at.isnull() | (joined.closed_at < joined.episode_start)
+    else:
+        still = joined.closed_at.isnull()
+    return joined.filter(joined.episode_start <= at, still).select("prospect_id", "episode_start", as_of=at_)
+
+
+def score_tables(
+    scorer: Scorer,
+    tables: Tables,
+    as_of: int,
+    *,
+    reasons: int = 0,
+    prospect_ids: Sequence[str] | None = None,
+) -> list[Score]:
+    """Score the prospects open at ``as_of`` (or the given ones) in one batch, in the order of prospect_id.
+
+    The features run in the engine, the scorer is the service's own. Raises BadInput when the tables lack a declared
+    column that the model uses.
+    """
+    from features.offline import feature_table
+
+    check_columns(scorer.spec, tables)
+    rows = open_prospects(tables, scorer.goal, as_of)
+    if prospect_ids is not None:
+        rows = rows.filter(rows.prospect_id.isin(list(prospect_ids)))
+    frame = feature_table(scorer.spec, tables, rows)
+    prospects = tables.prospects.filter(tables.prospects.valid_from <= as_of, tables.prospects.valid_to > as_of)
+    regimes = {
+        r["prospect_id"]: r["regime"] for r in prospects.select("prospect_id", "regime").to_pyarrow().to_pylist()
+    }
+    table = frame.order_by("prospect_id").to_pyarrow()
+    ids = table["prospect_id"].to_pylist()
+    columns = [table[name].to_pylist() for name in scorer.spec.names]
+    return scorer.score_rows(
+        [list(row) for row in zip(*columns, strict=True)],
+        prospect_ids=ids,
+        as_of=[as_of] * len(ids),
+        regimes=[regimes.get(i) for i in ids],
+        reasons=reasons,
+    )
+
+
+def check_columns(spec: FeatureSet, tables: Tables) -> None:
+    """Raise BadInput where a declared column of the model's data set is not declared in these tables."""
+    for table in ("prospects", "accounts"):
+        wanted, have = spec.dataset.declared_columns(table), tables.dataset.columns(table)
+        used = {f.column for f in _attributes(spec) if f.table == table}
+        for name in sorted(used & set(wanted)):
+            if name not in have or have[name].kind != wanted[name].kind:
+                raise BadInput(
+                    "missing_column",
+                    f"the model uses the {wanted[name].kind} `{name}`, which these tables do not declare as such.",
+                    where=f"dataset.toml: [{table}.columns]",
+                    remedy=f'Declare {name} = {{kind = "{wanted[name].kind}"}} and supply it, or train without it.',
+                )
+
+
+def _attributes(spec: FeatureSet) -> list[Any]:
+    from features.spec import Attribute, walk
+
+    return [part for f in spec.features for part in walk(f) if isinstance(part, Attribute)]
+
+
+def requests(tables: Tables, as_of: int, prospect_ids: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The body of ``POST /score`` for each prospect, with everything known of it at ``as_of``, ordered by id.
+
+    State rows are sent as of ``as_of``; a table that is not in the folder is left out, an empty one is an empty list.
+    By default for every prospect created by then.
+    """
+    world = _World(tables, as_of)
+    wanted = sorted(world.prospects) if prospect_ids is None else list(prospect_ids)
+    for prospect_id in wanted:
+        yield world.request(prospect_id)
+
+
+class _World:
+    """The rows known at one time, grouped for look-up."""
+
+    def __init__(self, tables: Tables, as_of: int) -> None:
+        self.tables, self.as_of = tables, as_of
+        self.prospects = {r["prospect_id"]: r for r in self._state("prospects")}
+        self.accounts = {r["account_id"]: r for r in self._state("accounts")}
+        self.contacts = {r["contact_id"]: r for r in self._state("contacts")}
+        self.events = self._facts("events")
+        self.outcomes = self._facts("outcomes")
+        self.members: dict[str, list[str]] = defaultdict(list)
+        for prospect_id in sorted(self.prospects):
+            account_id = self.prospects[prospect_id]["account_id"]
+            if account_id is not None:
+                self.members[account_id].append(prospect_id)
+        self.people: dict[str, list[str]] = defaultdict(list)
+        for contact_id in sorted(self.contacts):
+            self.people[self.contacts[contact_id]["account_id"]].append(contact_id)
+
+    def _state(self, name: str) -> list[dict[str, Any]]:
+        table = getattr(self.tables, name)
+        if table is None:
+            return []
+        found = table.filter(table.valid_from <= self.as_of, table.valid_to > self.as_of).to_pyarrow().to_pylist()
+        return list(found)
+
+    def _facts(self, name: str) -> dict[str, list[dict[str, Any]]]:
+        table = getattr(self.tables, name)
+        out: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        if table is not None:
+            known = table.filter(table.occurred_at <= self.as_of, table.recorded_at <= self.as_of)
+            for row in known.order_by(["prospect_id", "occurred_at", "recorded_at"]).to_pyarrow().to_pylist():
+                out[row["prospect_id"]].append(row)
+        return out
+
+    def request(self, prospect_id: str) -> dict[str, Any]:
+        row = self.prospects.get(prospect_id)
+        if row is None:
+            raise BadInput(
+                "unknown_prospect",
+                f"no prospect {prospect_id!r} is known at {format_time(self.as_of)}.",
+                where="prospect_id",
+                remedy="Check the id and the time.",
+            )
+        account_id = row["account_id"]
+        siblings = [p for p in self.members.get(account_id or "", ()) if p != prospect_id]
+        out: dict[str, Any] = {"prospect": self._record("prospects", row)}
+        if account_id in self.accounts:
+            out["account"] = self._record("accounts", self.accounts[account_id])
+        own, theirs = self.events[prospect_id], [e for p in siblings for e in self.events[p]]
+        if self.tables.contacts is not None:
+            named = {e["contact_id"] for e in (*own, *theirs)} & set(self.contacts)
+            people = sorted({*self.people.get(account_id or "", ()), *named})
+            out["contacts"] = [self._record("contacts", self.contacts[c], {"account_id"}) for c in people]
+        if self.tables.events is not None:
+            out["events"] = [self._record("events", e, {"prospect_id"}) for e in own]
+        if self.tables.outcomes is not None:
+            out["outcomes"] = [self._record("outcomes", o, {"prospect_id"}) for o in self.outcomes[prospect_id]]
+        if account_id is not None:
+            out["related"] = {"prospects": [self._record("prospects", self.prospects[p]) for p in siblings]}
+            if self.tables.events is not None:
+                out["related"]["events"] = [self._record("events", e) for e in theirs]
+            if self.tables.outcomes is not None:
+                out["related"]["outcomes"] = [self._record("outcomes", o) for p in siblings for o in self.outcomes[p]]
+        out["as_of"] = format_time(self.as_of)
+        return out
+
+    def _record(self, table: str, row: dict[str, Any], implied: Set[str] = frozenset()) -> dict[str, Any]:
+        """A canonical row as JSON: standard columns, then the declared ones under ``attributes``."""
+        out = {}
+        for column in STANDARD[table]:
+            if row[column.name] is not None and column.name not in implied:
+                out[column.name] = _plain(column, row[column.name])
+        attributes = {
+            name: row[name]
+            for name, column in self.tables.dataset.declared_columns(table).items()
+            if name not in out and row[name] is not None and column.known != "never"
+        }
+        if attributes:
+            out["attributes"] = attributes
+        return out
+
+
+def _plain(column: Column, value: Any) -> Any:
+    if column.kind == "time":
+        return format_time(value)
+    if column.kind == "date":
+        return format_time(value)[:10]
+    if column.kind == "value":
+        return value / MICRO
+    return value

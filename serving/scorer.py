@@ -1,0 +1,568 @@
+"""From a bundle and a prospect's records to a score: the one scorer of every path, pure once it is made.
+
+A prospect's row is encoded once and repeated for each interval k up to its horizon; the trees give the log-odds of
+the hazard in each, and ``P(within e_K | t) = 1 - prod_k (1 - hazard_k)``. A single prospect is a batch of one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.contract import format_time
+from features.errors import BadBundle, BadInput
+from features.online import as_of as row_as_of
+from features.online import compile_features
+from features.records import Records
+from features.spec import Aggregate, Attribute, walk
+from serving.bundle import GRADES, Bundle, Constants
+from serving.explain import label
+
+Matrix = npt.NDArray[np.float64]
+Columns = Mapping[str, Any]  # one array (or list) of raw values per feature
+Rows = Sequence[Sequence[Any]]  # raw values in the order of the spec, as ``compile_features`` gives them
+
+_FEW = 1_024  # model rows up to which starting threads costs more than it saves
+_MOST = 65_536  # model rows held in memory at a time
+
+
+class Warned(NamedTuple):
+    """Something the reader of a score should know."""
+
+    code: str
+    text: str
+
+
+class Reason(NamedTuple):
+    """A feature's part in a score: ``effect`` in log-odds of the hazard, weighted over the intervals."""
+
+    feature: str
+    label: str
+    value: float | int | str | None
+    effect: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """The answer about one prospect; ``curve`` holds (days, probability) up to the horizon."""
+
+    prospect_id: str
+    as_of: int
+    goal: str
+    horizon_days: int
+    probability: float
+    probability_low: float
+    probability_high: float
+    curve: tuple[tuple[int, float], ...]
+    score: int
+    grade: str
+    reasons: tuple[Reason, ...]
+    warnings: tuple[Warned, ...]
+    model_version: str
+
+    def with_warnings(self, more: Iterable[Mapping[str, str]]) -> Score:
+        """The score with further warnings ({code, text}) before its own: those of reading the request."""
+        first = tuple(Warned(w["code"], w["text"]) for w in more)
+        return replace(self, warnings=(*first, *self.warnings)) if first else self
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer of ``POST /score``, but for the receipt, which the service adds."""
+        return {
+            "prospect_id": self.prospect_id,
+            "as_of": format_time(self.as_of),
+            "goal": self.goal,
+            "horizon_days": self.horizon_days,
+            "probability": self.probability,
+            "probability_low": self.probability_low,
+            "probability_high": self.probability_high,
+            "curve": [{"days": days, "probability": probability} for days, probability in self.curve],
+            "score": self.score,
+            "grade": self.grade,
+            "reasons": [reason._asdict() for reason in self.reasons],
+            "warnings": [warning._asdict() for warning in self.warnings],
+            "model_version": self.model_version,
+        }
+
+
+def encode(
+    data: Rows | Columns,
+    names: Sequence[str],
+    categories: Mapping[str, Sequence[str]],
+    has_other: frozenset[str] | Sequence[str] = frozenset(),
+) -> Matrix:
+    """Raw feature values as the model's numbers: the encoder of serving and of training.
+
+    Args:
+        data: rows in the order of ``names``, or a mapping of a column (array or list) for each name. A value is text
+            for a category, a number for the rest; None or NaN is missing.
+        names: the features in the spec's order.
+        categories: the levels of each category feature; a level's position is its code.
+        has_other: the features whose other levels get the code ``len(levels)``; else those are missing.
+
+    Returns:
+        float64 matrix (rows, features), C-contiguous; NaN is missing.
+    """
+    return _Encoder(names, categories, has_other).encode(data)
+
+
+class _Encoder:
+    def __init__(
+        self,
+        names: Sequence[str],
+        categories: Mapping[str, Sequence[str]],
+        has_other: frozenset[str] | Sequence[str],
+    ) -> None:
+        self.names = tuple(names)
+        self.codes: list[tuple[int, dict[str, float], float]] = []  # position, codes, the code of any other level
+        for i, name in enumerate(self.names):
+            if name in categories:
+                levels = {level: float(code) for code, level in enumerate(categories[name])}
+                self.codes.append((i, levels, float(len(levels)) if name in has_other else math.nan))
+
+    def encode(self, data: Rows | Columns) -> Matrix:
+        if isinstance(data, Mapping):
+            return self._columns(data)
+        rows = [list(row) for row in data]
+        for i, codes, other in self.codes:
+            for row in rows:
+                level = row[i]
+                row[i] = codes.get(level, other) if isinstance(level, str) else None
+        # numpy reads None as NaN
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.names))
+
+    def _columns(self, data: Columns) -> Matrix:
+        count = len(data[self.names[0]]) if self.names else 0
+        out = np.empty((count, len(self.names)), dtype=np.float64)
+        coded = {i for i, _, _ in self.codes}
+        for i, name in enumerate(self.names):
+            if i not in coded:
+                out[:, i] = np.asarray(data[name], dtype=np.float64)
+        for i, codes, other in self.codes:
+            levels = data[self.names[i]]
+            out[:, i] = np.fromiter(
+                (codes.get(v, other) if isinstance(v, str) else math.nan for v in levels), np.float64, count
+            )
+        return out
+
+
+def expand(matrix: Matrix, counts: Sequence[int] | npt.NDArray[np.intp]) -> Matrix:
+    """Repeat row r ``counts[r]`` times and append the interval's index 0, 1, ... as the last column."""
+    times = np.asarray(counts, dtype=np.intp)
+    total = int(times.sum())
+    out = np.empty((total, matrix.shape[1] + 1), dtype=np.float64)
+    out[:, :-1] = np.repeat(matrix, times, axis=0)
+    out[:, -1] = np.arange(total) - np.repeat(np.cumsum(times) - times, times)
+    return out
+
+
+class Trees:
+    """A LightGBM model behind its C API: what ``Booster.predict`` does, without its cost per call.
+
+    Each row is computed on its own, so neither the number of rows nor of threads changes a bit. Safe in threads.
+    Raises BadBundle when LightGBM refuses the text; a damaged text may end the process (see ``check_bundle``).
+    """
+
+    def __init__(self, model_text: str, columns: int) -> None:
+        import lightgbm
+        from lightgbm.basic import _LIB
+
+        try:
+            self._booster = lightgbm.Booster(model_str=model_text)
+        except lightgbm.basic.LightGBMError as e:
+            raise BadBundle(
+                "bad_model", f"LightGBM refuses the model: {e}.", where="model.txt", remedy=_TRAIN
+            ) from None
+        trees = int(self._booster.num_model_per_iteration())
+        found = int(self._booster.num_feature())
+        if trees != 1 or found != columns:
+            raise BadBundle(
+                "bad_model",
+                f"the model takes {found} columns for {trees} output(s), not {columns} for 1 as the spec says.",
+                where="model.txt",
+                remedy=_TRAIN,
+            )
+        self.columns = columns
+        # A library object of our own, so that these prototypes do not reach LightGBM's.
+        library = ctypes.CDLL(_LIB._name)
+        self._predict = library.LGBM_BoosterPredictForMat
+        self._predict.argtypes = [
+            ctypes.c_void_p,  # booster
+            ctypes.c_void_p,  # data
+            ctypes.c_int,  # its type: float64
+            ctypes.c_int32,  # rows
+            ctypes.c_int32,  # columns
+            ctypes.c_int,  # by rows
+            ctypes.c_int,  # what to predict
+            ctypes.c_int,  # first iteration
+            ctypes.c_int,  # number of iterations
+            ctypes.c_char_p,  # parameters
+            ctypes.POINTER(ctypes.c_int64),  # number of results
+            ctypes.c_void_p,  # results
+        ]
+        self._error = library.LGBM_GetLastError
+        self._error.restype = ctypes.c_char_p
+
+    def raw(self, matrix: Matrix) -> Matrix:
+        """The trees' sum for each row: log-odds before the starting score; shape (rows,)."""
+        return self._run(matrix, 1, np.empty(len(matrix), dtype=np.float64))
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Each column's part in ``raw`` (TreeSHAP, Lundberg et al. 2020), then the expected value."""
+        return self._run(matrix, 3, np.empty((len(matrix), self.columns + 1), dtype=np.float64))
+
+    def _run(self, matrix: Matrix, kind: int, out: Matrix) -> Matrix:
+        rows, columns = matrix.shape
+        if columns != self.columns or matrix.dtype != np.float64 or not matrix.flags.c_contiguous:
+            raise ValueError(f"not a C-contiguous float64 matrix of {self.columns} columns")
+        if rows == 0:
+            return out
+        threads = b"num_threads=1 verbosity=-1" if rows <= _FEW else b"verbosity=-1"
+        count = ctypes.c_int64()
+        failed = self._predict(
+            self._booster._handle,
+            matrix.ctypes.data,
+            1,
+            rows,
+            columns,
+            1,
+            kind,
+            0,
+            -1,
+            threads,
+            ctypes.byref(count),
+            out.ctypes.data,
+        )
+        if failed or count.value != out.size:
+            raise RuntimeError(f"LightGBM could not predict: {self._error().decode(errors='replace')}")
+        return out
+
+
+_TRAIN = "Train again with this version, or serve with the version that trained it."
+
+
+def softplus(z: float) -> float:
+    """``log(1 + exp(z))``, that is -log(1 - hazard) for log-odds z; exact to rounding far out on both sides."""
+    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
+
+
+def sigmoid(x: float) -> float:
+    """``1 / (1 + exp(-x))`` without overflow."""
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    power = math.exp(x)
+    return power / (1.0 + power)
+
+
+def interval_weights(z: Sequence[float]) -> list[float]:
+    """``w_k = S_(k-1) h_k / P``: the share of the probability that falls into each interval; they sum to 1."""
+    total, shares = 0.0, []
+    for value in z:
+        step = softplus(value)
+        shares.append(math.exp(-total) * -math.expm1(-step))
+        total += step
+    whole = math.fsum(shares)
+    if whole <= 0.0:  # every hazard underflows: the ratios are those of exp(z)
+        shares = [math.exp(value - max(z)) for value in z]
+        whole = math.fsum(shares)
+    return [share / whole for share in shares]
+
+
+def interpolate(x: float, knots: Sequence[float], values: Sequence[float]) -> float:
+    """Piecewise linear through (knots, values), flat beyond both ends."""
+    i = bisect_right(knots, x)
+    if i == 0:
+        return values[0]
+    if i == len(knots):
+        return values[-1]
+    share = (x - knots[i - 1]) / (knots[i] - knots[i - 1])
+    return values[i - 1] + share * (values[i] - values[i - 1])
+
+
+class Scorer:
+    """A bundle made ready to score. Pure from here on: no clock, no file, no environment; safe in threads.
+
+    Give it only what ``check_bundle`` returned where the process must live on. ``version`` stands in every answer.
+    """
+
+    def __init__(self, bundle: Bundle, version: str) -> None:
+        self.version = version
+        self.digest = bundle.digest
+        self.card = bundle.card
+        self.spec = bundle.features
+        self.constants: Constants = bundle.constants
+        self.goal = bundle.constants.goal
+        self._features = compile_features(self.spec)
+        self._names = self.spec.names
+        self._kinds = tuple(self.spec.kind(f) for f in self.spec.features)
+        self._rank = np.argsort(np.argsort(np.array(self._names)))  # the order among equal effects
+        self._encoder = _Encoder(self._names, self.constants.categories, self.constants.has_other)
+        self._trees = Trees(bundle.model_text, len(self._names) + 1)
+        # Replaceable: any function from model rows to their contributions, as exact and perhaps faster.
+        self._contributions: Callable[[Matrix], Matrix] = self._trees.contributions
+        self._reference = bundle.reference
+        self._needs = _needs(self._names, self.spec.features)
+        self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
+
+    def score(self, records: Records, as_of: int, *, reasons: int = 5, language: str = "en") -> Score:
+        """Score one prospect with what was known at ``as_of`` (microseconds since 1970).
+
+        ``reasons`` is the greatest number of reasons; ``language`` that of their labels. The events of ``records``
+        must have gone through ``merge_events``. Raises BadInput ``as_of_before_creation``.
+        """
+        created_at = next((v.values["created_at"] for v in records.prospect if "created_at" in v.values), None)
+        if created_at is None or as_of < created_at:
+            born = "at an unknown time" if created_at is None else f"at {format_time(created_at)}"
+            raise BadInput(
+                "as_of_before_creation",
+                f"at {format_time(as_of)} the prospect did not exist yet: it was created {born}.",
+                where="as_of",
+                remedy="Ask for a time at or after its created_at.",
+            )
+        regime = (row_as_of(records.prospect, as_of) or {}).get("regime")
+        return self._score(
+            [self._features(records, as_of)],
+            [regime],
+            reasons,
+            [records.prospect_id],
+            [as_of],
+            [self._records_warnings(records, as_of)],
+            language,
+        )[0]
+
+    def score_rows(
+        self,
+        rows: Rows | Columns,
+        regimes: Sequence[str | None] | None = None,
+        reasons: int = 0,
+        *,
+        prospect_ids: Sequence[str] | None = None,
+        as_of: Sequence[int] | None = None,
+        language: str = "en",
+    ) -> list[Score]:
+        """Score raw feature rows (or columns by name), as the offline table gives them, one Score each, in order.
+
+        What only records can tell (closed, unknown lists) is not warned of here. Without ``prospect_ids`` and
+        ``as_of`` those fields are "" and 0.
+        """
+        if isinstance(rows, Mapping):
+            columns = [rows[name] for name in self._names]
+            count = len(columns[0])
+            if any(len(column) != count for column in columns):
+                raise ValueError("the columns differ in length")
+        else:
+            count = len(rows)
+        for given in (regimes, prospect_ids, as_of):
+            if given is not None and len(given) != count:
+                raise ValueError(f"{count} rows, but {len(given)} values beside them")
+        return self._score(
+            rows,
+            [None] * count if regimes is None else regimes,
+            reasons,
+            [""] * count if prospect_ids is None else prospect_ids,
+            [0] * count if as_of is None else as_of,
+            [()] * count,
+            language,
+        )
+
+    def _score(
+        self,
+        data: Rows | Columns,
+        regimes: Sequence[str | None],
+        reasons: int,
+        ids: Sequence[str],
+        times: Sequence[int],
+        warnings: Sequence[tuple[Warned, ...]],
+        language: str,
+    ) -> list[Score]:
+        matrix = self._encoder.encode(data)
+        edges = self.constants.edges
+        horizons = [self.goal.horizon(regime) for regime in regimes]
+        counts = [edges.index(horizon) for horizon in horizons]
+        step = max(1, _MOST // (len(edges) - 1))
+        out: list[Score] = []
+        for start in range(0, len(counts), step):
+            rows = range(start, min(start + step, len(counts)))
+            expanded = expand(matrix[start : rows.stop], counts[start : rows.stop])
+            raw = self._trees.raw(expanded).tolist()
+            parts = self._contributions(expanded) if reasons > 0 else None
+            at = 0
+            for r in rows:
+                here = slice(at, at + counts[r])
+                at = here.stop
+                z = self._log_odds(raw[here])
+                curve, p, low, high = self._probabilities(z)
+                cells = self._cells(data, r)
+                why = () if parts is None else self._reasons(z, parts[here], cells, reasons, language)
+                out.append(
+                    Score(
+                        prospect_id=ids[r],
+                        as_of=times[r],
+                        goal=self.goal.outcome,
+                        horizon_days=horizons[r],
+                        probability=p,
+                        probability_low=low,
+                        probability_high=high,
+                        curve=curve,
+                        score=self._rank_of(p, regimes[r]),
+                        grade=self._grade(p),
+                        reasons=why,
+                        warnings=(*warnings[r], *self._unseen(matrix[r], cells), *self._card_warnings),
+                        model_version=self.version,
+                    )
+                )
+        return out
+
+    def _cells(self, data: Rows | Columns, r: int) -> Callable[[int], Any]:
+        if isinstance(data, Mapping):
+            columns, names = data, self._names
+            return lambda i: columns[names[i]][r]
+        return data[r].__getitem__
+
+    def _log_odds(self, raw: Sequence[float]) -> list[float]:
+        constants = self.constants
+        starting, slope, intercept = constants.starting_score, constants.slope, constants.intercept
+        return [intercept + slope * (start + value) for start, value in zip(starting, raw, strict=False)]
+
+    def _probabilities(self, z: Sequence[float]) -> tuple[tuple[tuple[int, float], ...], float, float, float]:
+        """The curve, its last probability and that one's interval, from the log-odds of the hazards."""
+        total, p = 0.0, 0.0
+        curve = []
+        for edge, value in zip(self.constants.edges[1:], z, strict=False):
+            total += softplus(value)  # -log of the share that has not converted by this edge
+            p = max(p, -math.expm1(-total))
+            curve.append((edge, p))
+        if p <= 0.0:
+            return tuple(curve), 0.0, 0.0, 0.0
+        constants = self.constants
+        logit = total + math.log(p)  # log(p / (1 - p)), exact also where p rounds to 1
+        low = sigmoid(logit - interpolate(logit, constants.knots, constants.low))
+        high = sigmoid(logit + interpolate(logit, constants.knots, constants.high))
+        return tuple(curve), p, min(low, p), max(high, p)
+
+    def _rank_of(self, p: float, regime: str | None) -> int:
+        quantiles = self._reference.get(regime or "", self._reference[""])
+        return 100 * bisect_right(quantiles, p) // len(quantiles)
+
+    def _grade(self, p: float) -> str:
+        for grade, cut in zip(GRADES, self.constants.grade_cuts, strict=True):
+            if p >= cut:
+                return grade
+        return "D"
+
+    def _reasons(
+        self,
+        z: Sequence[float],
+        parts: Matrix,
+        cells: Callable[[int], Any],
+        most: int,
+        language: str,
+    ) -> tuple[Reason, ...]:
+        weights = np.array(interval_weights(z))
+        # Rows are added one after the other (no BLAS), so that a batch gives the bits of a single row.
+        effects = (weights[:, None] * parts[:, : len(self._names)]).sum(axis=0) * self.constants.slope
+        order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
+        out = []
+        for i in order:
+            effect = float(effects[i])
+            if effect == 0.0:
+                break
+            value = _value(cells(i))
+            other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
+            text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
+            out.append(Reason(self._names[i], text, value, effect))
+        return tuple(out)
+
+    def _unseen(self, encoded: Matrix, cells: Callable[[int], Any]) -> list[Warned]:
+        out = []
+        for i, codes, _ in self._encoder.codes:
+            code = encoded[i]
+            if code < len(codes):
+                continue
+            level, name = cells(i), self._names[i]
+            if isinstance(level, str) and level not in self.constants.rare.get(name, ()):
+                treated = "missing" if code != code else "a rare one"
+                shown = level if len(level) <= 60 else level[:57] + "..."
+                out.append(
+                    Warned("unseen_level", f"{name}: the model has not learnt {shown!r}; it counts as {treated}.")
+                )
+        return out
+
+    def _records_warnings(self, records: Records, t: int) -> tuple[Warned, ...]:
+        out = []
+        known = sorted(
+            (o for o in records.outcomes or () if o.occurred_at <= t and o.recorded_at <= t),
+            key=lambda o: (o.occurred_at, o.recorded_at, o.outcome_id),
+        )
+        starts_at = self.goal.starts_at
+        start = next((o.occurred_at for o in known if o.outcome == starts_at), None)
+        if starts_at is not None and start is None:
+            out.append(Warned("not_started", f"{starts_at!r}, from which this goal counts, is not known at this time."))
+        else:
+            closed = next(
+                (o for o in known if o.outcome in self.goal.closing and (start is None or o.occurred_at >= start)), None
+            )
+            if closed is not None:
+                when = format_time(closed.occurred_at)
+                out.append(Warned("prospect_closed", f"the prospect was closed by {closed.outcome!r} at {when}."))
+        future = _future(records, t)
+        if future:
+            what = "1 record is" if future == 1 else f"{future} records are"
+            out.append(Warned("future_records", f"{what} stamped after this time; what comes later is left out."))
+        for code, name, absent in (
+            ("events_unknown", "events", records.events is None),
+            ("contacts_unknown", "contacts", records.contacts is None),
+            ("account_unknown", "account", records.accounts is None),
+            ("related_unknown", "related", records.related is None or records.related_events is None),
+        ):
+            users = self._needs[name]
+            if absent and users:
+                features = "1 feature is" if len(users) == 1 else f"{len(users)} features are"
+                out.append(Warned(code, f"`{name}` was not given; {features} missing for it ({users[0]}, for one)."))
+        return tuple(out)
+
+
+def _needs(names: Sequence[str], features: Sequence[Any]) -> dict[str, list[str]]:
+    """For each list of a request, the features that are missing without it."""
+    out: dict[str, list[str]] = {"events": [], "contacts": [], "account": [], "related": []}
+    for name, feature in zip(names, features, strict=True):
+        parts = list(walk(feature))
+        aggregates = [p for p in parts if isinstance(p, Aggregate)]
+        if aggregates:
+            out["events"].append(name)
+        if any(a.role is not None or a.operation == "distinct_contacts" for a in aggregates):
+            out["contacts"].append(name)
+        if any(a.scope == "account" for a in aggregates):
+            out["related"].append(name)
+        if any(isinstance(p, Attribute) and p.table == "accounts" for p in parts):
+            out["account"].append(name)
+    return out
+
+
+def _future(records: Records, t: int) -> int:
+    """How many of the records are stamped after t."""
+    count = sum(1 for version in records.prospect if version.observed_at > t)
+    for rows in (records.accounts, records.contacts, records.related):
+        if rows:
+            count += sum(1 for versions in rows.values() for version in versions if version.observed_at > t)
+    for facts in (records.events, records.outcomes, records.related_events, records.related_outcomes):
+        for fact in facts or ():
+            if fact.occurred_at > t or fact.recorded_at > t:
+                count += 1
+    return count
+
+
+def _value(raw: Any) -> float | int | str | None:
+    """A raw value as plain JSON: whole numbers without a fraction, NaN as None."""
+    if raw is None or isinstance(raw, str):
+        return raw
+    number = float(raw)
+    if math.isnan(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
