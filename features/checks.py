@@ -164,8 +164,8 @@ def _undeclared(con: Any, raw: Raw, j: int, name: str) -> BadInput:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether the canonical tables keep a column name for themselves."""
-    return name.lower() in ("valid_from", "valid_to") or name.startswith("__")
+    """Whether the canonical tables and the feature rows keep a column name for themselves."""
+    return name.lower() in ("valid_from", "valid_to", "as_of") or name.startswith("__")
 
 
 def _guess(con: Any, raw: Raw, j: int) -> str:

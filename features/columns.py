@@ -214,7 +214,7 @@ def _micros_of_digits(x: str) -> str:
     split = (
         "{'sign': n.sign, 'base': CASE WHEN n.d = '' OR n.q <= 0 THEN 0 WHEN n.q <= 16 "
         "THEN rpad(left(n.d, n.q), n.q::INTEGER, '0')::BIGINT END, "
-        "'rest': CASE WHEN n.d = '' OR n.q < 0 THEN '' ELSE rtrim(substr(n.d, n.q + 1), '0') END}"
+        "'rest': CASE WHEN n.d = '' OR n.q NOT BETWEEN 0 AND 16 THEN '' ELSE rtrim(substr(n.d, n.q + 1), '0') END}"
     )
     limit = VALUE_LIMIT * MICRO
     rounded = (
@@ -268,7 +268,7 @@ def _date(family: str, sql_type: str, c: str, x: str, m: str) -> Reading:
 
 def _time_text(c: str, x: str, m: str, zone: str | None) -> Reading:
     # The shape that most files have goes through the engine's own cast, many times faster; what that leaves, by parts.
-    usual = r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:[Zz]|[+-](?:0\d|1[0-3]):[0-5]\d)"
+    usual = r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)"
     parts = f"regexp_extract({x}, {quote(_TIME)}, ['day', 'clock', 'seconds', 'fraction', 'zone'])"
     local = "try_cast(p.day || ' ' || p.clock || p.seconds AS TIMESTAMP)"
     minutes = "coalesce(try_cast(p.zone[2:3] AS INTEGER) * 60, 0)"

@@ -93,7 +93,8 @@ def _joined_events(tables: Tables, rows: Any, wide: bool) -> Any:
             ],
         ).select("prospect_id", "as_of", "member_id", own=ibis.literal(False))
         members = members.union(siblings)
-    events = tables.events.rename(event_prospect_id="prospect_id")
+    events: Any = tables.events
+    events = events.rename(event_prospect_id="prospect_id")
     joined = members.inner_join(
         events,
         [

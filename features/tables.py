@@ -13,7 +13,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,32 @@ class Tables:
                 if t is not None:
                     return int(t)
         raise AssertionError("prospects are never empty")
+
+
+def known_by(tables: Tables, until: int) -> Tables:
+    """The tables as they stood at ``until`` (microseconds): nothing that was recorded later, and T is ``until``.
+
+    The columns that are present stay those of the files; the digest names the moment too.
+    """
+
+    def facts(table: Any) -> Any:
+        return None if table is None else table.filter(table.occurred_at <= until, table.recorded_at <= until)
+
+    def states(table: Any) -> Any:
+        return None if table is None else table.filter(table.valid_from <= until)
+
+    prospects = tables.prospects.filter(tables.prospects.created_at <= until, tables.prospects.valid_from <= until)
+    digest = hashlib.sha256(f"{tables.digest} until {until}".encode()).hexdigest()
+    return replace(
+        tables,
+        dataset=replace(tables.dataset, complete_until=until),
+        prospects=prospects,
+        accounts=states(tables.accounts),
+        contacts=states(tables.contacts),
+        events=facts(tables.events),
+        outcomes=facts(tables.outcomes),
+        digest=digest,
+    )
 
 
 def read_tables(folder: Path, *, now: int | None = None, need_outcomes: bool = False) -> Tables:
@@ -231,10 +257,12 @@ def _draft(
 
 def _check_settings(con: Any, dataset: Dataset) -> Iterator[BadInput]:
     """What only the engine can tell of ``dataset.toml``: zones it knows, names it can keep apart."""
+    import duckdb
+
     if dataset.timezone is not None:
         try:
-            run(con, f"SELECT TIMESTAMP '2000-01-01' AT TIME ZONE {quote(dataset.timezone)}")
-        except Exception:
+            run(con, f"SELECT epoch_us(TIMESTAMP '2000-01-01' AT TIME ZONE {quote(dataset.timezone)})")
+        except duckdb.Error:
             yield BadInput(
                 "unknown_timezone",
                 f"the engine knows no time zone {dataset.timezone!r}.",

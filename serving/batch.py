@@ -6,46 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from features.contract import MICRO, STANDARD, Column, Goal, format_time
+from features.contract import MICRO, STANDARD, Column, format_time
 from features.errors import BadInput
 from features.spec import FeatureSet
 
 if TYPE_CHECKING:
     from features.tables import Tables
     from serving.scorer import Score, Scorer
-
-
-def known_outcomes(tables: Tables, goal: Goal, at: Any) -> Any:
-    """Ibis table of the outcomes known at ``at`` (int64 scalar or column): occurred and recorded by then."""
-    outcomes = tables.outcomes
-    return outcomes.filter(outcomes.occurred_at <= at, outcomes.recorded_at <= at)
-
-
-def open_prospects(tables: Tables, goal: Goal, at: int) -> Any:
-    """Ibis table (prospect_id, as_of, episode_start) of the prospects open at ``at``.
-
-    Open: created, or with ``goal.starts_at`` having that outcome known, and no closing outcome known since.
-    """
-    import ibis
-
-    at_ = ibis.literal(at, "int64")
-    prospects = tables.prospects.group_by("prospect_id").aggregate(episode_start=tables.prospects.created_at.min())
-    if tables.outcomes is None:
-        if goal.starts_at:
-            return prospects.filter(ibis.literal(False)).mutate(as_of=at_)
-        return prospects.filter(prospects.episode_start <= at).mutate(as_of=at_)
-    known = known_outcomes(tables, goal, at)
-    if goal.starts_at:
-        starts = known.filter(known.outcome == goal.starts_at)
-        prospects = starts.group_by("prospect_id").aggregate(episode_start=starts.occurred_at.min())
-    closing = known.filter(known.outcome.isin(goal.closing))
-    last = closing.group_by(closed_id="prospect_id").aggregate(closed_at=closing.occurred_at.max())
-    joined = prospects.left_join(last, prospects.prospect_id == last.closed_id)
-    if goal.starts_at:  # what closed an earlier episode does not close this one
-        still = joined.closed_at.isnull() | (joined.closed_at < joined.episode_start)
-    else:
-        still = joined.closed_at.isnull()
-    return joined.filter(joined.episode_start <= at, still).select("prospect_id", "episode_start", as_of=at_)
 
 
 def score_tables(
@@ -61,6 +28,7 @@ def score_tables(
     The features run in the engine, the scorer is the service's own. Raises BadInput when the tables lack a declared
     column that the model uses.
     """
+    from features.episodes import open_prospects
     from features.offline import feature_table
 
     check_columns(scorer.spec, tables)

@@ -1,0 +1,391 @@
+"""The published contract of the service: the models of requests and answers, and the OpenAPI document made of them.
+
+Nothing is validated with these models while serving: ``serving.schema`` reads requests, strictly and with the path of
+every fault, and a test holds the two to the same fields. Names and types keep to OpenAPI 3.0, which CRMs import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+
+Key = Annotated[str, Field(min_length=1, description="An identifier, compared exactly.")]
+Moment = Annotated[AwareDatetime, Field(description="An ISO 8601 time with its zone; kept to the microsecond.")]
+ObservedAt = Annotated[
+    AwareDatetime,
+    Field(description="From when on this version of the record was known. Needed in a list of versions."),
+]
+RecordedAt = Annotated[AwareDatetime, Field(description="When it became known; by default when it occurred.")]
+Day = Annotated[
+    str,
+    Field(pattern=r"^\d{4}-\d\d-\d\d$", description="A day, YYYY-MM-DD.", json_schema_extra={"format": "date"}),
+]
+Attributes = Annotated[
+    dict[str, str | float | bool | None],
+    Field(description="The columns that the model's data set declares beyond the standard ones, by name."),
+]
+Regime = Literal["mass", "industrial", "project"]
+Approach = Literal["b2b", "b2b2e", "b2b2u"]
+Role = Literal["buyer", "prescriber", "user"]
+Direction = Literal["inbound", "outbound"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProspectRecord(_Model):
+    """A prospect: a firm, or a project of one, that may become a customer. Null and absent both mean unknown."""
+
+    prospect_id: Key
+    created_at: Moment
+    observed_at: ObservedAt | None = None
+    account_id: Key | None = None
+    source: str | None = Field(None, description="Where the prospect came from.")
+    regime: Regime | None = Field(None, description="How the firm buys.")
+    approach: Approach | None = Field(None, description="Whom the sale addresses.")
+    tender_deadline: Moment | None = None
+    attributes: Attributes | None = None
+
+
+class AccountRecord(_Model):
+    """The firm behind the prospect."""
+
+    account_id: Key | None = None
+    observed_at: ObservedAt | None = None
+    country: str | None = None
+    industry: str | None = Field(None, description="An activity code or name, as in training.")
+    headcount: float | None = None
+    headcount_band: str | None = None
+    revenue: float | None = None
+    founded_on: Day | None = None
+    legal_form: str | None = None
+    public_body: bool | None = None
+    attributes: Attributes | None = None
+
+
+class ContactRecord(_Model):
+    """A person at the account."""
+
+    contact_id: Key
+    account_id: Key | None = None
+    observed_at: ObservedAt | None = None
+    role: Role | None = Field(None, description="The part that the person plays in the purchase.")
+    job_title: str | None = None
+    attributes: Attributes | None = None
+
+
+class EventRecord(_Model):
+    """Something that happened with the prospect. It never changes: one id has one content."""
+
+    event_id: Key
+    prospect_id: Key | None = Field(None, description="Implied; where given, the prospect's own.")
+    type: str = Field(min_length=1, description="For example page_view or meeting.")
+    occurred_at: Moment
+    recorded_at: RecordedAt | None = None
+    contact_id: Key | None = None
+    direction: Direction | None = None
+    channel: str | None = None
+    value: float | None = Field(None, ge=-1e9, le=1e9, description="Kept to six decimals.")
+
+
+class OutcomeRecord(_Model):
+    """How the prospect ended, or what followed. It never changes: one id has one content."""
+
+    outcome_id: Key | None = Field(None, description="By default made of the prospect, the outcome and its time.")
+    prospect_id: Key | None = Field(None, description="Implied; where given, the prospect's own.")
+    outcome: str = Field(min_length=1, description="won, lost, renewed, expanded, ...")
+    occurred_at: Moment
+    recorded_at: RecordedAt | None = None
+
+
+class RelatedEvent(EventRecord):
+    """An event of one of the account's other prospects."""
+
+    prospect_id: Key = Field(description="Which of the related prospects it belongs to.")
+
+
+class RelatedOutcome(OutcomeRecord):
+    """An outcome of one of the account's other prospects."""
+
+    prospect_id: Key = Field(description="Which of the related prospects it belongs to.")
+
+
+class Related(_Model):
+    """The account's other prospects, with their events and outcomes. An absent list is unknown, an empty one empty."""
+
+    prospects: list[ProspectRecord | list[ProspectRecord]] | None = None
+    events: list[RelatedEvent] | None = None
+    outcomes: list[RelatedOutcome] | None = None
+
+
+EXAMPLE: dict[str, Any] = {
+    "prospect": {
+        "prospect_id": "p1",
+        "created_at": "2026-03-01T09:00:00Z",
+        "account_id": "a1",
+        "source": "webinar",
+        "regime": "industrial",
+    },
+    "account": {"account_id": "a1", "country": "FR", "industry": "62.01Z", "headcount": 25},
+    "contacts": [{"contact_id": "c1", "role": "buyer"}],
+    "events": [
+        {
+            "event_id": "e1",
+            "type": "page_view",
+            "occurred_at": "2026-03-02T10:00:00Z",
+            "contact_id": "c1",
+            "direction": "inbound",
+        }
+    ],
+    "outcomes": [],
+    "related": {"prospects": [], "events": [], "outcomes": []},
+    "as_of": "2026-03-08T09:00:00Z",
+}
+
+
+class ScoreRequest(_Model):
+    """One prospect with everything known about it. Only ``prospect`` is required.
+
+    An absent list is unknown (its features are missing); an empty one is empty (its counts are 0). A prospect, an
+    account or a contact may be a list of its versions, each with its ``observed_at``. Times after ``as_of`` are not
+    used.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": EXAMPLE})
+
+    prospect: ProspectRecord | list[ProspectRecord]
+    account: AccountRecord | list[AccountRecord] | None = None
+    contacts: list[ContactRecord | list[ContactRecord]] | None = None
+    events: list[EventRecord] | None = None
+    outcomes: list[OutcomeRecord] | None = None
+    related: Related | None = None
+    as_of: Moment | None = Field(None, description="The moment to score at; now by default.")
+    goal: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="Which champion to ask; the default goal's by default."
+    )
+
+
+class BatchRequest(_Model):
+    """Several score requests, answered in their order."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"items": [EXAMPLE]}})
+
+    items: list[ScoreRequest]
+
+
+class CurvePoint(_Model):
+    """The probability within a number of days."""
+
+    days: int
+    probability: float
+
+
+class Reason(_Model):
+    """What moved the probability: ``effect`` is in log-odds, above 0 it raised it."""
+
+    feature: str
+    label: str
+    value: str | float | bool | None
+    effect: float
+
+
+class Notice(_Model):
+    """Something to know about the answer."""
+
+    code: str
+    text: str
+
+
+class ScoreAnswer(_Model):
+    """The probability that the goal is reached within the horizon, and what stands behind it."""
+
+    prospect_id: str
+    as_of: AwareDatetime
+    goal: str
+    horizon_days: int
+    probability: float = Field(ge=0, le=1)
+    probability_low: float = Field(ge=0, le=1)
+    probability_high: float = Field(ge=0, le=1)
+    curve: list[CurvePoint]
+    score: int = Field(ge=0, le=100, description="The rank within the regime's reference population.")
+    grade: Literal["A", "B", "C", "D"]
+    reasons: list[Reason]
+    warnings: list[Notice]
+    model_version: str
+    receipt_id: str = Field(description="Names this very answer.")
+
+
+class Fault(_Model):
+    """What is wrong, where, and the way out."""
+
+    code: str = Field(description="A stable word in snake_case.")
+    message: str
+    where: str = Field(description="The JSON path of the field, or empty.")
+    remedy: str
+
+
+class ErrorAnswer(_Model):
+    """The one shape of every error."""
+
+    error: Fault
+
+
+class BatchAnswer(_Model):
+    """For each item, in order, its score or its error."""
+
+    results: list[ScoreAnswer | ErrorAnswer]
+
+
+class Champion(_Model):
+    """A model that serves."""
+
+    goal: str
+    version: str
+    digest: str = Field(description="The sha256 of the bundle's manifest.")
+
+
+class Readiness(_Model):
+    """The answer of ``/readyz`` where the service is ready; where it is not, an error."""
+
+    ready: Literal[True]
+    default: str = Field(description="The goal that is scored when a request names none.")
+    champions: list[Champion]
+    problems: list[Fault] = Field(description="What could not be loaded; the champions before it keep serving.")
+
+
+class ModelCard(_Model):
+    """What a champion was trained on and how good it is."""
+
+    goal: str
+    version: str
+    digest: str
+    default: bool
+    card: dict[str, Any]
+
+
+REFERENCE = "#/components/schemas/{model}"
+
+
+def schemas() -> dict[str, Any]:
+    """The components of the OpenAPI document: every model by name, in the dialect of OpenAPI 3.0."""
+    models = (ScoreRequest, BatchRequest, ScoreAnswer, BatchAnswer, ErrorAnswer, Readiness, ModelCard)
+    _, definitions = models_json_schema([(m, "validation") for m in models], ref_template=REFERENCE)
+    return {name: plain(schema) for name, schema in sorted(definitions["$defs"].items())}
+
+
+def plain(schema: Any) -> Any:
+    """A JSON schema as OpenAPI 3.0 writes it: ``nullable`` instead of a null type, ``oneOf`` for what excludes."""
+    if isinstance(schema, list):
+        return [plain(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    out: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "properties":
+            out[key] = {name: plain(part) for name, part in value.items()}
+        elif key in ("default", "example", "enum", "required"):
+            if not (key == "default" and value is None):
+                out[key] = value
+        elif key != "title":
+            out[key] = plain(value)
+    if "const" in out:
+        out["enum"] = [out.pop("const")]
+    choices = out.pop("anyOf", None)
+    if choices is None:
+        return out
+    some = [choice for choice in choices if choice != {"type": "null"}]
+    if len(some) < len(choices):
+        out["nullable"] = True
+    if len(some) > 1:
+        return {**out, "oneOf": some}
+    if "$ref" in some[0]:  # 3.0 ignores what stands beside a reference
+        return {**out, "allOf": some}
+    if "enum" in some[0] and "nullable" in out:  # null is no value of an enum unless it is listed
+        out["enum"] = [*some[0]["enum"], None]
+    return {**some[0], **out}
+
+
+def reference(model: type[BaseModel]) -> dict[str, str]:
+    """A reference to a model among the components."""
+    return {"$ref": REFERENCE.format(model=model.__name__)}
+
+
+def content(model: type[BaseModel], example: Any = None) -> dict[str, Any]:
+    """The JSON content of a body."""
+    return {"application/json": {"schema": reference(model), **({} if example is None else {"example": example})}}
+
+
+_ERRORS: Mapping[int, str] = {
+    400: "The body is no JSON.",
+    404: "There is no champion for this goal.",
+    408: "The body took too long to arrive.",
+    413: "The body or the batch is too large.",
+    415: "The body is not declared as JSON.",
+    422: "A field is wrong; `where` names it.",
+    503: "No model serves yet.",
+}
+
+
+def errors(*codes: int) -> dict[str, Any]:
+    """The error answers of an operation by status."""
+    return {str(code): {"description": _ERRORS[code], "content": content(ErrorAnswer)} for code in codes}
+
+
+def answers(model: type[BaseModel], description: str, codes: Iterable[int]) -> dict[str, Any]:
+    """All answers of an operation."""
+    return {"200": {"description": description, "content": content(model)}, **errors(*codes)}
+
+
+VERSION = "1"  # of the contract
+DESCRIPTION = """Scores the prospects of firms that sell to firms: the probability that they become customers within a
+horizon, with its interval, a rank, a grade and reasons. Send what is known about a prospect to `POST /score`; only
+`prospect` is required, and what is absent is unknown. Every error has one shape, with a code and the field's path."""
+
+
+def operations() -> dict[str, dict[str, dict[str, Any]]]:
+    """What the document says of each path, by method: bodies, answers and errors."""
+    faults = (400, 404, 408, 413, 415, 422, 503)
+    return {
+        "/score": {
+            "post": {
+                "summary": "Score one prospect",
+                "requestBody": {"required": True, "content": content(ScoreRequest, EXAMPLE)},
+                "responses": answers(ScoreAnswer, "The score.", faults),
+            }
+        },
+        "/score_batch": {
+            "post": {
+                "summary": "Score several prospects",
+                "requestBody": {"required": True, "content": content(BatchRequest, {"items": [EXAMPLE]})},
+                "responses": answers(BatchAnswer, "A score or an error for each item, in order.", faults),
+            }
+        },
+        "/readyz": {
+            "get": {
+                "summary": "Whether a model serves, and which",
+                "responses": answers(Readiness, "A model serves.", (503,)),
+            }
+        },
+        "/v1/model": {
+            "get": {
+                "summary": "The card of a champion",
+                "description": "What the model was trained on, until when, for which goal, and how good it is.",
+                "operationId": "LeadScore__model",
+                "tags": ["Service APIs"],
+                "parameters": [
+                    {
+                        "name": "goal",
+                        "in": "query",
+                        "required": False,
+                        "schema": {"type": "string"},
+                        "description": "Of which goal; the default goal's champion by default.",
+                    }
+                ],
+                "responses": answers(ModelCard, "The card.", (404, 503)),
+            }
+        },
+    }

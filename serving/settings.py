@@ -1,0 +1,97 @@
+"""The settings of the service: one frozen object, read from the environment once and passed down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from features.errors import BadInput
+
+LANGUAGES = ("en", "fr")
+MIB = 1024 * 1024
+DEFAULT_HOME = ".leadscore"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be set from outside; each field ``x`` is read from ``LEADSCORE_X``.
+
+    Attributes:
+        home: the folder with the champion pointer and the bundles.
+        language: of the reasons' labels, ``en`` or ``fr``.
+        reasons: how many reasons an answer gives at most; 0 leaves them out.
+        score_bytes: the largest body of ``/score``, in bytes.
+        batch_bytes: the largest body of ``/score_batch``, in bytes.
+        batch_items: the most items of one batch.
+        body_seconds: how long a body may take to arrive.
+        poll_seconds: how often a worker looks at the champion pointer.
+    """
+
+    home: Path = Path(DEFAULT_HOME)
+    language: str = "en"
+    reasons: int = 5
+    score_bytes: int = 2 * MIB
+    batch_bytes: int = 20 * MIB
+    batch_items: int = 1000
+    body_seconds: float = 30.0
+    poll_seconds: float = 1.0
+
+    @staticmethod
+    def from_environment(environ: Mapping[str, str]) -> Settings:
+        """Read the settings; an empty variable counts as absent. Raises BadInput naming the variable."""
+        given: dict[str, Any] = {}
+        for field in fields(Settings):
+            variable = f"LEADSCORE_{field.name.upper()}"
+            text = environ.get(variable, "").strip()
+            if text:
+                read, expected = _READERS[field.name]
+                try:
+                    given[field.name] = read(text)
+                except ValueError:
+                    raise BadInput(
+                        "bad_setting",
+                        f"the setting must be {expected}.",
+                        where=variable,
+                        remedy="Correct the variable, or unset it to use the default.",
+                    ) from None
+        return Settings(**given)
+
+
+def _whole(low: int, high: int) -> tuple[Callable[[str], int], str]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return read, f"a whole number from {low} to {high}"
+
+
+def _seconds(low: float, high: float) -> tuple[Callable[[str], float], str]:
+    def read(text: str) -> float:
+        number = float(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return read, f"a number of seconds from {low} to {high}"
+
+
+def _language(text: str) -> str:
+    if text not in LANGUAGES:
+        raise ValueError
+    return text
+
+
+_READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "home": (Path, "a folder"),
+    "language": (_language, f"one of: {', '.join(LANGUAGES)}"),
+    "reasons": _whole(0, 100),
+    "score_bytes": _whole(1024, 1024 * MIB),
+    "batch_bytes": _whole(1024, 1024 * MIB),
+    "batch_items": _whole(1, 100_000),
+    "body_seconds": _seconds(0.1, 3600),
+    "poll_seconds": _seconds(0.05, 3600),
+}

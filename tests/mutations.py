@@ -1,0 +1,292 @@
+"""Do the agreement tests notice? Each known mistake is put into a copy of ``features/``, and the tests run against it.
+
+``python -m tests.mutations [word ...]`` (part of ``make proofs``) prints for each mutant the tests that failed, and
+ends with 1 when one survives or when its text no longer stands in the source. Words select mutants by name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOREVER = "2**62 - 1"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A mistake: in ``file``, every ``old`` becomes ``new``."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTATIONS = (
+    # The window: open at t - w, closed at t.
+    Mutation(
+        "offline: window open on the wrong side",
+        "offline.py",
+        "events.occurred_at > events.as_of - aggregate.days * DAY",
+        "events.occurred_at >= events.as_of - aggregate.days * DAY",
+    ),
+    Mutation(
+        "online: window open on the wrong side",
+        "online.py",
+        "bisect_right(group.times, context.t - window)",
+        "bisect_right(group.times, context.t - window - 1)",
+    ),
+    Mutation(
+        "offline: an event at t is not yet known",
+        "offline.py",
+        "events.occurred_at <= members.as_of",
+        "events.occurred_at < members.as_of",
+    ),
+    Mutation(
+        "online: an event at t is not yet known",
+        "online.py",
+        "if e.occurred_at <= t and e.recorded_at <= t",
+        "if e.occurred_at < t and e.recorded_at <= t",
+    ),
+    # Events count once they are recorded.
+    Mutation(
+        "offline: recorded_at ignored",
+        "offline.py",
+        "            events.recorded_at <= members.as_of,\n",
+        "",
+    ),
+    Mutation(
+        "online: recorded_at ignored",
+        "online.py",
+        "if e.occurred_at <= t and e.recorded_at <= t",
+        "if e.occurred_at <= t",
+    ),
+    Mutation(
+        "online: a repeat keeps its last recording",
+        "online.py",
+        "event.recorded_at < other.recorded_at",
+        "event.recorded_at > other.recorded_at",
+    ),
+    Mutation(
+        "offline: a repeat keeps its last recording", "checks.py", '"__recorded, __row"', '"__recorded DESC, __row"'
+    ),
+    Mutation(
+        "offline: nanoseconds cut towards 1970",
+        "columns.py",
+        "(epoch_ns({x}) - ((epoch_ns({x}) % 1000) + 1000) % 1000) // 1000",
+        "epoch_ns({x}) // 1000",
+    ),
+    # State is that as of t.
+    Mutation(
+        "offline: observed_at of prospects ignored",
+        "offline.py",
+        "            prospects.p_valid_from <= spine.as_of,\n            prospects.p_valid_to > spine.as_of,\n",
+        f"            prospects.p_valid_to > {FOREVER},\n",
+    ),
+    Mutation(
+        "offline: observed_at of accounts ignored",
+        "offline.py",
+        "            accounts.a_valid_from <= rows.as_of,\n            accounts.a_valid_to > rows.as_of,\n",
+        f"            accounts.a_valid_to > {FOREVER},\n",
+    ),
+    Mutation("online: observed_at ignored", "online.py", "if observed_at <= t and (best is None", "if (best is None"),
+    Mutation(
+        "online: observed_at of prospects ignored",
+        "online.py",
+        "as_of(records.prospect, t)",
+        f"as_of(records.prospect, {FOREVER})",
+    ),
+    Mutation(
+        "online: observed_at of accounts ignored",
+        "online.py",
+        "as_of(accounts.get(account_id, ()), t)",
+        f"as_of(accounts.get(account_id, ()), {FOREVER})",
+    ),
+    Mutation(
+        "offline: members of the account of today",
+        "offline.py",
+        "                prospects.from_ <= rows.as_of,\n                prospects.to_ > rows.as_of,\n",
+        f"                prospects.to_ > {FOREVER},\n",
+    ),
+    Mutation(
+        "online: members of the account of today",
+        "online.py",
+        "row = as_of(versions, t)",
+        f"row = as_of(versions, {FOREVER})",
+    ),
+    Mutation(
+        "offline: role of today",
+        "offline.py",
+        "                contacts.contact_from <= joined.as_of,\n                contacts.contact_to > joined.as_of,\n",
+        f"                contacts.contact_to > {FOREVER},\n",
+    ),
+    Mutation(
+        "online: role of today",
+        "online.py",
+        "as_of(contacts.get(contact, ()), t)",
+        f"as_of(contacts.get(contact, ()), {FOREVER})",
+    ),
+    # Sums are of integers.
+    Mutation(
+        "offline: float sums",
+        "aggregates.py",
+        "return _double(events.value.sum(where=where)) / float(MICRO)",
+        "return (events.value.cast('float64') / 1e6).sum(where=where)",
+    ),
+    Mutation(
+        "online: float sums",
+        "aggregates.py",
+        "float(g.sums[-1] - g.sums[start]) / float(MICRO)",
+        "sum((v or 0) / 1e6 for v in g.values[start:]) + 0.0",
+    ),
+    Mutation(
+        "offline: float means",
+        "aggregates.py",
+        "return _double(events.value.sum(where=where)) / number.nullif(0.0)",
+        "return (events.value.cast('float64') / 1e6).mean(where=where)",
+    ),
+    Mutation(
+        "online: float means",
+        "aggregates.py",
+        "float(group.sums[-1] - group.sums[start]) / float(number * MICRO)",
+        "sum((v or 0) / 1e6 for v in group.values[start:]) / number",
+    ),
+    Mutation(
+        "offline: negative sums lose their last digit",
+        "aggregates.py",
+        'return (total < 0).ifelse(-((-total).cast("float64")), total.cast("float64"))',
+        'return total.cast("float64")',
+    ),
+    # Ties go by (occurred_at, recorded_at, event_id).
+    Mutation(
+        "offline: ties by row order",
+        "offline.py",
+        '{"occurred_at": joined.occurred_at, "recorded_at": joined.recorded_at, "id": joined.event_id}',
+        '{"occurred_at": joined.occurred_at}',
+    ),
+    Mutation("online: ties by row order", "online.py", "    return item[:3]", "    return item[:1]  # type: ignore"),
+    Mutation(
+        "offline: ties of recorded_at too by row order",
+        "offline.py",
+        '{"occurred_at": joined.occurred_at, "recorded_at": joined.recorded_at, "id": joined.event_id}',
+        '{"occurred_at": joined.occurred_at, "recorded_at": joined.recorded_at}',
+    ),
+    Mutation(
+        "online: ties of recorded_at too by row order",
+        "online.py",
+        "    return item[:3]",
+        "    return item[:2]  # type: ignore",
+    ),
+    # Unknown is not empty.
+    Mutation(
+        "online: an unknown contact is a distinct one",
+        "online.py",
+        "                        contact = None\n",
+        "                        pass\n",
+    ),
+    Mutation(
+        "offline: without an account its scope is empty",
+        "offline.py",
+        'rows.p_account_id.isnull().ifelse(ibis.null("float64"), column)',
+        "column",
+    ),
+)
+
+
+def main(words: list[str]) -> int:
+    """Run the mutants whose name holds one of the words (all without words); 1 when one was not noticed."""
+    chosen = [m for m in MUTATIONS if not words or any(w in m.name for w in words)]
+    if not chosen:
+        print(f"no mutant is named like {' or '.join(words)}")
+        return 1
+    failed = 0
+    stale = [m for m in chosen if m.old not in (ROOT / "features" / m.file).read_text(encoding="utf-8")]
+    for mutation in stale:
+        print(f"NOT FOUND  {mutation.name}: {mutation.file} no longer holds {mutation.old!r}")
+    if stale:
+        return 1
+    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+        sound = _copy(ROOT, Path(scratch) / "sound")
+        _check_imports(sound)
+        noticed = _run(sound)
+        if noticed:
+            print(f"without any mutation these fail already: {', '.join(noticed)}")
+            return 1
+        print("unchanged copy: all pass", flush=True)
+        for n, mutation in enumerate(chosen):
+            copy = _copy(sound, Path(scratch) / str(n))  # of the copy: what is edited meanwhile is no mutant
+            path = copy / "features" / mutation.file
+            source = path.read_text(encoding="utf-8")
+            path.write_text(source.replace(mutation.old, mutation.new), encoding="utf-8")
+            start = time.monotonic()
+            noticed = _run(copy)
+            shutil.rmtree(copy)
+            took = f"({time.monotonic() - start:.0f} s)"
+            if noticed:
+                print(f"noticed    {mutation.name} {took}: {'; '.join(noticed)}", flush=True)
+            else:
+                print(f"SURVIVED   {mutation.name} {took}", flush=True)
+                failed = 1
+    return failed
+
+
+def _copy(source: Path, folder: Path) -> Path:
+    for part in ("features", "tests"):
+        shutil.copytree(source / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(source / "pyproject.toml", folder)
+    return folder
+
+
+def _environment(copy: Path) -> dict[str, str]:
+    # Without the search for a small example, which costs more than the finding.
+    return {
+        **os.environ,
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "COLUMNS": "1000",  # so that pytest does not cut the names and reasons
+        "LEADSCORE_SHRINK": "0",
+        "LEADSCORE_PROOFS": "",
+    }
+
+
+def _check_imports(copy: Path) -> None:
+    command = [sys.executable, "-c", "import features.online; print(features.online.__file__)"]
+    found = subprocess.run(command, cwd=copy, env=_environment(copy), capture_output=True, text=True, check=True)
+    if not Path(found.stdout.strip()).is_relative_to(copy):
+        raise SystemExit(f"the tests would import {found.stdout.strip()}, not the copy")
+
+
+def _run(copy: Path) -> list[str]:
+    """The failing tests: all by hand, and the first generated one; the shrinking one where those saw nothing.
+
+    A mutant that breaks instead of computing something else proves nothing: it ends the run.
+    """
+    out: list[str] = []
+    for selection, more in (("by_hand or absent_list", []), ("oracle_duckdb", ["-x"]), ("and_shrink", [])):
+        if out and selection == "and_shrink":
+            break
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfE", "--tb=no", "--no-header"]
+        target = "tests/test_features_agree.py"
+        done = subprocess.run(
+            [*command, *more, target, "-k", selection], cwd=copy, env=_environment(copy), capture_output=True, text=True
+        )
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+        failing = re.findall(r"^FAILED \S+::test_(.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
+        others = re.findall(r"^FAILED .* - (?!AssertionError|assert ).*$|^ERROR .*$", done.stdout, re.MULTILINE)
+        if others or (done.returncode == 1 and not failing):
+            raise SystemExit(f"not a difference but a breakdown:\n{done.stdout[-3000:]}")
+        out += failing
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from features.contract import DAY, Goal, format_time, parse_moment
+from features.errors import BadInput
+from features.spec import Attribute, FeatureSet
+from features.tables import Tables, read_tables
+from tests.funnels import at, by_hand, planted
+from training.dataset import build, labels
+from training.evaluate import (
+    default_cuts,
+    evaluate_forward,
+    metrics,
+    rolling,
+    weak_signal,
+)
+from training.model import fit
+
+OLIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "olist_funnel"
+ORIGIN_SIZE = (Attribute("prospects", "origin"), Attribute("prospects", "size"))
+
+
+def drawn(count: int, seed: int = 0) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    p = rng.beta(1, 8, count).round(2)  # rounded, so that there are ties
+    return (rng.random(count) < p).astype(int), p
+
+
+def test_figures_by_hand() -> None:
+    found = metrics([0, 1, 1, 0], [0.1, 0.4, 0.35, 0.8])
+    assert found["n"] == 4
+    assert found["rate"] == 0.5
+    assert found["mean_predicted"] == pytest.approx(0.4125)
+    assert found["auc"] == 0.5  # of four pairs, the two with 0.1 are in order
+    assert found["log_loss"] == pytest.approx(-(math.log(0.9) + math.log(0.4) + math.log(0.35) + math.log(0.2)) / 4)
+    assert found["brier"] == pytest.approx((0.01 + 0.36 + 0.4225 + 0.64) / 4)
+    assert found["brier_skill"] == pytest.approx(1 - found["brier"] / 0.25)
+    assert found["log_loss_gain"] == pytest.approx(math.log(2) - found["log_loss"])
+    assert found["calibration_error"] == pytest.approx((0.1 + 0.6 + 0.65 + 0.8) / 4)  # each row a bin of its own
+    assert found["lift_top_tenth"] == 0  # the tenth of four rows is a part of the highest, which was not won
+    assert "interval" not in found
+
+
+def test_skill_is_against_the_given_constant() -> None:
+    y, p = [1, 0, 0, 0], [0.5, 0.25, 0.25, 0.0]
+    found = metrics(y, p, constant=0.5)
+    assert found["brier_skill"] == pytest.approx(1 - (0.25 + 0.125) / 1)
+    assert found["log_loss_gain"] == pytest.approx(math.log(2) - (math.log(2) - 2 * math.log(0.75)) / 4)
+    each = metrics(y, p, constant=[0.5, 0.25, 0.25, 0.0])
+    assert each["brier_skill"] == 0
+    assert each["log_loss_gain"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_agree_with_scikit_learn(seed: int) -> None:
+    y, p = drawn(2_000, seed)
+    p = np.clip(p, 1e-6, 1)
+    found = metrics(y, p)
+    assert found["auc"] == pytest.approx(roc_auc_score(y, p))
+    assert found["log_loss"] == pytest.approx(log_loss(y, p))
+    assert found["brier"] == pytest.approx(brier_score_loss(y, p))
+
+
+def test_calibration_error_over_ten_bins_of_equal_mass() -> None:
+    p = np.arange(1000) / 2000
+    order = np.random.default_rng(0).permutation(1000)
+    y = np.zeros(1000, dtype=int)
+    bins = np.arange(1000) // 100
+    for b in range(10):
+        y[np.flatnonzero(bins == b)[: 5 * b + 10]] = 1  # rates 0.10, 0.15, ... 0.55
+    expected = np.mean([abs(p[bins == b].mean() - (5 * b + 10) / 100) for b in range(10)])
+    assert metrics(y[order], p[order])["calibration_error"] == pytest.approx(expected)
+
+
+def test_ties_share_a_bin_and_the_top_tenth_takes_their_share() -> None:
+    y = np.array([1] * 30 + [0] * 70)
+    for order in (np.arange(100), np.arange(100)[::-1], np.random.default_rng(1).permutation(100)):
+        flat = metrics(y[order], np.full(100, 0.3))
+        assert flat["calibration_error"] == pytest.approx(0)
+        assert flat["lift_top_tenth"] == pytest.approx(1)
+        assert flat["auc"] == 0.5
+    # Four certain ones at the top, then a tie of 96 with 26 won: the tenth is those four and six of the tie.
+    p = np.array([0.9] * 4 + [0.3] * 96)
+    assert metrics(y, p)["lift_top_tenth"] == pytest.approx((4 + 6 * 26 / 96) / 10 / 0.3)
+
+
+def test_one_class_leaves_undefined_what_is() -> None:
+    found = metrics([0, 0, 0], [0.1, 0.2, 0.3], groups=["a", "b", "c"])
+    assert found["auc"] is None
+    assert found["lift_top_tenth"] is None
+    assert found["brier_skill"] is None
+    assert found["log_loss"] > 0
+    assert "auc" not in found["interval"]
+    assert metrics([], [])["log_loss"] is None
+
+
+def test_what_are_no_probabilities_or_labels_is_refused() -> None:
+    for y, p in (([0, 1], [0.5, 1.1]), ([0, 1], [0.5, math.nan]), ([0, 2], [0.5, 0.5]), ([0, 1], [0.5])):
+        with pytest.raises(ValueError, match="must"):
+            metrics(y, p)
+
+
+def test_intervals_come_from_whole_prospects() -> None:
+    y, p = drawn(400)
+    ids = np.arange(400).astype(str)
+    once = metrics(y, p, groups=ids)["interval"]
+    # Ten copies of each prospect's row tell no more than one.
+    copies = metrics(np.tile(y, 10), np.tile(p, 10), groups=np.tile(ids, 10))
+    assert copies["interval"]["log_loss"] == pytest.approx(once["log_loss"])
+    blind = metrics(np.tile(y, 10), np.tile(p, 10), groups=np.arange(4_000).astype(str))["interval"]
+    for figure in ("auc", "log_loss", "brier", "rate", "lift_top_tenth"):
+        low, high = copies["interval"][figure]
+        assert low < copies[figure] < high
+        assert blind[figure][1] - blind[figure][0] < 0.6 * (high - low)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    held = 0
+    for seed in range(60):
+        y, p = drawn(300, seed)
+        low, high = metrics(y, p, groups=np.arange(300), resamples=100, seed=seed)["interval"]["rate"]
+        held += low <= 1 / 9 <= high
+    assert 50 <= held <= 60
+
+
+def test_the_bootstrap_is_seeded() -> None:
+    y, p = drawn(200)
+    ids = np.arange(200)
+    first = metrics(y, p, groups=ids, seed=1)
+    assert metrics(y, p, groups=ids, seed=1) == first
+    assert metrics(y, p, groups=ids, seed=2)["interval"] != first["interval"]
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return planted(900, seed=11, lag=1.5)
+
+
+@pytest.fixture(scope="module")
+def features(tables: Tables) -> FeatureSet:
+    return FeatureSet(tables.dataset, ORIGIN_SIZE)
+
+
+def test_it_tests_the_landmarks_after_the_cut_with_what_is_known_at_the_end(
+    tables: Tables, features: FeatureSet
+) -> None:
+    found = evaluate_forward(tables, features, at(120), at(150))
+    assert found.rows["as_of"].between(at(120) + 1, at(150)).all()
+    every = build(tables, features)
+    y, observed = labels(every)
+    expected = observed & (every.as_of > at(120)) & (every.as_of <= at(150))
+    assert found.rows["y"].tolist() == y[expected].tolist()
+    assert found.rows["prospect_id"].tolist() == every.rows["prospect_id"][expected].tolist()
+    assert found.counts["tested"] == expected.sum() > 300
+    assert found.figures["n"] == expected.sum()
+    assert found.figures["auc"] > 0.6
+    assert found.figures["interval"]["log_loss_gain"][0] > 0
+    assert sum(a["n"] for a in found.by_age) == expected.sum()
+    assert [a["age_days"] for a in found.by_age] == [0, 1, 3, 7, 14, 30, 60, 90]
+
+
+def test_it_trains_as_one_would_have_at_the_cut(tables: Tables, features: FeatureSet) -> None:
+    found = evaluate_forward(tables, features, at(120), at(150))
+    then = fit(build(tables, features, at(120)), folds=0)
+    assert found.model.model_text == then.model_text
+    assert found.base_rate == then.card["base_rate"]
+    assert found.rows["constant"].unique() == pytest.approx([then.card["base_rate"]])
+    assert found.model.card["trained_until"] == format_time(at(120))
+
+
+def test_what_is_recorded_after_the_cut_changes_the_test_and_not_the_model() -> None:
+    prospects = {f"p{i:03d}": i / 3 for i in range(300)}
+    early = [(p, "won", d + 1 + i % 9) for i, (p, d) in enumerate(prospects.items()) if i % 4 == 0 and d < 80]
+    late = [(p, "won", d + 1 + i % 9, d + 30) for i, (p, d) in enumerate(prospects.items()) if i % 4 == 1 and d > 55]
+    goal = Goal(horizons=(("", 14),))
+    first, second = (by_hand(prospects, outcomes, until=150, goal=goal) for outcomes in (early, early + late))
+    features = FeatureSet(first.dataset, (Attribute("prospects", "source"),))
+    a, b = (evaluate_forward(t, features, at(85), at(110)) for t in (first, second))
+    assert a.model.model_text == b.model.model_text
+    assert a.figures["rate"] < b.figures["rate"]
+    # Rows between such a win and its record are neither of the one class nor of the other.
+    assert b.counts["late"] > 10
+    assert a.counts["late"] == 0
+
+
+def test_rows_whose_horizon_is_not_over_are_left_out_and_counted(tables: Tables, features: FeatureSet) -> None:
+    found = evaluate_forward(tables, features, at(120), at(200))
+    every = build(tables, features)
+    _, observed = labels(every)
+    after = every.as_of > at(120)
+    assert found.counts["tested"] == (after & observed).sum()
+    assert found.counts["unobserved"] == (after & ~observed).sum() > 100
+    assert found.rows["as_of"].max() + 30 * DAY <= every.observed_until
+
+
+def test_a_horizon_of_ones_own(tables: Tables, features: FeatureSet) -> None:
+    found = evaluate_forward(tables, features, at(120), at(150), 7)
+    assert found.model.constants["edges"] == [0, 1, 3, 7]
+    assert found.figures["rate"] < 0.6 * evaluate_forward(tables, features, at(120), at(150)).figures["rate"]
+
+
+def test_a_census_tests_everyone_open_each_week(tables: Tables, features: FeatureSet) -> None:
+    found = evaluate_forward(tables, features, at(120), at(150), census=True)
+    assert sorted(found.rows["as_of"].unique()) == [at(127), at(134), at(141), at(148)]
+    assert len(found.rows) > 1_000
+    assert found.figures["auc"] > 0.6
+    with pytest.raises(BadInput) as caught:
+        evaluate_forward(tables, features, at(120), at(126), census=True)
+    assert caught.value.code == "nothing_to_test"
+
+
+def test_without_features_the_standard_ones_of_the_cut_are_taken(tables: Tables) -> None:
+    found = evaluate_forward(tables, None, at(120), at(150), params={"num_iterations": 20})
+    assert "origin" in found.model.spec.names
+    assert found.model.card["params"]["num_iterations"] == 20
+
+
+def test_nothing_to_test_is_said(tables: Tables, features: FeatureSet) -> None:
+    with pytest.raises(BadInput) as caught:
+        evaluate_forward(tables, features, at(180), at(190))
+    assert caught.value.code == "nothing_to_test"
+    assert caught.value.remedy
+
+
+def test_rolling_takes_the_rows_of_all_cuts_together(tables: Tables, features: FeatureSet) -> None:
+    cuts = [at(100), at(125)]
+    found = rolling(tables, features, cuts)
+    first, second = found.evaluations
+    assert (first.cut, first.test_until, second.cut) == (at(100), at(125), at(125))
+    assert (found.figures["n"], found.skipped) == (len(first.rows) + len(second.rows), [])
+    assert found.figures["log_loss"] == pytest.approx(
+        np.average([first.figures["log_loss"], second.figures["log_loss"]], weights=[len(first.rows), len(second.rows)])
+    )
+    # Each row's constant is the base rate of its own cut.
+    assert found.figures["log_loss_gain"] == pytest.approx(
+        np.average(
+            [first.figures["log_loss_gain"], second.figures["log_loss_gain"]],
+            weights=[len(first.rows), len(second.rows)],
+        )
+    )
+    said = found.to_json()
+    assert [c["cut"] for c in said["cuts"]] == [format_time(c) for c in cuts]
+    assert said["figures"]["n"] == found.figures["n"]
+
+
+def test_cuts_at_which_nothing_can_be_trained_are_skipped_with_the_reason(tables: Tables, features: FeatureSet) -> None:
+    found = rolling(tables, features, [at(10), at(120)])
+    assert len(found.evaluations) == 1
+    assert found.skipped[0]["cut"] == format_time(at(10))
+    assert "horizon of 30 days" in found.skipped[0]["reason"]
+    with pytest.raises(BadInput) as caught:
+        rolling(tables, features, [at(10)])
+    assert caught.value.code == "no_cuts"
+
+
+def test_default_cuts_lie_in_the_later_half_of_what_can_be_tested(tables: Tables) -> None:
+    goal = tables.dataset.goal
+    cuts = default_cuts(tables, goal)
+    last = build(tables, FeatureSet(tables.dataset, ORIGIN_SIZE)).observed_until - 30 * DAY
+    assert len(cuts) == 4
+    assert all(cut % DAY == 0 for cut in cuts)
+    assert at(75) < cuts[0] < cuts[1] < cuts[2] < cuts[3] < last
+    assert default_cuts(tables, replace(goal, horizons=(("", 300),))) == ()
+    with pytest.raises(BadInput) as caught:
+        rolling(tables, horizon=300)
+    assert caught.value.code == "no_cuts"
+
+
+def test_weak_signal_unless_the_gain_is_clearly_positive() -> None:
+    assert weak_signal({"interval": {"log_loss_gain": [0.001, 0.02]}}) is None
+    weak = weak_signal({"interval": {"log_loss_gain": [-0.001, 0.02]}})
+    assert weak is not None
+    assert weak["code"] == "weak_signal"
+    assert "-0.0010 and +0.0200" in weak["text"]
+    assert weak_signal({"interval": {}}) is not None
+
+
+def test_noise_gives_weak_signal_and_an_effect_does_not() -> None:
+    goal = Goal(horizons=(("", 14),))
+    for daily, expected in (({"any": 0.006}, True), ({"good": 0.02, "poor": 0.001}, False)):
+        tables = planted(700, seed=12, daily=daily, goal=goal)
+        found = rolling(tables, FeatureSet(tables.dataset, ORIGIN_SIZE))
+        assert (weak_signal(found.figures) is not None) == expected
+
+
+@pytest.mark.skipif(not OLIST.is_dir(), reason="the olist data are not beside the repository")
+def test_olist_forward_in_time_reaches_its_bounds(tmp_path: Path) -> None:
+    from training.sources.olist import import_olist
+
+    import_olist(OLIST, tmp_path / "olist")
+    tables = read_tables(tmp_path / "olist")
+    found = evaluate_forward(tables, None, parse_moment("2018-04-20"), parse_moment("2018-07-30"), 90)
+    assert set(found.model.spec.names) == {"source", "landing_page", "days_since_created_at"}
+    assert found.counts["unobserved"] == 0
+    assert found.figures["auc"] >= 0.66
+    assert found.figures["log_loss"] <= 0.175
+    # Old landmarks are easily told from young ones: without them the bounds must hold too.
+    young = found.rows[found.rows["age_days"] <= 60]
+    figures = metrics(young["y"], young["p"], constant=young["constant"])
+    assert figures["auc"] >= 0.66
+    assert figures["log_loss"] <= 0.175

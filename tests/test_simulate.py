@@ -1,0 +1,343 @@
+"""The simulated world: the same from the same seed, valid by the contract, and true to its truth."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from features.contract import DAY, parse_dataset
+from features.errors import BadInput
+from features.tables import read_tables
+from training import simulate as module
+from training.simulate import MAX_LAG, SWITCHES, Mechanisms, World, simulate
+
+SLOW = (0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return simulate(prospects=2500, days=365, seed=3)
+
+
+@pytest.fixture(scope="module")
+def late_world() -> World:
+    """Everything is recorded late, siblings are many and matter: what the truth must get right shows here."""
+    m = Mechanisms()
+    m = replace(
+        m,
+        touches=tuple(t._replace(lag=SLOW) for t in m.touches),
+        won_lag=SLOW,
+        lost_lag=SLOW,
+        win=-7.6,
+        win_spill=1.0,
+        win_buyer=1.0,
+        followers=5 / 365,
+        role_known=0.1,
+        role_change=0.03,
+        headcount_known=0.05,
+        headcount_change=0.03,
+    )
+    return simulate(prospects=6000, days=330, seed=8, mechanisms=m)
+
+
+@pytest.fixture(scope="module")
+def judged(late_world: World) -> pd.DataFrame:
+    """The truth at two moments beside what came."""
+    frames = []
+    for back in (120, 60):
+        t = late_world.until - (back + MAX_LAG) * DAY
+        truth = late_world.truth((7, 30, 60), draws=30, as_of=t)
+        came = late_world.realised((7, 30, 60), as_of=t)
+        assert list(truth["prospect_id"]) == list(came["prospect_id"])
+        frames.append(truth.join(came.drop(columns=["prospect_id", "as_of"])))
+    return pd.concat(frames, ignore_index=True)
+
+
+def deviation(came: pd.Series, expected: pd.Series) -> float:
+    """How many standard errors lie between what came and what was expected."""
+    return float((came.sum() - expected.sum()) / np.sqrt((expected * (1 - expected)).sum()))
+
+
+# ---- the truth
+
+
+@pytest.mark.parametrize("horizon", [7, 30, 60])
+def test_the_truth_is_what_comes(judged: pd.DataFrame, horizon: int) -> None:
+    expected, came = judged[f"probability_{horizon}d"], judged[f"won_{horizon}d"]
+    assert len(judged) > 2000
+    assert came.sum() > 50
+    assert abs(deviation(came, expected)) < 3
+    fifth = expected.rank(method="first") * 5 // (len(expected) + 1)
+    for q in range(5):
+        # Siblings share their account's fate a little: a bit more than the binomial error is allowed.
+        assert abs(deviation(came[fifth == q], expected[fifth == q])) < 3.5, q
+    assert expected[fifth == 4].mean() > 4 * expected[fifth == 0].mean()
+
+
+def test_the_truth_weighs_closings_that_are_not_recorded_yet(judged: pd.DataFrame) -> None:
+    closed = 1 - judged["still_open"]
+    assert judged["was_closed"].sum() > 80
+    assert abs(deviation(judged["was_closed"], closed)) < 3
+    high = closed.rank(method="first") > len(closed) / 2
+    for half in (high, ~high):
+        assert abs(deviation(judged["was_closed"][half], closed[half])) < 3.5
+    # Taking every prospect for open, as its records say, would be far off.
+    naive = judged["probability_7d"] / judged["still_open"]
+    assert naive.sum() > 1.02 * judged["probability_7d"].sum()
+
+
+def test_given_that_they_are_open_is_what_comes_for_those_that_are(judged: pd.DataFrame) -> None:
+    really = ~judged["was_closed"]
+    expected = (judged["probability_30d"] / judged["still_open"])[really]
+    assert abs(deviation(judged["won_30d"][really], expected)) < 3
+
+
+def test_the_frozen_world_is_true_too(world: World) -> None:
+    t = world.until - (90 + MAX_LAG) * DAY
+    truth, came = world.truth((30, 90), draws=40, as_of=t), world.realised((30, 90), as_of=t)
+    for h in (30, 90):
+        assert abs(deviation(came[f"won_{h}d"], truth[f"probability_{h}d"])) < 3
+    assert (truth["probability_30d"] < truth["probability_90d"]).all()
+    assert truth["probability_90d"].between(0, 1, inclusive="neither").all()
+
+
+def test_the_error_is_that_of_the_draws(world: World) -> None:
+    t = world.until - 30 * DAY
+    one, other = (world.truth((30,), draws=60, as_of=t, chunk=c) for c in (20_000, 30_000))  # other random numbers
+    spread = (one["probability_30d"] - other["probability_30d"]) / np.hypot(one["error_30d"], other["error_30d"])
+    assert 0.6 < spread.std() < 1.5
+    assert one["error_30d"].mean() < 0.01
+
+
+def test_without_any_mechanism_all_are_alike() -> None:
+    flat = simulate(prospects=400, days=120, seed=1, mechanisms=Mechanisms().without(*SWITCHES))
+    truth = flat.truth((30,), draws=5)
+    rate = np.exp(flat.mechanisms.win)
+    loss = np.exp(flat.mechanisms.loss)
+    expected = rate / (rate + loss) * -np.expm1(-30 * (rate + loss))
+    assert truth["still_open"].eq(1).all()
+    np.testing.assert_allclose(truth["probability_30d"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["fit", "heat", "roles", "spill"])
+def test_each_mechanism_moves_the_truth(world: World, name: str) -> None:
+    without = replace(world, mechanisms=world.mechanisms.without(name), _index={})
+    one, other = (w.truth((30,), draws=20)["probability_30d"] for w in (world, without))
+    assert (one - other).abs().mean() > 0.001
+
+
+def test_the_records_hold_the_whole_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the records say on a morning is what the world's own step read on it, number for number."""
+    seen: dict[int, Any] = {}
+    original = module._Crowd.heat
+
+    def spy(self: Any, day: int) -> Any:
+        out = original(self, day)
+        seen[day] = [np.array(part) for part in out]
+        return out
+
+    monkeypatch.setattr(module._Crowd, "heat", spy)
+    w = simulate(prospects=600, days=120, seed=5)
+    for day in (1, 40, 119):
+        born = np.flatnonzero(w.created < day * DAY)
+        heat, _ = w._heat(born, np.full(len(born), day * DAY), np.full(len(born), float(day)))
+        for mine, theirs in zip(heat, seen[day], strict=True):
+            np.testing.assert_allclose(mine, theirs[..., born], rtol=1e-9, atol=1e-9)
+    assert seen[119][5].max() > 0  # some spill
+    assert seen[119][3].max() > 0  # some buyers
+
+
+# ---- the world
+
+
+def test_the_frozen_world_has_not_moved() -> None:
+    """A changed coefficient is another world: raise WORLD, say so in the docstring, and measure again."""
+    assert module.WORLD == 1
+    assert hashlib.sha256(repr(Mechanisms()).encode()).hexdigest()[:16] == "c22ef925d6df1f04"
+
+
+def test_the_figures_of_the_world(world: World) -> None:
+    n = len(world.created)
+    assert n == 2500
+    assert 15 < len(world.event_at) / n < 30
+    closed = np.full(n, 2**60)
+    closed[world.outcome_prospect] = world.outcome_at
+    won = np.zeros(n, dtype=bool)
+    won[world.outcome_prospect] = world.outcome == 0
+    mature = world.created < (world.days - 90 - MAX_LAG) * DAY
+    quick = (closed - world.created <= 90 * DAY)[mature]
+    assert 0.10 < (won[mature] & quick).mean() < 0.16
+    assert 0.25 < (~won[mature] & quick).mean() < 0.42
+    t = world.until - (90 + MAX_LAG) * DAY
+    truth, came = world.truth(draws=30, as_of=t), world.realised(as_of=t)
+    assert 0.7 < roc_auc_score(came["won_90d"], truth["probability_90d"]) < 0.88
+    assert np.bincount(np.bincount(world.account))[2:].sum() > 300  # accounts with several prospects
+
+
+def test_records_are_causal(world: World) -> None:
+    w = world
+    until = w.days * DAY
+    assert (w.event_at > w.created[w.event_prospect]).all()
+    assert (w.outcome_at > w.created[w.outcome_prospect]).all()
+    for at, recorded in ((w.event_at, w.event_recorded), (w.outcome_at, w.outcome_recorded)):
+        assert (at <= recorded).all()
+        assert (recorded < until).all()
+        assert 0.02 < (at < recorded).mean() < 0.5
+        assert (recorded - at).max() < (MAX_LAG + 1) * DAY
+    assert len(np.unique(w.outcome_prospect)) == len(w.outcome_prospect)
+    # Nothing happens with a prospect after its closing has been recorded.
+    known = np.full(len(w.created), 2**60)
+    known[w.outcome_prospect] = w.outcome_recorded
+    assert (w.event_at // DAY <= known[w.event_prospect] // DAY).all()
+    # An event's contact was known by then.
+    first = {
+        (a, s): t for a, s, t in sorted(zip(w.role_account, w.role_slot, w.role_at, strict=True), key=lambda x: -x[2])
+    }
+    with_contact = np.flatnonzero(w.event_slot >= 0)
+    assert len(with_contact) > 1000
+    assert all(first[w.account[w.event_prospect[e]], w.event_slot[e]] < w.event_at[e] for e in with_contact)
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    def files(name: str, seed: int) -> dict[str, str]:
+        simulate(prospects=300, days=90, seed=seed).write(tmp_path / name)
+        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / name).iterdir()}
+
+    one, again, other = files("one", 4), files("again", 4), files("other", 5)
+    assert set(one) == {
+        "prospects.parquet",
+        "accounts.parquet",
+        "contacts.parquet",
+        "events.parquet",
+        "outcomes.parquet",
+        "dataset.toml",
+    }
+    assert one == again
+    assert all(one[name] != other[name] for name in one)
+
+
+def test_same_seed_same_truth() -> None:
+    one, again = (simulate(prospects=100, days=60, seed=4).truth((30,), draws=4) for _ in range(2))
+    pd.testing.assert_frame_equal(one, again)
+
+
+def test_it_keeps_the_contract(world: World, tmp_path: Path) -> None:
+    world.write(tmp_path / "crm")
+    tables = read_tables(tmp_path / "crm", now=world.until, need_outcomes=True)
+    assert tables.until == world.until == int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+    assert tables.rows["prospects"] == 2500
+    counts = {note.code: note.count for note in tables.notes}
+    assert set(counts) == {"identical_repeats", "late_outcomes", "events_after_close"}
+    assert counts["identical_repeats"] == len(world.event_at) // 2000
+    assert counts["events_after_close"] < 0.01 * len(world.event_at)
+
+    def count(table: Any, keep: Any = None) -> int:
+        return int((table if keep is None else table.filter(keep)).count().execute())
+
+    assert count(tables.events) == len(world.event_at)
+    assert count(tables.outcomes, tables.outcomes.outcome == "won") == (world.outcome == 0).sum()
+    assert count(tables.prospects, tables.prospects.account_id.isnull()) == world.anonymous[world.account].sum() > 0
+    for table, column in (
+        (tables.prospects, "source"),
+        (tables.prospects, "product"),
+        (tables.prospects, "budget_known"),
+        (tables.accounts, "industry"),
+        (tables.accounts, "headcount"),
+        (tables.contacts, "role"),
+        (tables.events, "contact_id"),
+        (tables.events, "value"),
+    ):
+        nulls = count(table, table[column].isnull())
+        assert 0 < nulls < count(table), column
+    assert count(tables.accounts) > count(tables.accounts.account_id.as_table().distinct())  # versions
+    assert count(tables.contacts) > count(tables.contacts.contact_id.as_table().distinct())
+
+
+def test_the_hindsight_column_is_declared_so_and_would_give_the_outcome_away(world: World, tmp_path: Path) -> None:
+    world.write(tmp_path / "crm")
+    declared = parse_dataset((tmp_path / "crm" / "dataset.toml").read_text()).declared_columns("prospects")
+    assert declared["lead_quality"].known == "never"
+    prospects = pd.read_parquet(tmp_path / "crm" / "prospects.parquet").set_index("prospect_id")
+    outcomes = pd.read_parquet(tmp_path / "crm" / "outcomes.parquet").set_index("prospect_id")
+    known = outcomes.join(prospects["lead_quality"]).dropna(subset=["lead_quality"])
+    high = known["lead_quality"] == "high"
+    assert (known["outcome"][high] == "won").mean() > 0.7 > 0.2 > (known["outcome"][~high] == "won").mean()
+
+
+def test_writing_never_overwrites_what_is_not_ours(world: World, tmp_path: Path) -> None:
+    small = simulate(prospects=30, days=30)
+    small.write(tmp_path / "crm")
+    with pytest.raises(BadInput) as e:
+        small.write(tmp_path / "crm")
+    assert e.value.code == "folder_not_empty"
+    small.write(tmp_path / "crm", replace=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "prospects.csv").write_text("prospect_id\n1\n")
+    with pytest.raises(BadInput) as e:
+        small.write(tmp_path / "mine", replace=True)
+    assert e.value.code == "folder_not_ours"
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["prospects.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["crm", "mine"]  # no temporary folder is left
+
+
+def test_mechanism_features_are_in_the_order_asked(world: World) -> None:
+    ids = world.prospect_ids
+    t = world.until - 30 * DAY + DAY // 3
+    born = np.flatnonzero(world.created + world.start < t)[:400]
+    asked = [*ids[born][::-1], *ids[born][::-1]]
+    moments = [t] * len(born) + [t + 5 * DAY] * len(born)
+    frame = world.mechanism_features(asked, moments)
+    assert list(frame["prospect_id"]) == asked
+    assert list(frame["as_of"]) == moments
+    early, later = frame.iloc[: len(born)], frame.iloc[len(born) :]
+    np.testing.assert_allclose(later["age_days"].to_numpy() - early["age_days"].to_numpy(), 5)
+    assert (frame[["digital", "intent", "human", "buyer", "spill"]] >= 0).all().all()
+    assert frame["roles"].isin([0, 1, 2, 3]).all()
+    assert frame["headcount"].isna().any()
+    assert frame["industry"].isna().any()
+    one = world.mechanism_features([asked[7]], [moments[7]])
+    pd.testing.assert_frame_equal(one, frame.iloc[[7]].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda w: simulate(prospects=0), "bad_setting"),
+        (lambda w: simulate(days=0), "bad_setting"),
+        (lambda w: simulate(seed=-1), "bad_setting"),
+        (lambda w: simulate(start=datetime(2025, 1, 1)), "bad_time"),
+        (lambda w: simulate(start=datetime(2025, 1, 1, 5, tzinfo=UTC)), "bad_time"),
+        (lambda w: w.truth(draws=1), "bad_setting"),
+        (lambda w: w.truth(horizons=()), "bad_setting"),
+        (lambda w: w.truth(as_of=w.until + DAY), "bad_moment"),
+        (lambda w: w.truth(as_of=w.until - 1), "bad_moment"),
+        (lambda w: w.realised((90,), as_of=w.until - 90 * DAY), "not_observed"),
+        (lambda w: w.mechanism_features(["p99999x"], [w.until]), "unknown_prospect"),
+        (lambda w: Mechanisms().without("luck"), "unknown_mechanism"),
+    ],
+)
+def test_what_cannot_be_is_refused(world: World, call: Any, code: str) -> None:
+    with pytest.raises(BadInput) as e:
+        call(world)
+    assert e.value.code == code
+    assert e.value.remedy
+
+
+@pytest.mark.parametrize(("prospects", "days"), [(1, 1), (3, 2), (50, 10)])
+def test_small_worlds_stand(prospects: int, days: int, tmp_path: Path) -> None:
+    w = simulate(prospects=prospects, days=days, seed=2)
+    assert len(w.created) == prospects
+    w.write(tmp_path / "crm")
+    assert read_tables(tmp_path / "crm").rows["prospects"] == prospects
+    truth = w.truth((5,), draws=3)
+    assert truth["probability_5d"].between(0, 1).all()
+    early = w.truth((5,), draws=3, as_of=w.start + DAY)  # perhaps nobody is there yet
+    assert len(early) == (w.created < DAY).sum()

@@ -1,0 +1,414 @@
+"""The command `leadscore`: thin, over the same calls that notebooks make."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from features.errors import BadInput, LeadscoreError
+
+if TYPE_CHECKING:
+    from features.tables import Tables
+    from training.registry import Home
+
+app = typer.Typer(
+    name="leadscore",
+    help="Lead scoring for firms that sell to firms: from CRM tables to served conversion probabilities.\n\n"
+    "Start with [bold]leadscore demo[/]. With your own tables: [bold]leadscore check DATA[/], then "
+    "[bold]leadscore train DATA[/], then [bold]leadscore serve[/].",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder with the tables (Parquet or CSV) and dataset.toml.")]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="LEADSCORE_HOME",
+        show_default="./.leadscore",
+        help="Where everything is kept: MLflow's database and artifacts, the bundles, the champion pointer.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output; logs stay on stderr.")]
+Time = Annotated[str, typer.Option("--as-of", metavar="T", help="ISO 8601 time; a bare date is its midnight in UTC.")]
+_globals: dict[str, Any] = {"home": None, "json": False}
+
+
+@app.callback()
+def _main(home: HomeOption = None, as_json: Json = False) -> None:
+    _globals.update(home=home, json=as_json)
+
+
+def _home(home: Path | None) -> Home:
+    from training.registry import Home
+
+    path = home or _globals["home"] or Path(os.environ.get("LEADSCORE_HOME") or ".leadscore")
+    return Home(Path(path).absolute(), tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or None)
+
+
+def _wants_json(as_json: bool) -> bool:
+    return as_json or bool(_globals["json"])
+
+
+def _command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a command whose function returns what ``--json`` prints and prints for people itself."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            kwargs["as_json"] = as_json = _wants_json(kwargs.get("as_json", False))
+            try:
+                answer = function(*args, **kwargs)
+            except LeadscoreError as error:
+                _fail(error, as_json)
+                raise typer.Exit(error.exit_code) from None
+            except KeyboardInterrupt:
+                raise typer.Exit(130) from None
+            if as_json and answer is not None:
+                print(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+
+        return app.command(name)(run)
+
+    return register
+
+
+def _fail(error: LeadscoreError, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    if as_json:
+        print(json.dumps({"error": error.to_json()}, ensure_ascii=False, default=str))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    problems = error.details.get("problems") or [error.to_json()]
+    for problem in problems:
+        place = f"[bold]{escape(problem['where'])}[/]: " if problem["where"] else ""
+        console.print(f"[red]error[/] ({problem['code']}) {place}{escape(problem['message'])}")
+        for row in problem.get("details", {}).get("rows", ()):
+            console.print(f"    {escape(json.dumps(row, ensure_ascii=False, default=str))}")
+        if problem["remedy"]:
+            console.print(f"    [green]->[/] {escape(problem['remedy'])}")
+
+
+def _print(*parts: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(*parts)
+
+
+def _table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, overflow="fold", justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*[str(cell) for cell in row])
+    Console(highlight=False).print(table)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line on standard error that tells the stage of long work; plain lines where it is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda text: print(text, file=sys.stderr, flush=True)
+        return
+    with console.status("") as status:
+
+        def say(text: str) -> None:
+            console.print(f"[dim]{text}[/]")
+            status.update(text)
+
+        yield say
+
+
+def _read(data: Path, need_outcomes: bool = False) -> Tables:
+    from time import time_ns
+
+    from features.tables import read_tables
+
+    return read_tables(data, now=time_ns() // 1000, need_outcomes=need_outcomes)
+
+
+def _moment(text: str | None, option: str) -> int | None:
+    from features.contract import parse_moment
+
+    if text is None:
+        return None
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise BadInput(
+            "bad_time",
+            f"{text!r}: {error}.",
+            where=option,
+            remedy="Write an ISO 8601 time with its zone, or a date: 2026-03-01T09:00:00Z, 2026-03-01.",
+        ) from None
+
+
+@_command("demo")
+def demo(
+    home: HomeOption = None,
+    port: Annotated[int, typer.Option(help="Port on loopback.", min=1, max=65535)] = 3000,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop before serving.")] = False,
+    prospects: Annotated[int, typer.Option(help="How many prospects to simulate.", min=200, max=200_000)] = 5000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
+    as_json: Json = False,
+) -> dict[str, Any] | None:
+    """Simulate a CRM, train, promote, serve, and show a request with its answer."""
+    from training.demo import run_demo
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    return run_demo(
+        _home(home), port=port, serve=not no_serve, prospects=prospects, seed=seed, as_json=as_json, say=say
+    )
+
+
+@_command("simulate")
+def simulate_(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; it must be new or empty.")],
+    prospects: Annotated[int, typer.Option(help="How many prospects.", min=10, max=1_000_000)] = 5000,
+    days: Annotated[int, typer.Option(help="How many days.", min=30, max=3650)] = 365,
+    seed: Annotated[int, typer.Option(help="Same seed, same tables.", min=0)] = 0,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Write the tables of a simulated CRM: accounts, contacts, prospects, events, outcomes."""
+    from training.simulate import simulate
+
+    with _progress() as say:
+        say(f"simulating {prospects} prospects over {days} days")
+        world = simulate(prospects=prospects, days=days, seed=seed)
+        world.write(out)
+    if not as_json:
+        _print(f"Wrote {out}. Next: leadscore check {out}, then leadscore train {out}")
+    return {"out": str(out), "prospects": prospects, "days": days, "seed": seed}
+
+
+@_command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="Which origin: olist, relax, x_education.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with the origin's own files.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; it must be new or empty.")],
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Turn the files of a known origin into the tables of the data contract."""
+    from training.sources import SOURCES
+
+    if source not in SOURCES:
+        raise BadInput(
+            "unknown_source", f"there is no importer {source!r}.", where="SOURCE", remedy=f"Use {', '.join(SOURCES)}."
+        )
+    summary = SOURCES[source](folder, out)
+    if not as_json:
+        _table(["table", "rows"], [[name, count] for name, count in summary.rows.items()])
+        for reason, count in summary.set_aside.items():
+            _print(f"[yellow]set aside[/] {count}: {reason} (listed in set_aside.csv)")
+        for note in summary.notes:
+            _print(f"[yellow]note[/] {note}")
+        _print(f"Wrote {out}. Next: leadscore train {out}")
+    return summary.to_json()
+
+
+@_command("check")
+def check(data: Data, as_json: Json = False) -> dict[str, Any]:
+    """Check a data folder against the contract: what is wrong with rows and remedy, what is odd with counts."""
+    from features.contract import format_time
+
+    tables = _read(data)
+    goal = tables.dataset.goal
+    if not as_json:
+        _table(["table", "rows"], [[name, count] for name, count in tables.rows.items()])
+        for note in tables.notes:
+            _print(f"[yellow]note[/] ({note.code}) {note.where}: {note.text}")
+        _print(
+            f"[green]ok[/] The tables keep the contract. Goal: {goal.outcome} within {_horizon(goal)} days; "
+            f"the data ends {format_time(tables.until)}."
+        )
+    notes = [{"code": n.code, "text": n.text, "count": n.count, "where": n.where} for n in tables.notes]
+    return {
+        "ok": True,
+        "rows": dict(tables.rows),
+        "until": format_time(tables.until),
+        "digest": tables.digest,
+        "goal": goal.to_json(),
+        "warnings": notes,
+    }
+
+
+def _horizon(goal: Any) -> str:
+    return ", ".join(f"{days} ({regime})" if regime else str(days) for regime, days in goal.horizons)
+
+
+@_command("train")
+def train_(
+    data: Data,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="T", help="Use only what was recorded by T. A date is its midnight."),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", metavar="SPEC", help="Feature spec (JSON) to train on; default: derived from DATA."),
+    ] = None,
+    no_promote: Annotated[bool, typer.Option("--no-promote", help="Register the version, promote nothing.")] = False,
+    seed: Annotated[int, typer.Option(help="Same data and seed, same model.", min=0)] = 0,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Train on the tables, judge forward in time, register a version, and promote it if it deserves it."""
+    from training.run import read_features, train
+
+    tables = _read(data, need_outcomes=True)
+    at = _moment(until, "--until")
+    spec = None if features is None else read_features(features, tables.dataset)
+    with _progress() as say:
+        done = train(
+            tables, home=_home(home), features=spec, until=at, promote=not no_promote, seed=seed, say=say
+        )
+    if not as_json:
+        figures, interval = (done.metrics, done.metrics.get("interval", {}))
+        rows = [
+            [name, _figure(figures.get(name)), *(_figure(end) for end in interval.get(name, ()))]
+            for name in ("auc", "log_loss", "log_loss_gain", "brier_skill", "calibration_error", "lift_top_tenth")
+        ]
+        _table(["forward in time", "figure", "low", "high"], rows)
+        for warning in done.warnings:
+            _print(f"[yellow]warning[/] ({warning['code']}) {warning['text']}")
+        word = "[green]promoted[/]" if done.promoted else "not promoted"
+        _print(f"Version {done.version} {word}: {done.reason}")
+        _print("Next: leadscore serve" if done.promoted else f"Next: leadscore promote {done.version}")
+    return done.to_json()
+
+
+def _figure(value: Any) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+@_command("score")
+def score(
+    data: Data,
+    as_of: Time,
+    out: Annotated[Path, typer.Option("--out", help="File to write: .parquet or .csv.")],
+    version: Annotated[str | None, typer.Option("--version", help="Score with this version, not the champion.")] = None,
+    reasons: Annotated[bool, typer.Option("--reasons", help="Add the reasons, as JSON text.")] = False,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Score the prospects open at T, with the champion."""
+    from training.run import load_scorer, write_scores
+
+    at = _moment(as_of, "--as-of")
+    assert at is not None
+    if out.suffix not in (".parquet", ".csv"):
+        raise BadInput("bad_output", f"{out.name!r} is neither .parquet nor .csv.", where="--out", remedy="Name one.")
+    scorer = load_scorer(_home(home), goal=None, version=version)
+    tables = _read(data)
+    with _progress() as say:
+        say("scoring")
+        rows = write_scores(scorer, tables, at, out, reasons=reasons)
+    if not as_json:
+        _print(f"Scored {rows} open prospects with version {scorer.version} into {out}.")
+    return {"rows": rows, "out": str(out), "as_of": as_of, "model_version": scorer.version}
+
+
+@_command("serve")
+def serve(
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told otherwise.")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=1, max=64)] = 1,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the champion: POST /score and /score_batch."""
+    from serving.run import serve as run
+
+    run(_home(home).path, host=host, port=port, workers=workers)
+
+
+@_command("models")
+def models(
+    goal: Annotated[str | None, typer.Option(help="Of this goal; default: the one that was promoted first.")] = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """List the versions: which one is the champion, their figures, and why each was promoted or not."""
+    from features.contract import format_time
+    from training.registry import default_goal, versions
+
+    place = _home(home)
+    found = versions(place, goal or default_goal(place))
+    if not as_json:
+        _table(
+            ["version", "alias", "created", "auc", "log loss", "decision"],
+            [
+                [
+                    v.version,
+                    ", ".join(v.aliases),
+                    format_time(v.created_at)[:16],
+                    _figure(v.metrics.get("rolling.auc")),
+                    _figure(v.metrics.get("rolling.log_loss")),
+                    v.reason,
+                ]
+                for v in found
+            ],
+        )
+    return {"models": [v.to_json() for v in found]}
+
+
+@_command("promote")
+def promote(
+    version: Annotated[str, typer.Argument(help="A version as `leadscore models` lists it.")],
+    goal: Annotated[str | None, typer.Option(help="Of this goal; default: the one that was promoted first.")] = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Make a version the champion; running services pick it up by themselves."""
+    from training import registry
+
+    place = _home(home)
+    registry.promote(version, home=place, goal=goal or registry.default_goal(place), reason="promoted by hand")
+    if not as_json:
+        _print(f"Version {version} is the champion. `leadscore rollback` undoes it.")
+    return {"version": version, "champion": True}
+
+
+@_command("rollback")
+def rollback(
+    goal: Annotated[str | None, typer.Option(help="Of this goal; default: the one that was promoted first.")] = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Make the champion before this one the champion again."""
+    from training import registry
+
+    place = _home(home)
+    champion = registry.rollback(home=place, goal=goal or registry.default_goal(place))
+    if not as_json:
+        _print(f"Version {champion.version} is the champion again.")
+    return {"version": champion.version, "champion": True}
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Spine, features and labels become a training set: the engine selects and computes, pandas holds the result.
+
+A row is (prospect, time t): its features as of t, and when the goal came. Labels for any horizon, and the pooled rows
+of the hazard, follow from it without another query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from features.contract import DAY, NEVER, Goal, format_time
+from features.episodes import episodes as find_episodes
+from features.episodes import open_prospects
+from features.errors import BadInput
+from features.offline import feature_table
+from features.spec import FeatureSet
+from training import goal as goals
+
+if TYPE_CHECKING:
+    from features.tables import Tables
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+META = ("prospect_id", "as_of", "age_days", "regime", "account_id")
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The rows that a model learns from or is tested on, sorted by (prospect_id, as_of).
+
+    Attributes:
+        rows: pandas, one line per row: prospect_id, as_of (int64, microseconds), age_days (float, since the start of
+            the episode), regime, account_id (as of t; None where unknown).
+        values: pandas, the same lines: one raw column per feature, text for a category and float64 for the rest.
+        goal_at: int64 microseconds per row, the goal's first outcome of the episode; ``NEVER`` if none known by T.
+        open_rows, open_values: as ``rows`` and ``values``, for the prospects open at T itself (None unless asked for).
+        features: what the columns of ``values`` are.
+        goal: what is predicted.
+        until: T, the end of the data (int microseconds): nothing recorded later was used.
+        delay: d, how late outcomes get recorded (99th percentile, microseconds).
+        counts: ``landmarks`` (rows of the spine), ``late`` (kept out: a closing outcome had occurred by t and was
+            recorded later), ``rows``, ``prospects`` and ``outcomes`` (prospects among the rows with the goal known).
+        digest: of the data the set was built from.
+    """
+
+    rows: pd.DataFrame
+    values: pd.DataFrame
+    goal_at: Ints
+    features: FeatureSet
+    goal: Goal
+    until: int
+    delay: int
+    counts: Mapping[str, int]
+    digest: str
+    open_rows: pd.DataFrame | None = None
+    open_values: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def as_of(self) -> Ints:
+        """The time t of each row (int64 microseconds)."""
+        return np.asarray(self.rows["as_of"], dtype=np.int64)
+
+    @property
+    def observed_until(self) -> int:
+        """T - d: what an interval ending by then holds is known."""
+        return self.until - self.delay
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Everything but the label in one pandas frame; a feature named as one of the row's own columns is last."""
+        shared = [name for name in self.values.columns if name in META]
+        return pd.concat([self.rows.drop(columns=shared), self.values], axis=1)
+
+    def horizons(self) -> Ints:
+        """Each row's own horizon in days: that of its regime."""
+        regimes = [regime if isinstance(regime, str) else None for regime in self.rows["regime"]]
+        days = {regime: self.goal.horizon(regime) for regime in set(regimes)}
+        return np.array([days[regime] for regime in regimes], dtype=np.int64)
+
+    def select(self, mask: Mask) -> TrainingSet:
+        """The set with only the rows where the mask (one bool per row) is true."""
+        rows = self.rows[mask].reset_index(drop=True)
+        goal_at = self.goal_at[mask]
+        return TrainingSet(
+            rows,
+            self.values[mask].reset_index(drop=True),
+            goal_at,
+            self.features,
+            self.goal,
+            self.until,
+            self.delay,
+            {**self.counts, **_counted(rows, goal_at)},
+            self.digest,
+            self.open_rows,
+            self.open_values,
+        )
+
+
+def build(
+    tables: Tables,
+    features: FeatureSet,
+    until: int | None = None,
+    spine: Any = None,
+    *,
+    goal: Goal | None = None,
+    with_open: bool | None = None,
+) -> TrainingSet:
+    """Make the training set of the tables, using nothing that was recorded after T.
+
+    Args:
+        tables: canonical tables, with outcomes.
+        features: what to compute for each row.
+        until: T in microseconds; the tables' own end when None.
+        spine: Ibis table (prospect_id, as_of) of open prospects, for a test on other times; the landmarks when None.
+        goal: what is predicted; the tables' own when None.
+        with_open: whether the prospects open at T are computed too; by default when no spine is given.
+
+    Raises:
+        BadInput: there are no outcomes, or no row is left (``no_rows``).
+    """
+    goal = tables.dataset.goal if goal is None else goal
+    until = tables.until if until is None else until
+    with_open = spine is None if with_open is None else with_open
+    if tables.outcomes is None:
+        raise BadInput(
+            "missing_table",
+            "there is no table of outcomes to learn from.",
+            where="outcomes",
+            remedy="Add outcomes.csv or outcomes.parquet with prospect_id, outcome, occurred_at.",
+        )
+    if spine is None:
+        spine = goals.landmark_spine(tables, goal, until)
+    spine = spine.select("prospect_id", "as_of").mutate(is_row=ibis.literal(True), is_open=ibis.literal(False))
+    if with_open:
+        at_end = open_prospects(tables, goal, until)
+        spine = spine.union(at_end.mutate(is_row=ibis.literal(False), is_open=ibis.literal(True)))
+    spine = spine.group_by(["prospect_id", "as_of"]).aggregate(is_row=ibis._.is_row.any(), is_open=ibis._.is_open.any())
+    chosen = _with_meta(tables, goal, until, spine)
+    chosen = chosen.mutate(is_row=chosen.is_row & (chosen.closed_at > chosen.as_of), landmark=chosen.is_row).cache()
+    landmarks = int(chosen.filter(chosen.landmark).count().execute())
+    kept = chosen.filter(chosen.is_row | chosen.is_open).cache()
+    frame = _computed(features, tables, kept)
+    kept.release()
+    chosen.release()
+
+    here, is_open = (np.asarray(frame[f"m__{flag}"], dtype=bool) for flag in ("is_row", "is_open"))
+    rows = pd.DataFrame(
+        {
+            "prospect_id": frame["prospect_id"],
+            "as_of": frame["as_of"].astype(np.int64),
+            "age_days": (frame["as_of"] - frame["m__started_at"]) / DAY,
+            "regime": frame["m__regime"],
+            "account_id": frame["m__account_id"],
+        }
+    )
+    values = frame[[f"f__{i}" for i in range(len(features.names))]].set_axis(list(features.names), axis=1)
+    if not here.any():
+        raise BadInput(
+            "no_rows",
+            f"no prospect was open at any landmark before {format_time(until)}.",
+            where="prospects",
+            remedy="Give a later --until, or data in which prospects are created before their outcomes.",
+        )
+    goal_at = np.asarray(frame["m__goal_at"], dtype=np.int64)[here]
+    mine = rows[here].reset_index(drop=True)
+    return TrainingSet(
+        mine,
+        values[here].reset_index(drop=True),
+        goal_at,
+        features,
+        goal,
+        until,
+        goals.recording_delay(tables, goal, until),
+        {"landmarks": landmarks, "late": landmarks - len(mine), **_counted(mine, goal_at)},
+        tables.digest,
+        rows[is_open].reset_index(drop=True) if with_open else None,
+        values[is_open].reset_index(drop=True) if with_open else None,
+    )
+
+
+def labels(training_set: TrainingSet, horizon_days: int | Ints | None = None) -> tuple[Ints, Mask]:
+    """Whether the goal came within ``(t, t + h]``, and whether that whole time had been observed by T - d.
+
+    Args:
+        training_set: the rows.
+        horizon_days: h in days, one for all or one per row; each row's own horizon (by regime) when None.
+
+    Returns:
+        ``y`` (0 or 1 per row; 0 also where it is not observed) and ``observed`` (bool per row).
+    """
+    days = training_set.horizons() if horizon_days is None else np.asarray(horizon_days, dtype=np.int64)
+    end = training_set.as_of + days * DAY
+    y = (training_set.goal_at > training_set.as_of) & (training_set.goal_at <= end)
+    return y.astype(np.int64), end <= training_set.observed_until
+
+
+def intervals(training_set: TrainingSet, edges: Sequence[int]) -> tuple[Ints, Ints, Ints]:
+    """The pooled rows of the hazard: each row with each interval at risk and wholly observed.
+
+    Args:
+        training_set: the rows.
+        edges: interval edges in days, rising from 0.
+
+    Returns:
+        Three int64 arrays of one length: the row's index, the interval's index k (from edges[k] to edges[k + 1]
+        days after t, open at its start and closed at its end), and whether the goal came in it (0 or 1).
+    """
+    steps = np.asarray(edges, dtype=np.int64) * DAY
+    at = training_set.as_of[:, None] + steps[None, :]
+    goal_at = training_set.goal_at[:, None]
+    used = (goal_at > at[:, :-1]) & (at[:, 1:] <= training_set.observed_until)
+    row, k = np.nonzero(used)
+    y = training_set.goal_at[row] <= at[row, k + 1]
+    return row.astype(np.int64), k.astype(np.int64), y.astype(np.int64)
+
+
+def _with_meta(tables: Tables, goal: Goal, until: int, spine: Any) -> Any:
+    """The spine with the episode of each prospect and, as of t, its regime and account."""
+    episodes = find_episodes(tables, goal, until)
+    rows = spine.inner_join(episodes, "prospect_id").select(*spine.columns, "started_at", "goal_at", "closed_at")
+    states = tables.prospects.select("prospect_id", "regime", "account_id", "valid_from", "valid_to")
+    found = rows.left_join(
+        states,
+        [
+            rows.prospect_id == states.prospect_id,
+            states.valid_from <= rows.as_of,
+            states.valid_to > rows.as_of,
+        ],
+    )
+    return found.select(*rows.columns, "regime", "account_id")
+
+
+def _computed(features: FeatureSet, tables: Tables, kept: Any) -> pd.DataFrame:
+    """Features beside the rows' own columns, each under a prefix: a feature may bear the name of one of those."""
+    computed = feature_table(features, tables, kept.select("prospect_id", "as_of"))
+    computed = computed.select(
+        "prospect_id", "as_of", **{f"f__{i}": computed[name] for i, name in enumerate(features.names)}
+    )
+    meta = kept.select(
+        m__prospect_id=kept.prospect_id,
+        m__as_of=kept.as_of,
+        **{f"m__{name}": kept[name] for name in ("is_row", "is_open", "started_at", "goal_at", "regime", "account_id")},
+    )
+    joined = computed.inner_join(meta, [computed.prospect_id == meta.m__prospect_id, computed.as_of == meta.m__as_of])
+    frame: pd.DataFrame = joined.order_by(["prospect_id", "as_of"]).to_pandas()
+    for i, feature in enumerate(features.features):
+        if features.kind(feature) != "category":
+            frame[f"f__{i}"] = frame[f"f__{i}"].astype(np.float64)
+    return frame
+
+
+def _counted(rows: pd.DataFrame, goal_at: Ints) -> dict[str, int]:
+    with_goal = rows.loc[goal_at < NEVER, "prospect_id"]
+    return {
+        "rows": len(rows),
+        "prospects": int(rows["prospect_id"].nunique()),
+        "outcomes": int(with_goal.nunique()),
+    }

@@ -1,0 +1,295 @@
+"""One training, from tables to a registered and perhaps promoted version; and the answers of a registered version."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from features.contract import format_time
+from features.errors import BadInput
+from training import registry
+from training.registry import Home
+
+if TYPE_CHECKING:
+    from features.contract import Dataset
+    from features.spec import FeatureSet
+    from features.tables import Tables
+    from serving.scorer import Scorer
+    from training.evaluate import Evaluation
+    from training.model import Model
+
+RESAMPLES = 1000  # of the gate's paired bootstrap
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to: its MLflow run and version, whether it was promoted and why, figures and warnings.
+
+    ``metrics`` holds the rolling figures forward in time with their intervals, and under ``folds`` the out-of-fold
+    ones; ``warnings`` are {code, text}; ``model`` is the fitted model itself.
+    """
+
+    run_id: str
+    version: str
+    goal: str
+    promoted: bool
+    reason: str
+    metrics: Mapping[str, Any]
+    warnings: tuple[Mapping[str, Any], ...]
+    model: Model = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``leadscore train --json`` prints."""
+        return {
+            "run_id": self.run_id,
+            "version": self.version,
+            "goal": self.goal,
+            "promoted": self.promoted,
+            "reason": self.reason,
+            "metrics": dict(self.metrics),
+            "warnings": [dict(w) for w in self.warnings],
+        }
+
+
+def train(
+    tables: Tables,
+    *,
+    home: Home,
+    features: FeatureSet | None = None,
+    until: int | None = None,
+    promote: bool = True,
+    params: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = _silent,
+) -> Trained:
+    """Train on what was recorded by T, judge the recipe forward in time, register a version, promote it if it may be.
+
+    Args:
+        tables: canonical tables with outcomes (``features.tables.read_tables``).
+        home: where runs, versions and the champion pointer are kept.
+        features: the feature set; ``standard_features`` of the tables when None.
+        until: T in microseconds; the tables' own end when None.
+        promote: whether the version may become the champion: it does when there is none, or when it passes the gate.
+        params: LightGBM parameters over ``training.model.DEFAULTS``.
+        seed: same tables, features, parameters and seed give the same bundle but for its creation time.
+        say: called with the name of each stage.
+
+    Raises:
+        BadInput: the tables do not suffice (``one_class``, ``too_few_outcomes``, ``horizon_too_long``, ...); nothing
+            has been written then.
+    """
+    from time import time_ns
+
+    from features.standard import standard_features
+    from features.tables import known_by
+    from training.dataset import build
+    from training.evaluate import rolling
+    from training.model import DEFAULTS, fit
+
+    started = time_ns() // 1000
+    tables = tables if until is None else known_by(tables, until)
+    goal = tables.dataset.goal.outcome
+    features = standard_features(tables) if features is None else features
+    recipe = {**DEFAULTS, **(params or {})}
+    champion = _champion(home, goal)
+
+    say("building the training rows")
+    training_set = build(tables, features)
+    say(
+        f"fitting on {training_set.counts['rows']} landmarks of {training_set.counts['prospects']} prospects, "
+        f"{training_set.counts['outcomes']} of them {goal}"
+    )
+    cuts = None if champion is None else champion[0].constants.grade_cuts
+    grades = None if cuts is None else dict(zip("ABC", cuts, strict=True))
+    model = fit(training_set, recipe, seed, grade_cuts=grades)
+    say("judging it forward in time")
+    judged: Evaluation | None = None
+    try:
+        forward = rolling(tables, features, params=recipe, seed=seed)
+    except BadInput as error:
+        if error.code != "no_cuts":
+            raise
+        text = f"{error.message} The only figures are out of fold, not forward in time."
+        model = model.with_card(warnings=[*model.card["warnings"], {"code": "not_judged", "text": text}])
+        metrics: dict[str, Any] = {"folds": model.card["metrics"]["folds"]}
+    else:
+        judged = forward.evaluations[-1]
+        model = model.with_rolling(forward.figures, forward.to_json())
+        metrics = {**forward.figures, "folds": model.card["metrics"]["folds"]}
+
+    may, reason = True, "there was no champion"
+    if champion is not None and promote:
+        say("comparing it with the champion")
+        may, reason = _gate(tables, champion[0], judged, model, recipe, seed)
+
+    say("registering the version")
+    with tempfile.TemporaryDirectory(prefix="leadscore-") as folder:
+        bundle = Path(folder) / "bundle"
+        model.write(bundle, created_at=format_time(started), recipe=recipe)
+        run = registry.record(
+            bundle,
+            home=home,
+            params={**model.card["params"], "features": len(features.names), "until": format_time(tables.until)},
+            tags={"source": tables.source},
+            source=tables.source,
+            started_at=started,
+        )
+    if not promote:
+        may, reason = False, "not asked for (--no-promote)"
+    if may:
+        registry.promote(run.version, home=home, goal=goal, reason=reason)
+    else:
+        registry.decline(run.version, home=home, goal=goal, reason=reason)
+    return Trained(run.run_id, run.version, goal, may, reason, metrics, tuple(model.card["warnings"]), model)
+
+
+def _champion(home: Home, goal: str) -> tuple[Any, str] | None:
+    from serving.bundle import read_bundle
+    from serving.champion import read_pointer
+
+    pointer = read_pointer(home.path)
+    entry = pointer["goals"].get(goal) if pointer else None
+    if entry is None:
+        return None
+    return read_bundle(home.path / entry["path"], entry["digest"]), str(entry["version"])
+
+
+def _gate(
+    tables: Tables,
+    champion: Any,
+    judged: Evaluation | None,
+    model: Model,
+    recipe: Mapping[str, Any],
+    seed: int,
+) -> tuple[bool, str]:
+    """Whether the challenger's recipe may replace the champion's, and the reason in words.
+
+    Both recipes are fitted at the start of the last rolling window and compared on it: a champion that has seen the
+    holdout would always win. The challenger passes when its log loss there is no higher.
+    """
+    from training.evaluate import evaluate_forward
+
+    if judged is None:
+        return True, "no holdout lies forward in time, so the fresher data decide"
+    same = champion.features.fingerprint == model.spec.fingerprint and champion.card.get("recipe") == dict(recipe)
+    if same:
+        return True, "the champion's own recipe on fresher data"
+    try:
+        other = evaluate_forward(
+            tables, champion.features, judged.cut, judged.test_until, params=champion.card.get("recipe"), seed=seed
+        )
+    except BadInput as error:
+        return False, f"the champion's recipe cannot be fitted on these tables ({error.message}); promote by hand"
+    mine, base = judged.rows, other.rows
+    loss = _losses(mine) - _losses(base)
+    low, high = _paired(loss, mine["prospect_id"].to_numpy(dtype=object), seed)
+    figures = (
+        f"log loss {_losses(mine).mean():.4f} against the champion's {_losses(base).mean():.4f} on {len(mine)} "
+        f"landmarks from {format_time(judged.cut)[:10]}, both fitted at that date (difference {loss.mean():+.4f}, "
+        f"95 % {low:+.4f} to {high:+.4f})"
+    )
+    return bool(loss.mean() <= 0), figures
+
+
+def _losses(rows: Any) -> Any:
+    y, p = rows["y"].to_numpy(dtype=float), np.clip(rows["p"].to_numpy(dtype=float), 1e-15, 1 - 1e-15)
+    return -np.where(y > 0, np.log(p), np.log1p(-p))
+
+
+def _paired(difference: Any, prospects: Any, seed: int) -> tuple[float, float]:
+    """The 95 % interval of a mean difference, resampling whole prospects."""
+    _, index = np.unique(prospects, return_inverse=True)
+    count = int(index.max()) + 1
+    sums, sizes = np.bincount(index, difference, count), np.bincount(index, minlength=count).astype(float)
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    low, high = np.quantile((weights @ sums) / np.maximum(weights @ sizes, 1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def read_features(path: Path, dataset: Dataset) -> FeatureSet:
+    """The features of a spec file, over the declarations of ``dataset``; raises BadInput where they do not fit."""
+    from features.spec import FORMAT, FeatureSet, feature_from_json
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        listed = data["features"]
+        found = tuple(feature_from_json(f) for f in listed)
+    except OSError as error:
+        raise BadInput(
+            "unreadable_file", f"{error.strerror}.", where=str(path), remedy="Name a feature spec in JSON."
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise BadInput(
+            "bad_features",
+            "not a feature spec.",
+            where=str(path),
+            remedy=f'Write {{"format": {FORMAT}, "features": [...]}} as spec.json of a bundle holds it.',
+        ) from None
+    return FeatureSet(dataset, found)
+
+
+def load_scorer(home: Home, goal: str | None = None, version: str | None = None) -> Scorer:
+    """The scorer of the champion, or of a version. Raises BadInput ``no_champion`` or ``unknown_version``."""
+    from serving.scorer import Scorer
+
+    goal = goal or registry.default_goal(home)
+    if version is not None:
+        return Scorer(registry.bundle_of(version, home=home, goal=goal), version)
+    champion = _champion(home, goal)
+    if champion is None:
+        raise BadInput(
+            "no_champion",
+            f"no version has been promoted for `{goal}` under {home.path}.",
+            where="--home",
+            remedy="Train one: leadscore train DATA, or promote one: leadscore promote VERSION.",
+        )
+    return Scorer(*champion)
+
+
+COLUMNS = ("prospect_id", "as_of", "probability", "probability_low", "probability_high", "score", "grade",
+           "model_version")  # fmt: skip
+
+
+def score_frame(scorer: Scorer, tables: Tables, as_of: int, *, reasons: int = 0) -> Any:
+    """The prospects open at ``as_of``, scored: a pandas frame with ``COLUMNS`` (and ``reasons``, JSON text).
+
+    ``as_of`` is a UTC timestamp column; probabilities are float64.
+    """
+    import pandas as pd
+
+    from serving.batch import score_tables
+
+    scores = score_tables(scorer, tables, as_of, reasons=reasons)
+    frame = pd.DataFrame({name: [getattr(s, name) for s in scores] for name in COLUMNS}, columns=list(COLUMNS))
+    frame["as_of"] = pd.to_datetime(frame["as_of"], unit="us", utc=True)
+    if reasons:
+        frame["reasons"] = [json.dumps([r._asdict() for r in s.reasons], ensure_ascii=False) for s in scores]
+    return frame
+
+
+def write_scores(scorer: Scorer, tables: Tables, as_of: int, out: Path, *, reasons: bool = False) -> int:
+    """Score the open prospects into a .parquet or .csv file, whole or not at all; returns the number of rows."""
+    frame = score_frame(scorer, tables, as_of, reasons=5 if reasons else 0)
+    if not out.parent.is_dir():
+        raise BadInput("bad_output", f"there is no folder {str(out.parent)!r}.", where="--out", remedy="Make it first.")
+    draft = out.with_name(f".{out.name}.draft")
+    try:
+        if out.suffix == ".parquet":
+            frame.to_parquet(draft, index=False)
+        else:
+            frame.assign(as_of=format_time(as_of)).to_csv(draft, index=False)
+        os.replace(draft, out)
+    finally:
+        draft.unlink(missing_ok=True)
+    return len(frame)
