@@ -71,8 +71,8 @@ def finding(
         details["rows"] = [dict(zip(("row", "key", "value"), row, strict=True)) for row in rows]
         if rows:
             row, key, value = rows[0]
-            shown = repr(value) if value is not None else f"key {key!r}"
-            message = f"{message.rstrip('.')} (first: row {row}, {shown})."
+            shown = f", {value!r}" if value is not None else f", key {key!r}" if key is not None else ""
+            message = f"{message.rstrip('.')} (first: row {row}{shown})."
     return BadInput(code, message, where=raw.at(column) if column else raw.file, remedy=remedy, details=details)
 
 
@@ -143,7 +143,7 @@ def check_header(con: Any, raw: Raw, dataset: Dataset) -> list[BadInput]:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub(r"[\W_]", "", name.casefold()) or name
 
 
 def _undeclared(con: Any, raw: Raw, j: int, name: str) -> BadInput:
@@ -375,6 +375,6 @@ def broken_columns(raws: Mapping[str, Raw], dataset: Dataset, problems: Sequence
     """The columns that are absent or hold another type altogether, so that comparing them would mislead."""
     out = {(r.table, c) for r in raws.values() for c in dataset.columns(r.table) if c not in r.names}
     for p in problems:
-        if p.code in ("wrong_type", "zoneless_time", "missing_column") and "column" in p.details:
+        if p.code == "wrong_type":
             out.add((p.details["table"], p.details["column"]))
     return out

@@ -210,6 +210,9 @@ def _to_arrow_column(series: Any) -> Any:
     import pandas
     import pyarrow
 
+    if isinstance(series.dtype, pandas.DatetimeTZDtype):
+        utc = series.dt.tz_convert("UTC").dt.tz_localize(None)  # by itself, Arrow goes through what pandas deprecates
+        return pyarrow.array(utc).cast(pyarrow.timestamp(series.dt.unit, "UTC"))
     if series.dtype == object:
         zoned = {v.tzinfo is not None for v in series if hasattr(v, "tzinfo") and not pandas.isna(v)}
         plain = len(zoned) < 2  # Arrow would take the naive times of a mixed column for UTC

@@ -2,8 +2,7 @@
 
 The published models stand in ``serving.openapi``. They are not what reads: the reader knows the columns that the
 model's data set declares, sees repeated keys, gives every fault a code and its JSON path, floors times and fixes values
-as ``features.contract`` says, and makes the canonical records in one pass, in about the time that validating
-the models and converting them would take.
+as ``features.contract`` says, and makes the canonical records in one pass.
 """
 
 from __future__ import annotations

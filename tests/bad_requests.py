@@ -181,6 +181,7 @@ EDITS: list[tuple[str, Callable[[dict[str, Any]], Any], str, str]] = [
     ("number beyond a float", _at("account", "revenue", value=10**400), "non_finite", "account.revenue"),
     ("lone surrogate", _at("prospect", "source", value="\ud800" + MARK), "bad_text", "prospect.source"),
     ("lone surrogate in an id", _at("events", 0, "event_id", value="e\udfff"), "bad_text", "events[0].event_id"),
+    ("NUL in an id", _at("events", 0, "event_id", value="e\x001"), "bad_text", "events[0].event_id"),
     ("NUL", _at("events", 0, "type", value="page\x00view"), "bad_text", "events[0].type"),
     # records that contradict one another
     ("one event, two contents", _repeat("events", 0, type="call"), "conflicting_event", "events[2]"),

@@ -317,9 +317,8 @@ def widths(interval: dict[str, Any]) -> tuple[Any, Any]:
     return np.array(interval["low"]), np.array(interval["high"])
 
 
-def test_intervals_are_knots_that_the_scorer_takes_and_narrow_with_data() -> None:
-    mean = []
-    for count in (400, 4_000, 40_000):
+def test_intervals_are_knots_that_the_scorer_takes() -> None:
+    for count in (1, 40, 400, 4_000, 40_000):
         found = models._interval(*drawn(count, 1))
         low, high = widths(found)
         assert found["level"] == 0.9
@@ -327,19 +326,25 @@ def test_intervals_are_knots_that_the_scorer_takes_and_narrow_with_data() -> Non
         assert len(found["logit"]) == len(low) == len(high) <= 32
         assert (low > 0).all()
         assert (high > 0).all()
-        mean.append((low + high).mean())
-    assert mean == sorted(mean, reverse=True)
-    assert mean[-1] < 0.75 * mean[0]
+
+
+def test_intervals_hold_the_truth_of_single_prospects() -> None:
+    # Predictions that miss the true log-odds by 0.4 (standard deviation), as a fair model's do.
+    p, y, ids = drawn(20_000, 4)
+    truth = np.log(p / (1 - p))
+    x = truth + np.random.default_rng(5).normal(0, 0.4, len(truth))
+    found = models._interval(1 / (1 + np.exp(-x)), y, ids)
+    low, high = (np.interp(x, found["logit"], found[name]) for name in ("low", "high"))
+    held = ((x - low <= truth) & (truth <= x + high)).mean()
+    assert 0.85 < held <= 0.99
 
 
 def test_many_rows_of_the_same_prospects_are_not_more_evidence() -> None:
-    once = widths(models._interval(*drawn(2_000, 2)))
     p, y, ids = drawn(2_000, 2)
     low, high = widths(models._interval(np.tile(p, 4), np.tile(y, 4), np.tile(ids, 4)))
-    assert (low + high).mean() > 0.9 * (once[0] + once[1]).mean()
     independent = np.array([f"r{i}" for i in range(8_000)], dtype=object)
     low_, high_ = widths(models._interval(np.tile(p, 4), np.tile(y, 4), independent))
-    assert (low + high).mean() > 1.2 * (low_ + high_).mean()
+    assert (low + high).mean() > 1.5 * (low_ + high_).mean()
 
 
 def test_an_interval_reaches_to_where_the_outcomes_were() -> None:
@@ -350,7 +355,7 @@ def test_an_interval_reaches_to_where_the_outcomes_were() -> None:
     x, low, high = (np.array(found[name]) for name in ("logit", "low", "high"))
     middle = (x > -2.5) & (x < 0)
     assert (low[middle] > math.log(2)).all()
-    assert (low[middle] > high[middle]).all()
+    assert (low[middle] > high[middle] + 0.3).all()
 
 
 def test_grades_follow_the_base_rate_or_what_they_were(rows: TrainingSet, model: Model) -> None:

@@ -36,7 +36,8 @@ def late_world() -> World:
         touches=tuple(t._replace(lag=SLOW) for t in m.touches),
         won_lag=SLOW,
         lost_lag=SLOW,
-        win=-7.6,
+        win=-8.2,
+        win_heat=(0.3, 1.0, 1.6),
         win_spill=1.0,
         win_buyer=1.0,
         followers=5 / 365,
@@ -52,9 +53,9 @@ def late_world() -> World:
 def judged(late_world: World) -> pd.DataFrame:
     """The truth at two moments beside what came."""
     frames = []
-    for back in (120, 60):
+    for back in (150, 105, 60):
         t = late_world.until - (back + MAX_LAG) * DAY
-        truth = late_world.truth((7, 30, 60), draws=30, as_of=t)
+        truth = late_world.truth((7, 30, 60), draws=20, as_of=t)
         came = late_world.realised((7, 30, 60), as_of=t)
         assert list(truth["prospect_id"]) == list(came["prospect_id"])
         frames.append(truth.join(came.drop(columns=["prospect_id", "as_of"])))
@@ -98,6 +99,55 @@ def test_given_that_they_are_open_is_what_comes_for_those_that_are(judged: pd.Da
     really = ~judged["was_closed"]
     expected = (judged["probability_30d"] / judged["still_open"])[really]
     assert abs(deviation(judged["won_30d"][really], expected)) < 3
+
+
+def test_the_truth_of_siblings_is_what_the_world_itself_would_do() -> None:
+    """The world run on many times from its records, closings drawn and nobody set apart, against the truth.
+
+    Nothing is recorded late here, so that the records are the whole state; siblings and versions matter much.
+    """
+    m = replace(Mechanisms(), win=-6.5, win_spill=1.5, win_buyer=1.5, role_known=0.1, role_change=0.05)
+    w = simulate(prospects=500, days=100, seed=6, mechanisms=replace(m, followers=20 / 365).without("lags"))
+    w = replace(w, mechanisms=w.mechanisms.without("followers"), _index={})  # none to come: the same rows all along
+    span, replicas, day = 40, 300, w.days
+    truth = w.truth((span,), draws=300)
+
+    rows = w._open(day)
+    heat, state = w._heat(rows, np.full(len(rows), day * DAY), np.full(len(rows), float(day)))
+    accounts, account = np.unique(w.account[rows], return_inverse=True)
+    some = np.unique(account, return_index=True)[1]  # a row of each account
+    copies = np.arange(replicas)[:, None]
+    rng = np.random.default_rng(1)
+    crowd = module._Crowd(
+        module._Tables(w.mechanisms, w.start),
+        rng,
+        group=(copies * len(accounts) + account).ravel(),
+        created=np.tile(w.created[rows] // DAY, replicas),
+        base_fit=np.tile(w._base_fit(rows), replicas),
+        suite=np.tile(w._suite(rows), replicas),
+        target=np.zeros(len(rows) * replicas, dtype=bool),
+        headcount=np.tile(state["headcount"][some], replicas),
+        roles=np.tile(state["roles"][:, some], replicas),
+        quiet=np.tile(w.anonymous[accounts], replicas),
+    )
+    crowd.family[:] = np.tile(heat.family, replicas)
+    crowd.own[:] = np.tile(state["own"], replicas)
+    crowd.contact[:] = np.tile(state["contact"], replicas)
+    crowd.took_part[:] = np.tile(state["took_part"], replicas)
+    crowd.account[:] = np.tile(state["account"][some], replicas)
+    won = np.zeros(len(rows) * replicas)
+    for step in range(span):
+        closed = crowd.step(day + step)[3]
+        won[closed.row[closed.kind == 0]] = 1
+    share = won.reshape(replicas, len(rows)).mean(axis=0)
+
+    p = truth[f"probability_{span}d"].to_numpy()
+    z = (share - p) / np.hypot(np.sqrt(p * (1 - p) / replicas), truth[f"error_{span}d"])
+    together = np.bincount(account)[account] > 1
+    assert together.sum() > 80
+    for part in (together, ~together):
+        assert 0.8 < (z[part] ** 2).mean() < 1.25
+        assert abs(z[part].mean()) < 0.35
 
 
 def test_the_frozen_world_is_true_too(world: World) -> None:

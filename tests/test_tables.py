@@ -474,9 +474,13 @@ def test_every_finding_is_told_at_once_with_its_first_rows(tmp_path: Path) -> No
     ]
     data["contacts"][0]["role"] = "boss"
     data["prospects"][0]["account_id"] = "a7"
+    data["prospects"][2]["created_at"] = "2026-03-03T09:00:00"
+    data["outcomes"][0]["occurred_at"] = "2026-02-01T00:00:00Z"
     del data["outcomes"][0]["outcome"], data["outcomes"][1]["outcome"]
     problems = refused(lambda: read_tables(write(tmp_path / "d", data), need_outcomes=True))
-    assert {p.code for p in problems} == {"bad_time", "unknown_value", "unknown_account", "missing_column"}
+    assert sorted(p.code for p in problems) == sorted(
+        ("bad_time", "unknown_value", "unknown_account", "missing_column", "zoneless_time", "outcome_before_creation")
+    )
     (times,) = (p for p in problems if p.code == "bad_time")
     assert times.details["count"] == 7
     assert times.details["rows"] == [{"row": 4 + i, "key": f"x{i}", "value": "soon"} for i in range(5)]

@@ -333,7 +333,7 @@ def rolling(
     ordered = sorted(cuts)
     last = _last_tested(tables, goal)
     done, skipped = [], []
-    for cut, end in zip(ordered, [*ordered[1:], last], strict=True):
+    for cut, end in zip(ordered, [*ordered, last][1:], strict=True):
         try:
             done.append(
                 evaluate_forward(

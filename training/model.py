@@ -496,9 +496,10 @@ def _platt(z: Floats, y: Ints) -> tuple[float, float]:
 def _interval(p: Floats, y: Ints, prospects: npt.NDArray[Any]) -> dict[str, Any]:
     """How far, in log-odds, the probability may lie below and above a prediction, by out-of-fold neighbours.
 
-    Rows are sorted by prediction and cut into bins of equal mass, at least ``NEIGHBOURS`` rows and growing as the
-    square root of their number (nearest neighbours' usual balance of spread and likeness). A bin with n distinct
-    prospects and rate r gives the quantiles of Beta(nr + 1/2, n(1 - r) + 1/2) (Jeffreys); the rates are made monotone.
+    Rows are sorted by prediction and cut into bins of equal mass, of ``NEIGHBOURS`` rows or a few more. They do not
+    grow with the data: the interval is about one prospect among its like, not about the mean of a large group. A bin
+    with n distinct prospects and rate r gives the quantiles of Beta(nr + 1/2, n(1 - r) + 1/2) (Jeffreys); the rates
+    are made monotone.
     An arm is the longer of what the bin's outcomes say and what as many outcomes at the predicted rate would say, so
     that it never vanishes. Arms are averaged to at most ``KNOTS`` knots, which the scorer interpolates.
     """
@@ -508,7 +509,7 @@ def _interval(p: Floats, y: Ints, prospects: npt.NDArray[Any]) -> dict[str, Any]
     order = np.argsort(p, kind="stable")
     p, y = p[order], y[order]
     _, who = np.unique(prospects[order], return_inverse=True)
-    bins = max(1, len(p) // max(NEIGHBOURS, int(np.sqrt(len(p)))))
+    bins = max(1, len(p) // NEIGHBOURS)
     parts = np.array_split(np.arange(len(p)), bins)
     n = np.array([len(np.unique(who[i])) for i in parts], dtype=np.float64)
     centre = np.clip([p[i].mean() for i in parts], 1e-6, 1 - 1e-6)

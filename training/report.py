@@ -1,0 +1,158 @@
+"""Pictures of a model: calibration, lift, importance, the curve over horizons. Matplotlib figures, legible in grey.
+
+Each function takes plain frames or scores and returns a ``matplotlib.figure.Figure``; nothing is shown or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from serving.scorer import Score
+    from training.model import Model
+
+BINS = 10
+SAMPLE = 500  # rows whose contributions are averaged for the importance
+# Okabe and Ito's palette: distinct for colour-blind readers and in grey.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+_STYLES = ("-", "--", ":", "-.")
+
+
+def _figure(title: str) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def calibration_bins(rows: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
+    """Predicted against observed in bins of equal mass.
+
+    Args:
+        rows: one line per prediction with ``p`` (probability) and ``y`` (0 or 1), as ``Evaluation.rows`` and
+            ``Model.folds`` hold them.
+        bins: how many.
+
+    Returns:
+        pandas, one line per bin: predicted, observed, low, high (95 % Jeffreys interval of the observed rate, as if
+        the rows were independent), n.
+    """
+    import pandas as pd
+    from scipy.stats import beta
+
+    ordered = rows.sort_values("p", kind="stable")
+    out = []
+    for part in np.array_split(np.arange(len(ordered)), min(bins, len(ordered))):
+        here = ordered.iloc[part]
+        n, won = len(here), float(here["y"].sum())
+        low, high = beta.ppf((0.025, 0.975), won + 0.5, n - won + 0.5)
+        out.append((here["p"].mean(), won / n, low, high, n))
+    return pd.DataFrame(out, columns=["predicted", "observed", "low", "high", "n"])
+
+
+def calibration(rows: pd.DataFrame, bins: int = BINS) -> Figure:
+    """Observed rate over predicted probability, with intervals; a calibrated model lies on the diagonal."""
+    found = calibration_bins(rows, bins)
+    figure, axes = _figure("Calibration: of those given p, how many converted")
+    top = 1.08 * float(max(found["high"].max(), found["predicted"].max()))
+    axes.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle="--", label="as promised")
+    errors = np.clip([found["observed"] - found["low"], found["high"] - found["observed"]], 0, None)
+    axes.errorbar(
+        found["predicted"], found["observed"], errors, fmt="o", color=BLUE, capsize=3, label="observed, 95 % interval"
+    )
+    axes.set(xlabel="predicted probability", ylabel="observed rate", xlim=(0, top), ylim=(0, top))
+    axes.legend(frameon=False)
+    return figure
+
+
+def lift_tenths(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rate in each tenth by score, best first, and the share of all conversions found up to it.
+
+    ``rows`` as for ``calibration_bins``. Returns pandas with tenth (1 to 10), rate, lift (rate / overall rate), gain.
+    """
+    import pandas as pd
+
+    ordered = rows.sort_values("p", ascending=False, kind="stable")["y"].to_numpy(dtype=float)
+    parts = np.array_split(ordered, BINS)
+    rate = np.array([part.mean() if len(part) else np.nan for part in parts])
+    won = np.cumsum([part.sum() for part in parts])
+    return pd.DataFrame(
+        {"tenth": np.arange(1, BINS + 1), "rate": rate, "lift": rate / ordered.mean(), "gain": won / won[-1]}
+    )
+
+
+def lift(rows: pd.DataFrame) -> Figure:
+    """Lift by tenth as bars, and the share of conversions found so far as a line."""
+    found = lift_tenths(rows)
+    figure, axes = _figure("Lift: how much likelier than average, by tenth of the ranking")
+    axes.bar(found["tenth"], found["lift"], color=BLUE, width=0.7, label="lift")
+    axes.axhline(1, color=GREY, linewidth=1, linestyle="--")
+    axes.set(xlabel="tenth of the prospects, best first", ylabel="lift", xticks=found["tenth"])
+    right = axes.twinx()
+    right.plot(found["tenth"], found["gain"], color=ORANGE, marker="o", label="share of conversions found")
+    right.set(ylabel="share of conversions found", ylim=(0, 1.02))
+    right.spines["top"].set_visible(False)
+    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    axes.legend(handles=handles, frameon=False, loc="center right")
+    return figure
+
+
+def importances(model: Model, rows: Any = None, seed: int = 0) -> pd.Series[float]:
+    """How much each feature moves the predictions: its mean absolute effect, in log-odds.
+
+    The effect is the one that reasons state (contributions to the hazards, weighted over the intervals), averaged over
+    at most ``SAMPLE`` rows drawn from ``rows`` (a ``TrainingSet``).
+
+    Returns:
+        pandas, indexed by feature, greatest first; a feature without any effect is 0.
+    """
+    import pandas as pd
+
+    from training.model import columns
+
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:SAMPLE])
+    values = columns(rows.values.iloc[chosen], model.spec)
+    regimes = [r if isinstance(r, str) else None for r in rows.rows["regime"].iloc[chosen]]
+    names = model.spec.names
+    total = dict.fromkeys(names, 0.0)
+    for score in model.scorer.score_rows(values, regimes, reasons=len(names)):
+        for reason in score.reasons:
+            total[reason.feature] += abs(reason.effect)
+    return pd.Series(total, dtype=float).div(len(chosen)).sort_values(ascending=False, kind="stable")
+
+
+def importance(effects: pd.Series[float], most: int = 20) -> Figure:
+    """The greatest mean absolute effects as bars."""
+    shown = effects.head(most)[::-1]
+    figure, axes = _figure("Importance: mean absolute effect on the log-odds")
+    figure.set_size_inches(6.4, 1.2 + 0.24 * len(shown))
+    axes.barh(np.arange(len(shown)), shown.to_numpy(), color=BLUE, height=0.7)
+    axes.set_yticks(np.arange(len(shown)), list(shown.index), fontsize=8)
+    axes.set_xlabel("mean absolute effect")
+    return figure
+
+
+def curves(scores: Sequence[Score], labels: Sequence[str] | None = None) -> Figure:
+    """Probability of conversion over the horizon for a few prospects, with the interval at its end."""
+    figure, axes = _figure("Curve: probability to have converted within so many days")
+    colours = (BLUE, ORANGE, "#009E73", "#CC79A7")
+    for i, score in enumerate(scores):
+        days = [0, *(d for d, _ in score.curve)]
+        p = [0.0, *(q for _, q in score.curve)]
+        name = labels[i] if labels else score.prospect_id
+        colour = colours[i % len(colours)]
+        axes.plot(days, p, _STYLES[i % 4], color=colour, marker=".", label=f"{name}: {score.probability:.0%}")
+        ends = [[score.probability - score.probability_low], [score.probability_high - score.probability]]
+        axes.errorbar([days[-1]], [p[-1]], ends, color=colour, capsize=3)
+    axes.set(xlabel="days from now", ylabel="probability", ylim=(0, None))
+    axes.legend(frameon=False)
+    return figure
