@@ -190,9 +190,9 @@ def test_a_horizon_longer_than_the_data_is_refused_with_how_long_they_would_have
     outcomes = [("a", "won", 2), ("b", "won", 10, 12)]
     error = refused(by_hand({"a": 0, "b": 0, "c": 0}, outcomes, until=31, goal=Goal(horizons=(("", 30),))))
     assert error.code == "horizon_too_long"
-    assert "29 days" in error.message  # the last two of 31 are not known well enough
+    assert "the data span 31.0 days, of which the last 2.0 are not wholly recorded" in error.message
     assert error.details["data_needed_until"] == format_time(at(32))
-    assert "at most 14 days" in error.remedy
+    assert "at most 29 days" in error.remedy
     # One day more is enough.
     fit(rows_of(by_hand({"a": 0, "b": 0, "c": 0}, outcomes, until=32, goal=Goal(horizons=(("", 30),))), AGE))
 
@@ -201,6 +201,7 @@ def test_no_observed_interval_at_all_is_too_few() -> None:
     error = refused(by_hand({"a": 0, "b": 0}, [("a", "won", 0.5)], until=0.75, goal=WEEK))
     assert error.code == "too_few_outcomes"
     assert "data_needed_until" in error.details
+    assert "at most" not in error.remedy  # no horizon is short enough
 
 
 def test_twenty_prospects_with_five_wins_train_with_a_warning_and_wide_intervals() -> None:

@@ -1,4 +1,4 @@
-"""The repository as others get it: the lock, the commands, and what `make install` says where the system lacks something."""
+"""The repository as others get it: the lock, the commands, and what `make install` says where something lacks."""
 
 from __future__ import annotations
 
@@ -117,7 +117,13 @@ def tree() -> list[Path]:
 def test_no_path_or_index_of_a_machine_stands_in_the_tree() -> None:
     here, home = str(ROOT) + "/", str(Path.home()) + "/"
     patterns = [re.escape(text) for text in (here, str(ROOT.parent) + "/", home) if text.count("/") > 2]
-    patterns += ["/" + "home/[a-z]+/", "/" + "Users/[A-Za-z]+/", "/" + "root/", "--(extra-)?index" + "-url"]
+    patterns += [
+        "/" + "home/[a-z]+/",
+        "/" + "Users/[A-Za-z]+/",
+        "/" + "root/",
+        r"(?<![\w./-])/" + "work/",
+        "--(extra-)?index" + "-url",
+    ]
     machine = re.compile("|".join(patterns))
     files = tree()
     assert ROOT / "Makefile" in files

@@ -25,7 +25,7 @@ from features.errors import BadBundle, BadInput, LeadscoreError
 from serving.bundle import read_bundle, score_example, write_bundle
 from serving.champion import read_pointer
 from tests.fixtures_bundle import make_request, parts
-from training import registry
+from training import registry, tracking
 from training.registry import Home, bundle_of, decline, promote, record, rollback, versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -263,7 +263,7 @@ assert sys.path == path
 
 def test_metrics_are_flat_and_finite() -> None:
     nested = {"auc": 1, "at 7d": {"lift (top)": 2.5, "x": None}, "nan": float("nan"), "inf": float("inf"), "word": "a"}
-    assert registry.flat(nested) == {"auc": 1.0, "at 7d_lift _top_": 2.5}
+    assert tracking.flat(nested) == {"auc": 1.0, "at 7d_lift _top_": 2.5}
 
 
 # Loading what was recorded
@@ -431,6 +431,7 @@ def test_promotion_is_the_way_out_of_a_damaged_pointer(served: Home) -> None:
     with pytest.raises(LeadscoreError) as error:
         rollback(served, "won")
     assert error.value.code == "bad_pointer"
+    assert registry.default_goal(served) == "won"
     assert len(versions(served, "won")) == 2
     assert promote("1", home=served, goal="won").version == "1"
     assert champion_version(served) == "1"

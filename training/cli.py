@@ -279,9 +279,7 @@ def train_(
     at = _moment(until, "--until")
     spec = None if features is None else read_features(features, tables.dataset)
     with _progress() as say:
-        done = train(
-            tables, home=_home(home), features=spec, until=at, promote=not no_promote, seed=seed, say=say
-        )
+        done = train(tables, home=_home(home), features=spec, until=at, promote=not no_promote, seed=seed, say=say)
     if not as_json:
         figures, interval = (done.metrics, done.metrics.get("interval", {}))
         rows = [
@@ -362,8 +360,8 @@ def models(
                     v.version,
                     ", ".join(v.aliases),
                     format_time(v.created_at)[:16],
-                    _figure(v.metrics.get("rolling.auc")),
-                    _figure(v.metrics.get("rolling.log_loss")),
+                    _figure(v.metrics.get("rolling_auc")),
+                    _figure(v.metrics.get("rolling_log_loss")),
                     v.reason,
                 ]
                 for v in found

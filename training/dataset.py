@@ -33,7 +33,7 @@ Mask = npt.NDArray[np.bool_]
 META = ("prospect_id", "as_of", "age_days", "regime", "account_id")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingSet:
     """The rows that a model learns from or is tested on, sorted by (prospect_id, as_of).
 

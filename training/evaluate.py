@@ -170,7 +170,7 @@ def _top_tenth(mass: Floats, won: Floats, total: float) -> float:
     return float((won * share).sum() / (total / 10))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """One cut: a model trained with what was known at it, and how it did on what came after.
 
@@ -206,7 +206,7 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rolling:
     """Several cuts and their rows taken together; ``skipped`` names the cuts that could not be used, and why."""
 

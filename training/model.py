@@ -75,7 +75,7 @@ _WIDEST = 6.0  # log-odds: no interval arm is longer
 _WIDE = {"level": LEVEL, "logit": [0.0], "low": [_WIDEST], "high": [_WIDEST]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A fitted model, complete but for its place: what ``write`` turns into a bundle.
 
@@ -376,13 +376,15 @@ def _check(training_set: TrainingSet, edges: tuple[int, ...], k: Ints, y: Ints) 
     needed = first + longest * DAY + training_set.delay
     if not len(y) or int(k.max()) < len(edges) - 2:
         span = max(0.0, (training_set.observed_until - first) / DAY)
-        delay = f" less {training_set.delay / DAY:.1f} days of recording delay" if training_set.delay else ""
+        shorter = f", or a horizon of at most {int(span)} days" if 1 <= int(span) < longest else ""
+        whole, late = (training_set.until - first) / DAY, training_set.delay / DAY
+        known = f", of which the last {late:.1f} are not wholly recorded" if late else ""
         raise BadInput(
             "horizon_too_long" if len(y) else "too_few_outcomes",
-            f"no prospect was observed for the whole horizon of {longest} days: the data span {span:.0f} days{delay}.",
+            f"no prospect was observed to the end of the horizon of {longest} days: "
+            f"the data span {whole:.1f} days{known}.",
             where="horizon_days",
-            remedy=f"Use data that are complete until at least {format_time(needed)}, or a horizon of at most "
-            f"{max((e for e in edges if e <= span), default=0) or 1} days.",
+            remedy=f"Use data that are complete until at least {format_time(needed)}{shorter}.",
             details={**details, "span_days": span, "horizon_days": longest, "data_needed_until": format_time(needed)},
         )
     if not y.any():
@@ -401,7 +403,7 @@ def _warnings(learned: int, edges: tuple[int, ...], in_last: int, judged: _Judge
         out.append(
             {
                 "code": "few_outcomes",
-                "text": f"the model learned from {learned} outcomes; {FEW_OUTCOMES} or more make a sound one. "
+                "text": f"the model learned from {_outcomes(learned)}; {FEW_OUTCOMES} or more make a sound one. "
                 "Read the intervals, not only the probabilities.",
             }
         )
@@ -409,12 +411,16 @@ def _warnings(learned: int, edges: tuple[int, ...], in_last: int, judged: _Judge
         out.append(
             {
                 "code": "few_outcomes",
-                "text": f"only {in_last} outcomes were seen between day {edges[-2]} and day {edges[-1]}: "
+                "text": f"only {_outcomes(in_last)} came between day {edges[-2]} and day {edges[-1]}: "
                 "the end of the curve leans on the base rate.",
             }
         )
     weak = None if judged is None else weak_signal(judged.figures)
     return [*out, *([weak] if weak else [])]
+
+
+def _outcomes(count: int) -> str:
+    return "1 outcome" if count == 1 else f"{count} outcomes"
 
 
 def _levels(training_set: TrainingSet) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

@@ -9,72 +9,35 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
-import math
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from features.contract import Goal, format_time
 from features.errors import BadBundle, BadInput, LeadscoreError
-from features.spec import slug
 from serving.bundle import Bundle, check_bundle, read_bundle
 from serving.champion import FORMAT, POINTER, read_pointer
-
-CODE = Path(__file__).resolve().parents[1]
-SHIPPED = ("features", "serving")  # the code that travels with a version, so that it loads elsewhere
-LIBRARIES = ("mlflow", "lightgbm", "numpy", "pandas", "pydantic")  # what that code runs on, as a pyfunc
-STARTED_BY = "leadscore"  # a run's tag: ours, so that an abandoned one may be closed
-BUNDLE = "bundle"
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where everything is kept. ``tracking_uri`` names an MLflow server; without it, a SQLite database under ``path``.
-
-    The pointer and the model store are under ``path`` in either case: serving needs no server.
-    """
-
-    path: Path
-    tracking_uri: str | None = None
-
-    @property
-    def database(self) -> Path:
-        """MLflow's SQLite database."""
-        return self.path.resolve() / "mlflow.db"
-
-    @property
-    def artifacts(self) -> Path:
-        """MLflow's artifacts, beside its database."""
-        return self.path.resolve() / "mlartifacts"
-
-    @property
-    def store(self) -> Path:
-        """What BENTOML_HOME would name."""
-        return self.path.resolve() / "bentoml"
-
-    @property
-    def pointer(self) -> Path:
-        """The champion pointer's file."""
-        return self.path.resolve() / POINTER
-
-    @property
-    def uri(self) -> str:
-        """Where MLflow keeps runs and versions."""
-        return self.tracking_uri or f"sqlite:///{self.database}"
-
-    @property
-    def address(self) -> str:
-        """The ``uri`` for eyes: without a password."""
-        return self.uri.replace(_secret(self.uri), "")
+from training.tracking import (
+    BUNDLE,
+    all_versions,
+    check_addressable,
+    connect,
+    fetch_bundle,
+    find_version,
+    follow,
+    has_registry,
+    log_run,
+    metrics_of,
+    model_name,
+    unknown_version,
+)
+from training.tracking import Home as Home  # the registry's users find it here
 
 
 @dataclass(frozen=True)
@@ -125,14 +88,9 @@ class Recorded:
         return {**asdict(self), "metrics": dict(self.metrics), "created_at": format_time(self.created_at)}
 
 
-def model_name(goal: str) -> str:
-    """The registered model, the experiment and the BentoML model of a goal's outcome."""
-    return f"lead-scorer-{slug(goal).replace('_', '-')}"
-
-
 def default_goal(home: Home) -> str:
-    """The goal that is meant where none is named: the pointer's, or else the contract's."""
-    pointer = read_pointer(home.path)
+    """The goal that is meant where none is named: the pointer's, or else (or where it is damaged) the contract's."""
+    pointer = _pointer_if_whole(home)
     return str(pointer["default"]) if pointer else Goal().outcome
 
 
@@ -158,36 +116,23 @@ def record(
     for file in files:
         if not file.is_file():
             raise BadInput("no_file", "there is no such file.", where=str(file), remedy="Write it before recording.")
-    _addressable(home)
+    check_addressable(home)
     checked = check_bundle(bundle)
     goal = checked.constants.goal.outcome
-    name = model_name(goal)
-    with _lock(home), _client(home) as client:
-        experiment = _experiment(client, home, name)
-        _close_abandoned(client, home, experiment)
-        run_id = client.create_run(
-            experiment,
-            start_time=None if started_at is None else started_at // 1000,
-            tags={
-                **(tags or {}),
-                "mlflow.source.name": "leadscore train",
-                STARTED_BY: "1",
-                "goal": goal,
-                "bundle_digest": checked.digest,
-                "data_digest": _data_digest(checked),
-                "feature_fingerprint": checked.features.fingerprint,
-                "warnings": _warning_codes(checked),
-            },
-        ).info.run_id
-        try:
-            version = _log(client, run_id, experiment, checked, params or {}, metrics, source, files)
-        except BaseException as e:
-            with suppress(Exception):
-                client.set_tag(run_id, "error", f"{type(e).__name__}: {e}"[:2000])
-                client.set_terminated(run_id, "FAILED")
-            raise
-        client.set_registered_model_alias(name, "challenger", version)
-        _follow(client, home)
+    with _lock(home), connect(home) as client:
+        run_id, version = log_run(
+            client,
+            home,
+            checked,
+            params=params or {},
+            metrics=checked.card.get("metrics", {}) if metrics is None else metrics,
+            tags=tags or {},
+            source=source,
+            files=files,
+            started_at=started_at,
+        )
+        client.set_registered_model_alias(model_name(goal), "challenger", version)
+        follow(client, _pointer_if_whole(home))
     return RunInfo(run_id, version, goal, checked.digest)
 
 
@@ -197,13 +142,15 @@ def promote(version: str, *, home: Home, goal: str, reason: str = "") -> Champio
     Promoting the champion changes nothing. Raises BadInput ``unknown_version``, or BadBundle when the bundle is
     damaged or scores otherwise than when it was trained; the pointer then stands as it stood.
     """
-    if not _has_registry(home):
-        raise _unknown(version, goal, ())
+    if not has_registry(home):
+        raise unknown_version(version, goal, ())
     with _lock(home):
-        with _client(home) as client, tempfile.TemporaryDirectory() as scratch:
-            found = _find(client, version, goal)
+        with connect(home) as client, tempfile.TemporaryDirectory() as scratch:
+            found = find_version(client, version, goal)
             digest = found.tags["bundle_digest"]
-            place = _into_store(_fetch(client, home, found, Path(scratch)), digest, goal, str(found.version), home)
+            place = _into_store(
+                fetch_bundle(client, home, found, Path(scratch)), digest, goal, str(found.version), home
+            )
         try:
             pointer = read_pointer(home.path) or _empty(goal)
         except LeadscoreError:  # promoting is the way out of a damaged pointer; what is left of it is kept
@@ -241,25 +188,25 @@ def rollback(home: Home, goal: str, *, reason: str = "") -> Champion:
 
 def decline(version: str, *, home: Home, goal: str, reason: str) -> None:
     """Note why a version was not promoted; ``versions`` shows it, and so does MLflow as the version's tag."""
-    if not _has_registry(home):
-        raise _unknown(version, goal, ())
-    with _lock(home), _client(home) as client:
-        found = _find(client, version, goal)
+    if not has_registry(home):
+        raise unknown_version(version, goal, ())
+    with _lock(home), connect(home) as client:
+        found = find_version(client, version, goal)
         client.set_model_version_tag(found.name, found.version, "reason", reason)
 
 
 def versions(home: Home, goal: str) -> tuple[Recorded, ...]:
     """Every version registered for a goal, newest first; empty where nothing was trained."""
-    if not _has_registry(home):
+    if not has_registry(home):
         return ()
-    with _lock(home), _client(home) as client:
-        _follow(client, home)
+    with _lock(home), connect(home) as client:
+        follow(client, _pointer_if_whole(home))
         name = model_name(goal)
-        found = [v for v in _all_versions(client, name) if v.tags.get("goal") == goal]
+        found = all_versions(client, goal)
         if not found:
             return ()
         aliases = client.get_registered_model(name).aliases
-        runs = _metrics_of(client, name)
+        runs = metrics_of(client, name)
     pointer = _pointer_if_whole(home)
     champion = pointer["goals"].get(goal, {}) if pointer else {}
     reasons = _reasons(pointer, goal) if pointer else {}
@@ -288,17 +235,17 @@ def bundle_of(version: str, *, home: Home, goal: str) -> Bundle:
     A bundle that is only on a tracking server is kept under ``<home>/cache``. Raises BadInput ``unknown_version``,
     BadBundle when it is damaged.
     """
-    if not _has_registry(home):
-        raise _unknown(version, goal, ())
-    with _lock(home), _client(home) as client:
-        found = _find(client, version, goal)
+    if not has_registry(home):
+        raise unknown_version(version, goal, ())
+    with _lock(home), connect(home) as client:
+        found = find_version(client, version, goal)
         digest = found.tags["bundle_digest"]
         kept = home.path.resolve() / "cache" / f"{found.name}-{found.version}-{digest[:12]}"
         if (kept / BUNDLE).exists():
             with suppress(BadBundle):
                 return read_bundle(kept / BUNDLE, digest)
             shutil.rmtree(kept)
-        return read_bundle(_fetch(client, home, found, kept), digest)
+        return read_bundle(fetch_bundle(client, home, found, kept), digest)
 
 
 # The pointer
@@ -458,326 +405,20 @@ def _sync(path: Path) -> None:
 
 def _restored(home: Home, goal: str, entry: Mapping[str, str]) -> str:
     """Put a champion that is no longer whole in the model store back there, from MLflow."""
-    with _client(home) as client, tempfile.TemporaryDirectory() as scratch:
-        found = _find(client, entry["version"], goal)
-        return _into_store(_fetch(client, home, found, Path(scratch)), entry["digest"], goal, entry["version"], home)
-
-
-# MLflow
-
-
-def _secret(uri: str) -> str:
-    """The part of an address that holds a user and a password."""
-    with suppress(ValueError):
-        user, at, _ = urlsplit(uri).netloc.rpartition("@")
-        return user + at
-    return ""
-
-
-def _quiet() -> None:
-    """Silence what MLflow says about itself, and keep it from calling home; the user's own settings win."""
-    for name, value in {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        "MLFLOW_UV_AUTO_DETECT": "false",  # else it copies project files of the working folder into the model
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its seven tries let one wait for minutes on a server that is away
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-        "GIT_PYTHON_REFRESH": "quiet",
-    }.items():
-        os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401 - it sets its levels when it loads
-
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-
-
-@contextmanager
-def _client(home: Home) -> Iterator[Any]:
-    """MLflow's client for the home, without touching the process's own tracking address."""
-    _quiet()
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield MlflowClient(home.uri, registry_uri=home.uri)
-    except (MlflowException, SQLAlchemyError, OSError) as e:
-        words = (str(e).strip() or type(e).__name__).splitlines()[0].replace(_secret(home.uri) or "\0", "")
-        raise LeadscoreError(
-            "tracking_failed",
-            f"MLflow did not answer as it should: {words[:300]}",
-            where=home.address,
-            remedy="See that the tracking server runs and MLFLOW_TRACKING_URI names it."
-            if home.tracking_uri
-            else "See that the folder is writable and the disk not full.",
-        ) from e
-
-
-def _addressable(home: Home) -> None:
-    if not home.tracking_uri and set("%?#") & set(str(home.database)):
-        raise BadInput(
-            "bad_home",
-            "MLflow cannot address a folder with %, ? or # in its path.",
-            where=str(home.path),
-            remedy="Name another folder with --home.",
+    with connect(home) as client, tempfile.TemporaryDirectory() as scratch:
+        found = find_version(client, entry["version"], goal)
+        return _into_store(
+            fetch_bundle(client, home, found, Path(scratch)), entry["digest"], goal, entry["version"], home
         )
-
-
-def _has_registry(home: Home) -> bool:
-    return bool(home.tracking_uri) or home.database.exists()
-
-
-def _experiment(client: Any, home: Home, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        if found.lifecycle_stage != "active":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-    place = None if home.tracking_uri else home.artifacts.as_uri()  # a server knows its own
-    return str(client.create_experiment(name, artifact_location=place))
-
-
-def _close_abandoned(client: Any, home: Home, experiment: str) -> None:
-    """Mark the runs of processes that died; in the home's own database nobody else can be at work, by the lock."""
-    if not home.tracking_uri:
-        running = f"attributes.status = 'RUNNING' and tags.{STARTED_BY} = '1'"
-        for run in client.search_runs([experiment], running):
-            client.set_terminated(run.info.run_id, "KILLED")
-
-
-def _log(
-    client: Any,
-    run_id: str,
-    experiment: str,
-    bundle: Bundle,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, Any] | None,
-    source: str,
-    files: Sequence[Path],
-) -> str:
-    """Everything of a run, its registration last; returns the version."""
-    from mlflow.entities import LoggedModelOutput, Metric, Param, RunTag
-
-    card = bundle.card
-    goal = bundle.constants.goal
-    name = model_name(goal.outcome)
-    texts = {
-        "goal": goal.outcome,
-        "horizon_days": json.dumps(goal.to_json()["horizon_days"]),
-        "trained_until": card.get("trained_until", ""),
-        "feature_count": len(bundle.features.names),
-        **params,
-    }
-    values = flat(card.get("metrics", {}) if metrics is None else metrics)
-    model = client.create_logged_model(experiment, name=BUNDLE, source_run_id=run_id, model_type="leadscore")
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    now = int(time.time() * 1000)
-    client.log_batch(
-        run_id,
-        metrics=[Metric(k, v, now, 0, model_id=model.model_id, run_id=run_id) for k, v in values.items()],
-        params=[Param(k, str(v)[:6000]) for k, v in texts.items()],
-        tags=[RunTag("mlflow.note.content", _note(bundle))],
-    )
-    client.log_inputs(run_id, [_dataset(bundle, source)])
-    with tempfile.TemporaryDirectory() as scratch:
-        stage = Path(scratch)
-        saved = _save(bundle, stage, model, run_id)
-        client.log_model_artifacts(model.model_id, str(saved))
-        report = stage / "run"
-        report.mkdir()
-        _dump(report / "features.json", bundle.features.to_json())
-        _dump(report / "warnings.json", card.get("warnings", []))
-        for file in files:
-            (report / "report").mkdir(exist_ok=True)
-            shutil.copy(file, report / "report")
-        client.log_artifacts(run_id, str(report))
-    client.finalize_logged_model(model.model_id, "READY")
-    client.set_terminated(run_id, "FINISHED")
-    _registered(client, name, goal.outcome)
-    version = client.create_model_version(
-        name,
-        source=model.artifact_location,
-        run_id=run_id,
-        model_id=model.model_id,
-        tags={
-            "goal": goal.outcome,
-            "bundle_digest": bundle.digest,
-            "data_digest": _data_digest(bundle),
-            "trained_until": str(card.get("trained_until", "")),
-            "warnings": _warning_codes(bundle),
-        },
-        description=_note(bundle),
-    )
-    return str(version.version)
-
-
-def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested metrics under joined names (``rolling_auc``); whatever is not a finite number is left out."""
-    out: dict[str, float] = {}
-    for key, value in metrics.items():
-        if isinstance(value, Mapping):
-            out |= flat(value, f"{prefix}{key}_")
-        elif isinstance(value, int | float) and math.isfinite(value):
-            out["".join(c if c.isalnum() or c in "_-. /" else "_" for c in f"{prefix}{key}")] = float(value)
-    return out
-
-
-def _dump(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def _data_digest(bundle: Bundle) -> str:
-    data = bundle.card.get("data")
-    return str(data.get("digest", "")) if isinstance(data, Mapping) else ""
-
-
-def _warning_codes(bundle: Bundle) -> str:
-    return ",".join(w["code"] for w in bundle.card.get("warnings", []))
-
-
-def _note(bundle: Bundle) -> str:
-    words = "".join(f"\n- {w['code']}: {w['text']}" for w in bundle.card.get("warnings", []))
-    until = bundle.card.get("trained_until", "an unknown day")
-    return f"Chance of `{bundle.constants.goal.outcome}`, learned from what was known on {until}.{words}"
-
-
-def _dataset(bundle: Bundle, source: str) -> Any:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    data = bundle.card.get("data")
-    profile = {k: v for k, v in data.items() if k != "digest"} if isinstance(data, Mapping) else {}
-    digest = _data_digest(bundle)[:36]  # MLflow keeps no more; the whole one is a tag
-    dataset = Dataset(
-        name=Path(source).name or "data",
-        digest=digest or "unknown",
-        source_type="local",
-        source=json.dumps({"uri": source}),
-        profile=json.dumps(profile),
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-
-
-def _save(bundle: Bundle, stage: Path, model: Any, run_id: str) -> Path:
-    """Lay the pyfunc model out in a folder: the bundle, the code that scores it, and what that code runs on."""
-    from importlib.metadata import version
-
-    import pandas
-    from mlflow.models import Model, ModelSignature
-    from mlflow.pyfunc import save_model
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-
-    for package in SHIPPED:
-        shutil.copytree(CODE / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    shutil.copytree(bundle.folder, stage / BUNDLE)
-    saved = stage / "model"
-    save_model(
-        saved,
-        loader_module="serving.pyfunc",
-        data_path=str(stage / BUNDLE),
-        code_paths=[str(stage / package) for package in SHIPPED],
-        mlflow_model=Model(
-            artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
-        ),
-        signature=ModelSignature(
-            inputs=Schema([ColSpec(DataType.string, "request")]),
-            params=ParamSchema([ParamSpec("reasons", DataType.long, 5), ParamSpec("language", DataType.string, "en")]),
-        ),
-        input_example=pandas.DataFrame({"request": [json.dumps(bundle.card["example"]["request"])]}),
-        pip_requirements=[f"{library}=={version(library)}" for library in LIBRARIES],
-    )
-    read_bundle(saved / "data" / BUNDLE, bundle.digest)
-    return saved
-
-
-def _registered(client: Any, name: str, goal: str) -> None:
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, tags={"goal": goal})
-
-
-def _all_versions(client: Any, name: str) -> list[Any]:
-    found, token = [], None
-    while True:
-        page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def _metrics_of(client: Any, name: str) -> dict[str, dict[str, float]]:
-    """The metrics of every run of the experiment, by run."""
-    experiment = client.get_experiment_by_name(name)
-    out: dict[str, dict[str, float]] = {}
-    token = None
-    while experiment is not None:
-        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
-        out |= {run.info.run_id: dict(run.data.metrics) for run in page}
-        token = page.token
-        if not token:
-            break
-    return out
-
-
-def _find(client: Any, version: str, goal: str) -> Any:
-    """The registered version; raises BadInput ``unknown_version`` with the versions there are."""
-    found = _all_versions(client, model_name(goal))
-    known = {str(v.version): v for v in found if v.tags.get("goal") == goal and v.tags.get("bundle_digest")}
-    if version not in known:
-        raise _unknown(version, goal, sorted(known, key=int))
-    return known[version]
-
-
-def _unknown(version: str, goal: str, known: Sequence[str]) -> BadInput:
-    return BadInput(
-        "unknown_version",
-        f"there is no version {version!r} for the goal `{goal}`; there are: {', '.join(known) or 'none'}.",
-        where="version",
-        remedy="See `leadscore models`, or train: leadscore train DATA.",
-    )
-
-
-def _fetch(client: Any, home: Home, version: Any, target: Path) -> Path:
-    """The bundle's folder: where it lies, or downloaded into ``target``."""
-    from mlflow.artifacts import download_artifacts
-
-    uri = client.get_model_version_download_uri(version.name, version.version)
-    if not home.tracking_uri:
-        local = Path(download_artifacts(f"{uri}/data", tracking_uri=home.uri))
-        return local / BUNDLE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return Path(download_artifacts(f"{uri}/data", dst_path=str(target), tracking_uri=home.uri)) / BUNDLE
-
-
-def _follow(client: Any, home: Home) -> None:
-    """Set the alias ``champion`` to what the pointer names; a champion of another registry is left alone."""
-    from mlflow.exceptions import MlflowException
-
-    pointer = _pointer_if_whole(home)
-    for goal, entry in (pointer or _empty(""))["goals"].items():
-        name, version = model_name(goal), entry["version"]
-        try:
-            aliases = client.get_registered_model(name).aliases
-            if client.get_model_version(name, version).tags.get("bundle_digest") != entry["digest"]:
-                continue
-        except MlflowException as e:
-            if e.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            continue
-        if str(aliases.get("champion")) != version:
-            client.set_registered_model_alias(name, "champion", version)
-        if str(aliases.get("challenger")) == version:
-            client.delete_registered_model_alias(name, "challenger")
 
 
 def _follow_if_reachable(home: Home) -> tuple[str, ...]:
     """After the pointer moved: let the alias follow, or say that it will later."""
-    if not _has_registry(home):
+    if not has_registry(home):
         return ()
     try:
-        with _client(home) as client:
-            _follow(client, home)
+        with connect(home) as client:
+            follow(client, _pointer_if_whole(home))
     except LeadscoreError as e:
         return (f"MLflow's alias will follow when {e.where} can be reached again.",)
     return ()
