@@ -197,7 +197,7 @@ def draft(con: Any, raw: Raw, dataset: Dataset, now: int | None) -> list[BadInpu
     Raises the engine's error when the file cannot be read to its end.
     """
     columns = dataset.columns(raw.table)
-    place = {name: j for j, name in reversed(list(enumerate(raw.names)))}
+    place = {name: j for j, name in enumerate(raw.names)}
     found = {
         name: (j, reading(column, raw.types[j], j, dataset.timezone))
         for name, column in columns.items()

@@ -506,7 +506,7 @@ class Scorer:
             out.append(Warned("not_started", f"{starts_at!r}, from which this goal counts, is not known at this time."))
         else:
             closed = next(
-                (o for o in known if o.outcome in self.goal.closing and (start is None or o.occurred_at >= start)), None
+                (o for o in known if o.outcome in self.goal.closing and (start is None or o.occurred_at > start)), None
             )
             if closed is not None:
                 when = format_time(closed.occurred_at)

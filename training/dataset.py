@@ -116,6 +116,7 @@ def build(
     *,
     goal: Goal | None = None,
     with_open: bool | None = None,
+    computed: Any = None,
 ) -> TrainingSet:
     """Make the training set of the tables, using nothing that was recorded after T.
 
@@ -126,6 +127,8 @@ def build(
         spine: Ibis table (prospect_id, as_of) of open prospects, for a test on other times; the landmarks when None.
         goal: what is predicted; the tables' own when None.
         with_open: whether the prospects open at T are computed too; by default when no spine is given.
+        computed: the ``feature_table`` of (at least) these rows, where it is at hand: a feature at t is the same for
+            every T, so that one computation serves several.
 
     Raises:
         BadInput: there are no outcomes, or no row is left (``no_rows``).
@@ -151,7 +154,7 @@ def build(
     chosen = chosen.mutate(is_row=chosen.is_row & (chosen.closed_at > chosen.as_of), landmark=chosen.is_row).cache()
     landmarks = int(chosen.filter(chosen.landmark).count().execute())
     kept = chosen.filter(chosen.is_row | chosen.is_open).cache()
-    frame = _computed(features, tables, kept)
+    frame = _computed(features, tables, kept, computed)
     kept.release()
     chosen.release()
 
@@ -242,9 +245,10 @@ def _with_meta(tables: Tables, goal: Goal, until: int, spine: Any) -> Any:
     return found.select(*rows.columns, "regime", "account_id")
 
 
-def _computed(features: FeatureSet, tables: Tables, kept: Any) -> pd.DataFrame:
+def _computed(features: FeatureSet, tables: Tables, kept: Any, computed: Any) -> pd.DataFrame:
     """Features beside the rows' own columns, each under a prefix: a feature may bear the name of one of those."""
-    computed = feature_table(features, tables, kept.select("prospect_id", "as_of"))
+    if computed is None:
+        computed = feature_table(features, tables, kept.select("prospect_id", "as_of"))
     computed = computed.select(
         "prospect_id", "as_of", **{f"f__{i}": computed[name] for i, name in enumerate(features.names)}
     )

@@ -237,6 +237,7 @@ def evaluate_forward(
     census: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    computed: Any = None,
 ) -> Evaluation:
     """Train with only what was recorded by ``cut``; test on t in (cut, test_until] with everything known at the end.
 
@@ -251,6 +252,7 @@ def evaluate_forward(
         census: test on weekly censuses of all open prospects (what is served) instead of on landmarks.
         seed: of the training and the bootstrap.
         resamples: of the bootstrap.
+        computed: the features of all landmarks, where they are at hand (see ``training.dataset.build``).
 
     Raises:
         BadInput: the training at the cut is refused, or nothing can be tested (``nothing_to_test``).
@@ -265,7 +267,7 @@ def evaluate_forward(
     if horizon is not None:
         goal = replace(goal, horizons=(("", horizon),))
     features = standard_features(tables, until=cut) if features is None else features
-    training_set = build(tables, features, until=cut, goal=goal)
+    training_set = build(tables, features, until=cut, goal=goal, with_open=False, computed=computed)
     model = fit(training_set, {**DEFAULTS, **(params or {})}, seed=seed, folds=0)
     if census:
         times = goals.weekly(cut, test_until)
@@ -276,7 +278,7 @@ def evaluate_forward(
     try:
         if spine is None:
             raise BadInput("no_rows", "no census falls between the cut and the end of the test.")
-        tested = build(tables, features, spine=spine, goal=goal)
+        tested = build(tables, features, spine=spine, goal=goal, computed=None if census else computed)
     except BadInput as e:
         raise e if e.code != "no_rows" else _nothing(cut, test_until) from None
     y, observed = labels(tested)
@@ -325,6 +327,9 @@ def rolling(
     """
     import pandas as pd
 
+    from features.offline import feature_table
+    from training.goal import landmark_spine
+
     goal = tables.dataset.goal if goal is None else goal
     if horizon is not None:
         goal = replace(goal, horizons=(("", horizon),))
@@ -332,12 +337,24 @@ def rolling(
         cuts = default_cuts(tables, goal)
     ordered = sorted(cuts)
     last = _last_tested(tables, goal)
+    computed = None
+    if features is not None and goal.starts_at is None:  # a start that is recorded late moves its landmarks
+        computed = feature_table(features, tables, landmark_spine(tables, goal)).cache()
     done, skipped = [], []
     for cut, end in zip(ordered, [*ordered, last][1:], strict=True):
         try:
             done.append(
                 evaluate_forward(
-                    tables, features, cut, end, goal=goal, params=params, census=census, seed=seed, resamples=resamples
+                    tables,
+                    features,
+                    cut,
+                    end,
+                    goal=goal,
+                    params=params,
+                    census=census,
+                    seed=seed,
+                    resamples=resamples,
+                    computed=computed,
                 )
             )
         except BadInput as e:
