@@ -477,6 +477,9 @@ def main(arguments: Sequence[str]) -> int:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an abort is foreseen: leave no core file behind
+    for optional in ("pandas", "pyarrow", "sklearn", "matplotlib"):
+        # LightGBM imports these where they are installed; scoring needs none, and they cost seconds.
+        sys.modules.setdefault(optional, None)  # type: ignore[arg-type]
     try:
         answer: dict[str, Any] = {"probability": score_example(read_bundle(folder, digest))}
     except LeadscoreError as e:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from features.contract import format_time
+from features.contract import format_time, parse_moment
 from features.errors import BadInput
 from training import registry
 from training.registry import Home
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
     from features.contract import Dataset
     from features.spec import FeatureSet
     from features.tables import Tables
@@ -36,8 +39,16 @@ def _silent(_: str) -> None:
 class Trained:
     """What a training came to: its MLflow run and version, whether it was promoted and why, figures and warnings.
 
-    ``metrics`` holds the rolling figures forward in time with their intervals, and under ``folds`` the out-of-fold
-    ones; ``warnings`` are {code, text}; ``model`` is the fitted model itself.
+    Attributes:
+        metrics: the rolling figures forward in time with their 95 % intervals, and under ``folds`` the out-of-fold
+            ones.
+        warnings: {code, text} each.
+        model: the fitted model itself.
+        rows: pandas, one line per tested (prospect, t): prospect_id, as_of (int64 microseconds), age_days, regime,
+            y (0 or 1), p (probability). Forward in time, or out of fold where nothing lies forward in time (the
+            warning ``not_judged``).
+        importance: pandas, mean absolute effect in log-odds by feature, greatest first.
+        pictures: ``calibration``, ``lift``, ``importance`` and ``curve``, as MLflow keeps them under ``report/``.
     """
 
     run_id: str
@@ -48,6 +59,9 @@ class Trained:
     metrics: Mapping[str, Any]
     warnings: tuple[Mapping[str, Any], ...]
     model: Model = field(repr=False)
+    rows: pd.DataFrame = field(repr=False)
+    importance: pd.Series[float] = field(repr=False)
+    pictures: Mapping[str, Figure] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """What ``leadscore train --json`` prints."""
@@ -67,7 +81,7 @@ def train(
     *,
     home: Home,
     features: FeatureSet | None = None,
-    until: int | None = None,
+    until: int | str | None = None,
     promote: bool = True,
     params: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -79,7 +93,7 @@ def train(
         tables: canonical tables with outcomes (``features.tables.read_tables``).
         home: where runs, versions and the champion pointer are kept.
         features: the feature set; ``standard_features`` of the tables when None.
-        until: T in microseconds; the tables' own end when None.
+        until: T in microseconds or as an ISO text (``"2026-01-01"``); the tables' own end when None.
         promote: whether the version may become the champion: it does when there is none, or when it passes the gate.
         params: LightGBM parameters over ``training.model.DEFAULTS``.
         seed: same tables, features, parameters and seed give the same bundle but for its creation time.
@@ -91,14 +105,17 @@ def train(
     """
     from time import time_ns
 
+    import pandas as pd
+
     from features.standard import standard_features
     from features.tables import known_by
+    from training import report
     from training.dataset import build
     from training.evaluate import rolling
     from training.model import DEFAULTS, fit
 
     started = time_ns() // 1000
-    tables = tables if until is None else known_by(tables, until)
+    tables = tables if until is None else known_by(tables, _moment(until, "until"))
     goal = tables.dataset.goal.outcome
     features = standard_features(tables) if features is None else features
     recipe = {**DEFAULTS, **(params or {})}
@@ -123,8 +140,11 @@ def train(
         text = f"{error.message} The only figures are out of fold, not forward in time."
         model = model.with_card(warnings=[*model.card["warnings"], {"code": "not_judged", "text": text}])
         metrics: dict[str, Any] = {"folds": model.card["metrics"]["folds"]}
+        tested = model.folds
+        assert tested is not None  # ``fit`` makes folds unless told otherwise
     else:
         judged = forward.evaluations[-1]
+        tested = pd.concat([e.rows for e in forward.evaluations], ignore_index=True).drop(columns="constant")
         model = model.with_rolling(forward.figures, forward.to_json())
         metrics = {**forward.figures, "folds": model.card["metrics"]["folds"]}
 
@@ -134,15 +154,24 @@ def train(
         may, reason = _gate(tables, champion[0], judged, model, recipe, seed)
 
     say("registering the version")
+    importance = report.importances(model, training_set, seed)
+    pictures = {
+        "calibration": report.calibration(tested),
+        "lift": report.lift(tested),
+        "importance": report.importance(importance),
+        "curve": report.curves(report.examples(model, training_set), ("best", "middle", "last")),
+    }
     with tempfile.TemporaryDirectory(prefix="leadscore-") as folder:
         bundle = Path(folder) / "bundle"
         model.write(bundle, created_at=format_time(started), recipe=recipe)
         run = registry.record(
             bundle,
             home=home,
-            params={**model.card["params"], "features": len(features.names), "until": format_time(tables.until)},
+            params={**_logged(model.card["params"]), **_changes(features, champion)},
+            metrics={name: _with_ends(figures) for name, figures in model.card["metrics"].items()},
             tags={"source": tables.source},
             source=tables.source,
+            files=report.write(pictures, Path(folder)),
             started_at=started,
         )
     if not promote:
@@ -151,7 +180,97 @@ def train(
         registry.promote(run.version, home=home, goal=goal, reason=reason)
     else:
         registry.decline(run.version, home=home, goal=goal, reason=reason)
-    return Trained(run.run_id, run.version, goal, may, reason, metrics, tuple(model.card["warnings"]), model)
+    return Trained(
+        run.run_id,
+        run.version,
+        goal,
+        may,
+        reason,
+        metrics,
+        tuple(model.card["warnings"]),
+        model,
+        tested,
+        importance,
+        pictures,
+    )
+
+
+_NOT_LOGGED = {
+    "verbosity",
+    "num_threads",
+    "force_row_wise",
+    "deterministic",
+    "feature_pre_filter",
+    "boost_from_average",
+}
+
+
+def _logged(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters by which runs differ, without those that never change and move no figure."""
+    return {name: value for name, value in params.items() if name not in _NOT_LOGGED}
+
+
+def _changes(features: FeatureSet, champion: tuple[Any, str] | None) -> dict[str, str]:
+    """What sets the features apart from the champion's, as a run's parameters; nothing where there is no champion."""
+    if champion is None:
+        return {}
+    before, now = champion[0].features.names, features.names
+    return {
+        "against_version": champion[1],
+        "features_added": ", ".join(name for name in now if name not in before) or "none",
+        "features_removed": ", ".join(name for name in before if name not in now) or "none",
+    }
+
+
+def _with_ends(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with the ends of their intervals beside them (``auc``, ``auc_low``, ``auc_high``): MLflow keeps numbers."""
+    ends = {
+        f"{name}_{end}": value
+        for name, pair in figures.get("interval", {}).items()
+        for end, value in zip(("low", "high"), pair, strict=True)
+    }
+    return {**{name: value for name, value in figures.items() if name != "interval"}, **ends}
+
+
+def _moment(at: int | str, where: str) -> int:
+    """Microseconds as they are, an ISO text (a bare date is its midnight in UTC) as microseconds."""
+    if isinstance(at, int):
+        return at
+    try:
+        return parse_moment(at)
+    except ValueError as error:
+        raise BadInput(
+            "bad_time",
+            f"{at!r}: {error}.",
+            where=where,
+            remedy="Write an ISO 8601 time with its zone, or a date: 2026-03-01T09:00:00Z, 2026-03-01.",
+        ) from None
+
+
+def compare(home: Home, goal: str | None = None) -> pd.DataFrame:
+    """Every version of a goal, newest first, side by side: what `leadscore models` and MLflow show of it.
+
+    Returns:
+        pandas, one line per version: version, alias, trained_until (ISO text), then the figures forward in time: auc,
+        auc_low, auc_high (95 %), log_loss, log_loss_gain (over a constant), calibration_error, lift_top_tenth (NaN
+        where it could not be judged), then reason (why it was promoted or not; empty where nothing was decided) and
+        run_id. Empty where nothing was trained.
+    """
+    import pandas as pd
+
+    names = ("auc", "auc_low", "auc_high", "log_loss", "log_loss_gain", "calibration_error", "lift_top_tenth")
+    rows = [
+        {
+            "version": v.version,
+            "alias": ", ".join(v.aliases),
+            "trained_until": v.trained_until,
+            **{name: v.metrics.get(f"rolling_{name}", float("nan")) for name in names},
+            "reason": v.reason,
+            "run_id": v.run_id,
+        }
+        for v in registry.versions(home, goal or registry.default_goal(home))
+    ]
+    return pd.DataFrame(rows, columns=["version", "alias", "trained_until", *names, "reason", "run_id"])
 
 
 def _champion(home: Home, goal: str) -> tuple[Any, str] | None:
@@ -261,16 +380,25 @@ COLUMNS = ("prospect_id", "as_of", "probability", "probability_low", "probabilit
            "model_version")  # fmt: skip
 
 
-def score_frame(scorer: Scorer, tables: Tables, as_of: int, *, reasons: int = 0) -> Any:
-    """The prospects open at ``as_of``, scored: a pandas frame with ``COLUMNS`` (and ``reasons``, JSON text).
+def score_frame(scorer: Scorer, tables: Tables, as_of: int | str, *, reasons: int = 0) -> pd.DataFrame:
+    """Score every prospect that is open at a time.
 
-    ``as_of`` is a UTC timestamp column; probabilities are float64.
+    Args:
+        scorer: of the champion or of a version (``load_scorer``).
+        tables: canonical tables.
+        as_of: t in microseconds or as an ISO text (``"2026-01-01"``); what was recorded later is not looked at.
+        reasons: the greatest number of reasons for each.
+
+    Returns:
+        pandas, one line per open prospect in the order of prospect_id, with ``COLUMNS``: ``as_of`` is a UTC
+        timestamp, the probability of the goal within the horizon and its 90 % interval are float64 in 0 to 1, score
+        is the rank 0 to 100. With ``reasons``, a further column of that name: JSON text.
     """
     import pandas as pd
 
     from serving.batch import score_tables
 
-    scores = score_tables(scorer, tables, as_of, reasons=reasons)
+    scores = score_tables(scorer, tables, _moment(as_of, "as_of"), reasons=reasons)
     frame = pd.DataFrame({name: [getattr(s, name) for s in scores] for name in COLUMNS}, columns=list(COLUMNS))
     frame["as_of"] = pd.to_datetime(frame["as_of"], unit="us", utc=True)
     if reasons:
