@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # One thread a process: the test processes share the cores among themselves.
 TESTS := OMP_NUM_THREADS=1 $(PYTHON_ENV)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
-.PHONY: help install demo serve test check format proofs lock
+.PHONY: help install demo serve notebooks test check format proofs lock
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -24,6 +24,9 @@ demo: $(STAMP) ## simulate a CRM, train, promote and serve; options in ARGS, suc
 
 serve: $(STAMP) ## serve the champion of the home; options in ARGS, such as ARGS="--port 3000"
 	@$(PYTHON_ENV)/leadscore serve $(ARGS)
+
+notebooks: $(STAMP) ## open Jupyter on the notebooks; options in ARGS, such as ARGS=--no-browser
+	@$(PYTHON_ENV)/jupyter lab --notebook-dir=notebooks notebooks/01_retrain.ipynb $(ARGS)
 
 test: $(STAMP) ## run the tests; options for pytest in ARGS
 	$(TESTS) --session-timeout=1800 $(ARGS)

@@ -67,6 +67,7 @@ class Found:
     slope: float
     peer_slope: float
     mean_p: float
+    peer_mean_p: float
     held: float
     held_top: float
     seconds: float
@@ -197,6 +198,7 @@ def judge(case: Case, seed: int, seconds: Callable[[], float]) -> Found:
         slope=slope_of(q, p),
         peer_slope=slope_of(q, other),
         mean_p=float(p.mean()),
+        peer_mean_p=float(other.mean()),
         held=float(held.mean()),
         held_top=float(held[top].mean()),
         seconds=seconds(),
@@ -215,39 +217,37 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 _SHOWN = (
-    ("seed", "seed", ".0f"),
-    ("rows", "rows", ".0f"),
-    ("mean q", "mean_q", ".4f"),
-    ("mean p", "mean_p", ".4f"),
-    ("entropy", "entropy", ".4f"),
-    ("constant", "constant", ".4f"),
-    ("base rate", "base_rate", ".4f"),
-    ("ours", "ours", ".4f"),
-    ("peer", "peer", ".4f"),
-    ("ours closes", "closed", ".1%"),
-    ("peer closes", "peer_closed", ".1%"),
-    ("ours/peer", "ratio", ".1%"),
-    ("from base rate", "base_rate_ratio", ".1%"),
-    ("slope", "slope", ".3f"),
-    ("peer's", "peer_slope", ".3f"),
-    ("q in interval", "held", ".1%"),
-    ("top tenth", "held_top", ".1%"),
+    ("prospects really open at T", "rows", ".0f"),
+    ("mean of the truth q", "mean_q", ".4f"),
+    ("mean prediction of the model", "mean_p", ".4f"),
+    ("mean prediction of the peer", "peer_mean_p", ".4f"),
+    ("entropy of q (the least log loss)", "entropy", ".4f"),
+    ("above it: the constant mean(q)", "constant", ".4f"),
+    ("above it: the training base rate", "base_rate", ".4f"),
+    ("above it: the model", "ours", ".4f"),
+    ("above it: the peer", "peer", ".4f"),
+    ("gap from mean(q) that the model closes", "closed", ".1%"),
+    ("gap from mean(q) that the peer closes", "peer_closed", ".1%"),
+    ("model / peer", "ratio", ".1%"),
+    ("model / peer, from the base rate", "base_rate_ratio", ".1%"),
+    ("slope of q on the model's log-odds", "slope", ".3f"),
+    ("slope of q on the peer's log-odds", "peer_slope", ".3f"),
+    ("q within the model's 90 % interval", "held", ".1%"),
+    ("the same, top tenth by prediction", "held_top", ".1%"),
     ("seconds", "seconds", ".0f"),
 )
 
 
 def show(found: Sequence[Found], console: Console) -> None:
-    """Print a row per seed, the mean, and its interval."""
-    table = Table(title="expected log loss above the truth's own, in nats", title_justify="left")
-    for title, _, _ in _SHOWN:
-        table.add_column(title, justify="right")
-    for f in found:
-        table.add_row(*(format(float(getattr(f, name)), form) for _, name, form in _SHOWN))
-    table.add_section()
-    columns = {name: [float(getattr(f, name)) for f in found] for _, name, _ in _SHOWN}
-    table.add_row("mean", *(format(float(np.mean(columns[name])), form) for _, name, form in _SHOWN[1:]))
-    for i, title in enumerate(("low", "high")):
-        table.add_row(title, *(format(interval(columns[name])[i], form) for _, name, form in _SHOWN[1:-1]), "")
+    """Print a row per figure: each seed, the mean over seeds and its 95 % interval."""
+    table = Table("expected log loss in nats", *(f"seed {f.seed}" for f in found), "mean", "95 % interval")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for title, name, form in _SHOWN:
+        values = [float(getattr(f, name)) for f in found]
+        low, high = (format(end, form) for end in interval(values))
+        between = f"{low} to {high}" if len(found) > 1 else "-"
+        table.add_row(title, *(format(v, form) for v in values), format(float(np.mean(values)), form), between)
     console.print(table)
 
 
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--days", type=int, default=540, help="days of history before T")
     parser.add_argument("--draws", type=int, default=200, help="simulated futures per prospect, for the truth")
     given = parser.parse_args(arguments)
-    console = Console(width=200)
+    console = Console(width=160)
     found = []
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         started = time.monotonic()
@@ -269,9 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(found, console)
     ratio = float(np.mean([f.ratio for f in found]))
     low, high = interval([f.ratio for f in found])
+    between = f"95 % over seeds {low:.1%} to {high:.1%}; " if len(found) > 1 else ""
     console.print(
         f"{given.prospects} prospects and {given.days} days a world, {HORIZON} days' horizon: the model closes "
-        f"{ratio:.1%} of what the peer closes (95 % over seeds {low:.1%} to {high:.1%}; wanted: {LEAST:.0%})."
+        f"{ratio:.1%} of what the peer closes ({between}wanted: at least {LEAST:.0%})."
     )
     if ratio < LEAST:
         console.print("[bold red]missed[/]")

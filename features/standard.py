@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 MOST_TYPES = 12  # event types that get features of their own: the commonest
 MOST_LEVELS = 5_000  # a category with more levels than this, or one per row, is an id
 WINDOWS = (7, 30, 90)
+# With more prospects to an account, a count of its events tells which account it is, not what happens there.
+FEW_SIBLINGS = 10
 
 
 def standard_features(tables: Tables, until: int | None = None) -> FeatureSet:
@@ -66,31 +68,57 @@ def _events(tables: Tables, until: int) -> list[Feature]:
     events: Any = tables.events
     known = events.filter(events.recorded_at <= until)
     types = _commonest(known, "type", MOST_TYPES)
+    counts = _row(known.aggregate(n=known.count(), values=known.value.count(), directed=known.direction.count()))
     directions = [d for d in DIRECTIONS if d in _commonest(known, "direction", len(DIRECTIONS))]
-    has_values = _row(known.aggregate(n=known.value.count()))["n"] > 0
-    has_contacts = tables.contacts is not None and _row(known.aggregate(n=known.contact_id.count()))["n"] > 0
-    roles = [r for r in ROLES if has_contacts and r in _commonest(tables.contacts, "role", len(ROLES))]
 
     out: list[Feature] = [Aggregate("count", days=days) for days in (*WINDOWS, None)]
     out += [Aggregate("days_since_last"), Aggregate("days_since_first")]
-    for type_ in types:
+    # A filter that lets everything through only repeats what stands above, and a copy is noise to a small model.
+    for type_ in types if len(types) > 1 else ():
         out += [Aggregate("count", type_, 30), Aggregate("count", type_), Aggregate("days_since_last", type_)]
-    for direction in directions:
-        out += [Aggregate("count", days=days, direction=direction) for days in (30, None)]
-        out.append(Aggregate("days_since_last", direction=direction))
-    if "inbound" in directions:
-        out.append(Aggregate("share", days=90, direction="inbound"))
-    if has_values:
+    if len(directions) > 1 or 0 < counts["directed"] < counts["n"]:
+        for direction in directions:
+            out += [Aggregate("count", days=days, direction=direction) for days in (30, None)]
+            out.append(Aggregate("days_since_last", direction=direction))
+        if "inbound" in directions:
+            out.append(Aggregate("share", days=90, direction="inbound"))
+    if counts["values"]:
         out += [Aggregate("last"), Aggregate("sum", days=90), Aggregate("max")]
-    if has_contacts:
-        out += [Aggregate("distinct_contacts", days=90), Aggregate("distinct_contacts")]
-    for role in roles:
-        out += [Aggregate("count", days=90, role=role), Aggregate("days_since_last", role=role)]
+    if tables.contacts is not None:
+        out += _committee(tables, known)
     if "account_id" in tables.present["prospects"]:
-        out += [Aggregate("count", days=days, scope="account") for days in (30, None)]
+        if _siblings(tables, until) <= FEW_SIBLINGS:
+            out.append(Aggregate("count", days=30, scope="account"))
         out.append(Aggregate("days_since_last", scope="account"))
     out.append(Expression("ratio", (Aggregate("count", days=7), Aggregate("count", days=30))))
     return out
+
+
+def _committee(tables: Tables, known: Any) -> list[Feature]:
+    """What contacts add: how many take part, and which roles, where these tell prospects apart."""
+    contacts: Any = tables.contacts
+    pairs = known.filter(known.contact_id.notnull()).select("prospect_id", "contact_id").distinct()
+    several = pairs.group_by("prospect_id").aggregate(n=pairs.count())
+    most = _row(several.aggregate(n=several.n.max()))["n"]
+    if most is None:
+        return []
+    out: list[Feature] = []
+    if most > 1:
+        out += [Aggregate("distinct_contacts", days=90), Aggregate("distinct_contacts")]
+    roles = [r for r in ROLES if r in _commonest(contacts, "role", len(ROLES))]
+    unknown = _row(contacts.aggregate(n=contacts.count(), known=contacts.role.count()))
+    if len(roles) > 1 or (roles and unknown["known"] < unknown["n"]):
+        for role in roles:
+            out += [Aggregate("count", days=90, role=role), Aggregate("days_since_last", role=role)]
+    return out
+
+
+def _siblings(tables: Tables, until: int) -> float:
+    """How many prospects the account of an average prospect has; 0 where none has an account."""
+    rows = tables.prospects.filter(tables.prospects.valid_from <= until, tables.prospects.account_id.notnull())
+    sizes = rows.group_by("account_id").aggregate(n=rows.prospect_id.nunique())
+    found = _row(sizes.aggregate(whole=sizes.n.sum(), squares=(sizes.n * sizes.n).sum()))
+    return float(found["squares"]) / float(found["whole"]) if found["whole"] else 0.0
 
 
 def _commonest(table: Any, column: str, most: int) -> list[str]:

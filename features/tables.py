@@ -181,7 +181,9 @@ def _connect() -> Any:
         temp_directory=str(Path(tempfile.gettempdir()) / f"leadscore-{uuid.uuid4().hex}"),
     )
     run(backend.con, "SET TimeZone = 'UTC'")
-    run(backend.con, "SET enable_progress_bar = false")
+    if run(backend.con, "SELECT current_setting('enable_progress_bar')")[0][0]:
+        # On in Jupyter with ipywidgets; without them it is off, and DuckDB refuses even to be told so.
+        run(backend.con, "SET enable_progress_bar = false")
     run(backend.con, "CREATE SCHEMA draft")
     return backend
 

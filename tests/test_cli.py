@@ -60,10 +60,11 @@ def test_help_teaches_and_is_quick_to_import() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for heavy in ("pandas", "ibis", "duckdb", "mlflow", "lightgbm", "sklearn", "bentoml", "numpy", "matplotlib"):
         assert f"'{heavy}'" not in loaded
-    for command in ("demo", "simulate", "import", "check", "train", "score", "serve", "models", "promote", "rollback"):
+    homeless = ("simulate", "import", "check", "dataset")
+    for command in (*homeless, "demo", "train", "score", "serve", "models", "promote", "rollback"):
         help_ = run(command, "--help")
         assert help_.exit_code == 0
-        assert "--home" in help_.output or command in ("simulate", "import", "check")
+        assert ("--home" in help_.output) == (command not in homeless)
 
 
 def test_check_says_what_there_is(data: Path) -> None:

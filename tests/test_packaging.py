@@ -60,7 +60,8 @@ def declared() -> list[str]:
     assert isinstance(table, dict)
     build = data["build-system"]
     assert isinstance(build, dict)
-    return [*table["dependencies"], *table["optional-dependencies"]["dev"], *build["requires"]]
+    extras = [requirement for extra in table["optional-dependencies"].values() for requirement in extra]
+    return [*table["dependencies"], *extras, *build["requires"]]
 
 
 def test_every_pin_of_the_lock_has_a_hash_and_nothing_else_stands_there() -> None:
@@ -147,7 +148,7 @@ def targets() -> dict[str, str]:
 
 def test_the_makefile_has_the_promised_commands_and_each_prepares_the_environment() -> None:
     mine = targets()
-    for name in ("install", "demo", "test", "check", "proofs", "serve"):
+    for name in ("install", "demo", "test", "check", "proofs", "serve", "notebooks"):
         assert mine.get(name) == "$(STAMP)", name
 
 

@@ -203,7 +203,12 @@ def test_relax_tables(tmp_path: Path) -> None:
     assert sorted(made["contacts"]["contact_id"]) == ["user-1", "user-2", "user-3", "user-4"]
     prospects = made["prospects"].set_index("prospect_id")
     assert "last_session_creation_time" not in prospects
-    assert prospects["created_at"]["3"] == at("2014-03-01 23:59")
+    assert prospects["created_at"].to_dict() == {
+        "1": at("2014-04-22") + END,
+        "2": at("2014-03-01") + END,
+        "3": at("2014-03-01") + END,
+        "4": at("2014-03-02") + END,
+    }
     assert prospects["invited"].to_dict() == {"1": True, "2": False, "3": True, "4": False}
     assert prospects["inviter"]["1"] == "4"
     assert prospects["opted_in_to_mailing_list"].to_dict() == {"1": True, "2": False, "3": False, "4": False}

@@ -187,18 +187,53 @@ def simulate_(
     prospects: Annotated[int, typer.Option(help="How many prospects.", min=10, max=1_000_000)] = 5000,
     days: Annotated[int, typer.Option(help="How many days.", min=30, max=3650)] = 365,
     seed: Annotated[int, typer.Option(help="Same seed, same tables.", min=0)] = 0,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="Write truth.parquet too: the true probabilities at the end of the data.")
+    ] = False,
+    draws: Annotated[int, typer.Option(help="Simulated futures per prospect, for --truth.", min=2, max=100_000)] = 500,
     as_json: Json = False,
 ) -> dict[str, Any]:
-    """Write the tables of a simulated CRM: accounts, contacts, prospects, events, outcomes."""
-    from training.simulate import simulate
+    """Write the tables of a simulated CRM: accounts, contacts, prospects, events, outcomes.
 
+    With --truth also truth.parquet, which no other command reads: a row for each
+    prospect open at the end of the data, with
+
+    - prospect_id, as_of, and still_open: the chance that it has not closed
+      already, without a record yet
+    - probability_30d, _60d, _90d: the true probability of a win within so many
+      days, given everything recorded by then
+    - error_30d, _60d, _90d: their Monte Carlo errors
+
+    Divided by still_open, a probability is that of a prospect that really is
+    open: what a model is trained for. It takes about 30 ms for each row.
+    """
+    from training.simulate import simulate
+    from training.sources.folder import check_target
+
+    check_target(out)
+    answer: dict[str, Any] = {"out": str(out), "prospects": prospects, "days": days, "seed": seed}
     with _progress() as say:
         say(f"simulating {prospects} prospects over {days} days")
         world = simulate(prospects=prospects, days=days, seed=seed)
-        world.write(out)
+        found = None
+        if truth:
+            said = 0
+
+            def progress(done: int) -> None:
+                nonlocal said
+                if done * 10 // draws > said:
+                    said = done * 10 // draws
+                    say(f"{done} of {draws} futures drawn")
+
+            say("computing the true probabilities of the prospects open at the end")
+            found = world.truth(draws=draws, progress=progress)
+            answer["truth"] = {"file": str(out / "truth.parquet"), "rows": len(found), "draws": draws}
+        world.write(out, truth=found)
     if not as_json:
+        if found is not None:
+            _print(f"The truth of {len(found)} open prospects: {out / 'truth.parquet'}")
         _print(f"Wrote {out}. Next: leadscore check {out}, then leadscore train {out}")
-    return {"out": str(out), "prospects": prospects, "days": days, "seed": seed}
+    return answer
 
 
 @_command("import")
@@ -293,6 +328,78 @@ def train_(
         _print(f"Version {done.version} {word}: {done.reason}")
         _print("Next: leadscore serve" if done.promoted else f"Next: leadscore promote {done.version}")
     return done.to_json()
+
+
+@_command("dataset")
+def dataset_(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write: .parquet or .csv.")],
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="T", help="Use only what was recorded by T. A date is its midnight."),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", metavar="SPEC", help="Feature spec (JSON) to compute; default: derived from DATA."),
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Write the training table itself, and its feature spec beside it, to model it your own way.
+
+    A line is a prospect at a landmark t. Its columns:
+
+    - prospect_id, as_of (t), age_days
+    - account_id: keep the lines of one account in one fold
+    - the raw features
+    - horizon_days: the line's own horizon
+    - converted: 1 when the goal came within it, else 0; empty where it was not
+      wholly observed by T (less the usual delay of recording)
+    - goal_at: the goal's first outcome; empty if none is known
+    - observed_days: for how long after t it is known whether the goal came
+
+    For a pooled hazard, a line counts in the interval from a to b days when
+    goal_at is empty or after t + a days, and b is at most observed_days; its
+    label there is whether goal_at is at most t + b days.
+
+    The spec trains: leadscore train DATA --features FILE.spec.json
+    """
+    from features.contract import format_time
+    from features.standard import standard_features
+    from features.tables import known_by
+    from training.dataset import build
+    from training.export import check_output, spec_path, write_training_table
+    from training.goal import edges
+    from training.run import read_features
+
+    check_output(out, data)
+    tables = _read(data, need_outcomes=True)
+    at = _moment(until, "--until")
+    spec = None if features is None else read_features(features, tables.dataset)
+    with _progress() as say:
+        tables = tables if at is None else known_by(tables, at)
+        say("building the training rows")
+        training_set = build(tables, standard_features(tables) if spec is None else spec, with_open=False)
+        say(f"writing {training_set.counts['rows']} rows")
+        frame = write_training_table(training_set, out)
+    labelled = int(frame["converted"].notna().sum())
+    if not as_json:
+        _print(
+            f"Wrote {len(frame)} landmarks of {training_set.counts['prospects']} prospects, {labelled} of them with a "
+            f"label, to {out}. Next: leadscore train {data} --features {spec_path(out)}"
+        )
+    return {
+        "out": str(out),
+        "spec": str(spec_path(out)),
+        "rows": len(frame),
+        "labelled": labelled,
+        "columns": list(frame.columns),
+        "features": list(training_set.features.names),
+        "counts": dict(training_set.counts),
+        "goal": training_set.goal.to_json(),
+        "edges": list(edges(training_set.goal)),
+        "until": format_time(training_set.until),
+        "observed_until": format_time(training_set.observed_until),
+    }
 
 
 def _figure(value: Any) -> str:

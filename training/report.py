@@ -53,12 +53,12 @@ def calibration_bins(rows: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
 
     Args:
         rows: one line per prediction with ``p`` (probability) and ``y`` (0 or 1), as ``Evaluation.rows`` and
-            ``Model.folds`` hold them.
+            ``Model.folds`` hold them; with ``prospect_id``, the rows of one prospect count as one.
         bins: how many.
 
     Returns:
-        pandas, one line per bin: predicted, observed, low, high (95 % Jeffreys interval of the observed rate, as if
-        the rows were independent), n.
+        pandas, one line per bin: predicted, observed, low, high (95 % Jeffreys interval of the observed rate, from as
+        many independent trials as there are distinct prospects in the bin), n (rows).
     """
     import pandas as pd
     from scipy.stats import beta
@@ -67,9 +67,10 @@ def calibration_bins(rows: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
     out = []
     for part in np.array_split(np.arange(len(ordered)), min(bins, len(ordered))):
         here = ordered.iloc[part]
-        n, won = len(here), float(here["y"].sum())
-        low, high = beta.ppf((0.025, 0.975), won + 0.5, n - won + 0.5)
-        out.append((here["p"].mean(), won / n, low, high, n))
+        rate = float(here["y"].mean())
+        n = here["prospect_id"].nunique() if "prospect_id" in here else len(here)
+        low, high = beta.ppf((0.025, 0.975), n * rate + 0.5, n * (1 - rate) + 0.5)
+        out.append((here["p"].mean(), rate, low, high, len(here)))
     return pd.DataFrame(out, columns=["predicted", "observed", "low", "high", "n"])
 
 
@@ -169,7 +170,7 @@ def importance(effects: pd.Series[float], most: int = 20) -> Figure:
     figure.set_size_inches(6.4, 1.2 + 0.24 * len(shown))
     axes.barh(np.arange(len(shown)), shown.to_numpy(), color=BLUE, height=0.7)
     axes.set_yticks(np.arange(len(shown)), list(shown.index), fontsize=8)
-    axes.set_xlabel("mean absolute effect")
+    axes.set(xlabel="mean absolute effect", ylim=(-0.6, len(shown) - 0.4))
     return figure
 
 

@@ -223,7 +223,7 @@ def _changes(features: FeatureSet, champion: tuple[Any, str] | None) -> dict[str
 
 
 def _with_ends(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures with the ends of their intervals beside them (``auc``, ``auc_low``, ``auc_high``): MLflow keeps numbers."""
+    """Figures with the ends of their intervals beside them (``auc``, ``auc_low``, ``auc_high``) for MLflow."""
     ends = {
         f"{name}_{end}": value
         for name, pair in figures.get("interval", {}).items()

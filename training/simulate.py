@@ -44,7 +44,7 @@ really open, which is what rows are that a training or an evaluation keeps (DESI
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -747,8 +747,11 @@ class World:
         }
         return {name: pa.table(columns) for name, columns in made.items()}
 
-    def write(self, folder: Path, *, replace: bool = False) -> None:
+    def write(self, folder: Path, *, truth: pd.DataFrame | None = None, replace: bool = False) -> None:
         """Write the tables as Parquet and ``dataset.toml`` into ``folder``, all or nothing.
+
+        With ``truth`` (as the method of that name gives it) also ``truth.parquet``, ``as_of`` as a UTC timestamp: no
+        table of the contract, so that nothing which reads the folder reads it.
 
         Raises BadInput when the folder holds files already (unless ``replace`` and an earlier data folder of ours).
         """
@@ -768,7 +771,14 @@ budget_known = {{kind = "boolean"}}
 lead_quality = {{kind = "category", known = "never"}}    # filled in by hand once the outcome is known
 """
         title = f"simulate (world {WORLD}, seed {self.seed}, {len(self.created)} prospects, {self.days} days)"
-        write_folder(folder, self.tables(), declaration, title=title, replace=replace)
+        tables = self.tables()
+        if truth is not None:
+            import pyarrow as pa
+
+            made = pa.Table.from_pandas(truth, preserve_index=False)
+            as_of = made["as_of"].cast(pa.timestamp("us", tz="UTC"))
+            tables["truth"] = made.set_column(made.schema.get_field_index("as_of"), "as_of", as_of)
+        write_folder(folder, tables, declaration, title=title, replace=replace)
 
     # -- what the records say
 
@@ -990,7 +1000,12 @@ lead_quality = {{kind = "category", known = "never"}}    # filled in by hand onc
         return np.flatnonzero((self.created < day * DAY) & (self._closing_recorded() >= day))
 
     def truth(
-        self, horizons: Sequence[int] = (30, 60, 90), draws: int = 500, as_of: int | None = None, chunk: int = 30_000
+        self,
+        horizons: Sequence[int] = (30, 60, 90),
+        draws: int = 500,
+        as_of: int | None = None,
+        chunk: int = 30_000,
+        progress: Callable[[int], None] | None = None,
     ) -> pd.DataFrame:
         """The true probability of a win within each horizon, given everything recorded by a midnight.
 
@@ -999,6 +1014,7 @@ lead_quality = {{kind = "category", known = "never"}}    # filled in by hand onc
             draws: simulated futures per prospect.
             as_of: the midnight, microseconds since 1970; by default the end of the data.
             chunk: rows (prospects x draws) simulated at once; bounds the memory, not the result's law.
+            progress: called now and then with the number of draws done.
 
         Returns:
             a frame with a row per prospect open by the records: prospect_id, as_of, still_open (the chance that no
@@ -1027,6 +1043,8 @@ lead_quality = {{kind = "category", known = "never"}}    # filled in by hand onc
             for h, found in enumerate(future.run(rng, count, horizons)):
                 total[h] += found.sum(axis=1)
                 squares[h] += (found**2).sum(axis=1)
+            if progress is not None:
+                progress(first + count)
         mean = total / draws
         error = np.sqrt(np.maximum(squares / draws - mean**2, 0.0) / (draws - 1))
         return pd.DataFrame(

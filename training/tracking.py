@@ -268,6 +268,7 @@ def _tags(bundle: Bundle) -> dict[str, str]:
     """What a run and its version are both found by."""
     return {
         "goal": bundle.constants.goal.outcome,
+        "horizon_days": ", ".join(f"{r}: {d}" if r else str(d) for r, d in bundle.constants.goal.horizons),
         "bundle_digest": bundle.digest,
         "data_digest": _data_digest(bundle),
         "warnings": ",".join(w["code"] for w in bundle.card.get("warnings", [])),

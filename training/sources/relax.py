@@ -6,7 +6,9 @@ Two files, ``takehome_users.csv`` and ``takehome_user_engagement.csv``. Choices 
 - adopted: logged in on three distinct days, the third at most ``WINDOW`` days after the first of them, counted at the
   third. With times cut to days, seven days apart is how the data's known rate (13.8 %) comes about;
 - logins are days without a time, stamped at the day's end, and so is the adoption that the third of them makes;
-- the creation has minutes but no zone, and is read as UTC; a login on an earlier day is set aside;
+- the creation has minutes but no zone, and is read as UTC; a login on an earlier day is set aside. Its minutes are
+  dropped and it is stamped at its day's end as the logins are: with two resolutions, an age of k days would fall
+  within a day whose logins are not known yet. Nothing is known earlier by it, since no time moves back;
 - ``last_session_creation_time`` is the last login ever, known in hindsight only: left out;
 - logins go on after adoption and stay in the data (``check`` counts them as events after the closing outcome).
 """
@@ -67,7 +69,8 @@ def import_relax(source: Path, out: Path, *, replace: bool = False) -> Summary:
     ):
         folder.refuse_rows(frame[column].isna(), frame, "null_key", f"have no {column}", where, "Mend or remove them.")
 
-    users["created_at"] = folder.moments(users, "creation_time", "%d-%m-%Y %H:%M", users_at)
+    signed_up = folder.moments(users, "creation_time", "%d-%m-%Y %H:%M", users_at)
+    users["created_at"] = folder.end_of_day(signed_up.dt.normalize())
     for column in ("opted_in_to_mailing_list", "enabled_for_marketing_drip"):
         users[column] = _flag(users, column, users_at)
     users["inviter"] = _whole(users, "invited_by_user_id", users_at)
@@ -130,7 +133,7 @@ def import_relax(source: Path, out: Path, *, replace: bool = False) -> Summary:
     last = max([users["created_at"].max().normalize(), *logins["day"].tail(1)])
     until = folder.end_of_day(pd.Series([last])).iloc[0]
     notes = (
-        "Times carry no zone and were read as UTC; logins are days and stamped at the day's end.",
+        "Times carry no zone and were read as UTC; logins are days, so logins and sign-ups are stamped at their day's end.",
         f"adopted: logins on {DAYS} distinct days, the last, which dates it, at most {WINDOW} days after the first.",
         "last_session_creation_time was left out: it is known in hindsight only.",
         "Logins after adoption are kept.",
