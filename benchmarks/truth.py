@@ -246,7 +246,7 @@ def show(found: Sequence[Found], console: Console) -> None:
     for title, name, form in _SHOWN:
         values = [float(getattr(f, name)) for f in found]
         low, high = (format(end, form) for end in interval(values))
-        between = f"{low} to {high}" if len(found) > 1 else "-"
+        between = f"{low} to {high}" if len(found) > 1 and name != "seconds" else ""
         table.add_row(title, *(format(v, form) for v in values), format(float(np.mean(values)), form), between)
     console.print(table)
 

@@ -195,8 +195,10 @@ class FeatureSet:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the canonical JSON: equal for equal definitions."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """sha256 of the canonical JSON: equal for equal definitions, whatever the data's zone and end."""
+        data = self.to_json()
+        data["dataset"] = {k: v for k, v in data["dataset"].items() if k not in ("timezone", "complete_until")}
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

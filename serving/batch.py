@@ -55,6 +55,8 @@ def score_tables(
 def check_columns(spec: FeatureSet, tables: Tables) -> None:
     """Raise BadInput where a declared column of the model's data set is not declared in these tables."""
     for table in ("prospects", "accounts"):
+        if getattr(tables, table) is None:  # unknown: its features are missing, and ``table_warnings`` says so
+            continue
         wanted, have = spec.dataset.declared_columns(table), tables.dataset.columns(table)
         used = {f.column for f in _attributes(spec) if f.table == table}
         for name in sorted(used & set(wanted)):
@@ -65,6 +67,30 @@ def check_columns(spec: FeatureSet, tables: Tables) -> None:
                     where=f"dataset.toml: [{table}.columns]",
                     remedy=f'Declare {name} = {{kind = "{wanted[name].kind}"}} and supply it, or train without it.',
                 )
+
+
+def table_warnings(scorer: Scorer, tables: Tables, as_of: int) -> list[dict[str, str]]:
+    """What a reader of the scores should know of the tables, as {code, text}: what is absent, a time past the data."""
+    from features.spec import Aggregate, Attribute, walk
+
+    parts = [part for f in scorer.spec.features for part in walk(f)]
+    aggregates = [part for part in parts if isinstance(part, Aggregate)]
+    needed = {
+        "events": bool(aggregates),
+        "contacts": any(a.role or a.operation == "distinct_contacts" for a in aggregates),
+        "accounts": any(isinstance(part, Attribute) and part.table == "accounts" for part in parts),
+        "outcomes": True,
+    }
+    out = []
+    for table, used in needed.items():
+        if used and getattr(tables, table) is None:
+            what = "who is closed is unknown" if table == "outcomes" else "the features that need it are missing"
+            out.append({"code": f"{table}_unknown", "text": f"There is no table of {table}: {what}."})
+    until = tables.until
+    if as_of > until:
+        text = f"The data end {format_time(until)}, before the time that is scored: what came since is unknown."
+        out.append({"code": "as_of_after_data", "text": text})
+    return out
 
 
 def _attributes(spec: FeatureSet) -> list[Any]:
@@ -80,7 +106,7 @@ def requests(tables: Tables, as_of: int, prospect_ids: Sequence[str] | None = No
     By default for every prospect created by then.
     """
     world = _World(tables, as_of)
-    wanted = sorted(world.prospects) if prospect_ids is None else list(prospect_ids)
+    wanted = sorted(world.created) if prospect_ids is None else list(prospect_ids)
     for prospect_id in wanted:
         yield world.request(prospect_id)
 
@@ -91,6 +117,7 @@ class _World:
     def __init__(self, tables: Tables, as_of: int) -> None:
         self.tables, self.as_of = tables, as_of
         self.prospects = {r["prospect_id"]: r for r in self._state("prospects")}
+        self.created = self._created()
         self.accounts = {r["account_id"]: r for r in self._state("accounts")}
         self.contacts = {r["contact_id"]: r for r in self._state("contacts")}
         self.events = self._facts("events")
@@ -111,6 +138,22 @@ class _World:
         found = table.filter(table.valid_from <= self.as_of, table.valid_to > self.as_of).to_pyarrow().to_pylist()
         return list(found)
 
+    def _created(self) -> dict[str, dict[str, Any]]:
+        """Every prospect created by now: its row as of now, or the bare bones of one that is observed only later."""
+        table = self.tables.prospects
+        born = table.filter(table.created_at <= self.as_of)
+        first = born.group_by("prospect_id").aggregate(
+            created_at=born.created_at.min(), observed_at=born.valid_from.min()
+        )
+        bare = dict.fromkeys((*(c.name for c in STANDARD["prospects"]), *self._declared("prospects")))
+        return {
+            row["prospect_id"]: self.prospects.get(row["prospect_id"], {**bare, **row})
+            for row in first.to_pyarrow().to_pylist()
+        }
+
+    def _declared(self, table: str) -> dict[str, Column]:
+        return self.tables.dataset.declared_columns(table)
+
     def _facts(self, name: str) -> dict[str, list[dict[str, Any]]]:
         table = getattr(self.tables, name)
         out: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -121,7 +164,7 @@ class _World:
         return out
 
     def request(self, prospect_id: str) -> dict[str, Any]:
-        row = self.prospects.get(prospect_id)
+        row = self.created.get(prospect_id)
         if row is None:
             raise BadInput(
                 "unknown_prospect",
@@ -160,7 +203,7 @@ class _World:
                 out[column.name] = _plain(column, row[column.name])
         attributes = {
             name: row[name]
-            for name, column in self.tables.dataset.declared_columns(table).items()
+            for name, column in self._declared(table).items()
             if name not in out and row[name] is not None and column.known != "never"
         }
         if attributes:

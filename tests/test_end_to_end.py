@@ -139,8 +139,7 @@ def test_pyfunc_from_the_registry_agrees(
     import mlflow
 
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    mlflow.set_tracking_uri(home.uri)
-    mlflow.set_registry_uri(home.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", home.uri)  # set_tracking_uri would outlast this test
     model = mlflow.pyfunc.load_model("models:/lead-scorer-won@champion")
     frame = pd.DataFrame({"request": [json.dumps(body) for body in bodies]})
     found = model.predict(frame)

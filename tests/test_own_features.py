@@ -160,14 +160,8 @@ def test_every_path_gives_the_same_answer(
         for name, frame in frames.items()
     }
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(home.uri)
-    mlflow.set_registry_uri(home.uri)
-    try:
-        model = mlflow.pyfunc.load_model("models:/lead-scorer-won@champion")
-    finally:
-        mlflow.set_tracking_uri(before)
-        mlflow.set_registry_uri("")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", home.uri)
+    model = mlflow.pyfunc.load_model("models:/lead-scorer-won@champion")
     texts = [json.dumps(body) for body in bodies]
     answered = model.predict(pd.DataFrame({"request": texts})).to_dict("records")
     paths["pyfunc"] = {row["prospect_id"]: row for row in answered}

@@ -132,9 +132,10 @@ def test_the_data_set_is_logged_with_digest_and_source(
 
 
 def test_versions_carry_signature_tags_and_aliases(
-    trained: tuple[dict[str, Any], dict[str, Any]], client: Any, uri: str, monkeypatch: pytest.MonkeyPatch
+    trained: tuple[dict[str, Any], dict[str, Any]], client: Any, uri: str, tmp_path: Path
 ) -> None:
-    from mlflow.models import get_model_info
+    from mlflow.artifacts import download_artifacts
+    from mlflow.models import Model
 
     assert client.get_registered_model("lead-scorer-won").aliases == {"champion": "1", "challenger": "2"}
     for told in trained:
@@ -143,10 +144,10 @@ def test_versions_carry_signature_tags_and_aliases(
         assert version.run_id == told["run_id"]
     (logged,) = client.get_run(trained[1]["run_id"]).outputs.model_outputs
     assert client.get_logged_model(logged.model_id).status == "READY"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # an artifact's address names no server
-    local = get_model_info(client.get_model_version_download_uri("lead-scorer-won", "2"))
-    assert [(c.name, c.type.name) for c in local.signature.inputs] == [("request", "string")]
-    assert [p.name for p in local.signature.params] == ["reasons", "language"]
+    place = f"{client.get_model_version_download_uri('lead-scorer-won', '2')}/MLmodel"
+    signature = Model.load(download_artifacts(place, dst_path=str(tmp_path), tracking_uri=uri)).signature
+    assert [(c.name, c.type.name) for c in signature.inputs] == [("request", "string")]
+    assert [p.name for p in signature.params] == ["reasons", "language"]
 
 
 def test_models_and_compare_tell_versions_figures_and_why(

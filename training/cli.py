@@ -412,25 +412,40 @@ def score(
     as_of: Time,
     out: Annotated[Path, typer.Option("--out", help="File to write: .parquet or .csv.")],
     version: Annotated[str | None, typer.Option("--version", help="Score with this version, not the champion.")] = None,
+    goal: Annotated[
+        str | None, typer.Option(help="Score for this goal; default: that of DATA.")
+    ] = None,
     reasons: Annotated[bool, typer.Option("--reasons", help="Add the reasons, as JSON text.")] = False,
     home: HomeOption = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Score the prospects open at T, with the champion."""
-    from training.run import load_scorer, write_scores
+    from serving.batch import table_warnings
+    from training.run import check_output, load_scorer, write_scores
 
     at = _moment(as_of, "--as-of")
     assert at is not None
-    if out.suffix not in (".parquet", ".csv"):
-        raise BadInput("bad_output", f"{out.name!r} is neither .parquet nor .csv.", where="--out", remedy="Name one.")
-    scorer = load_scorer(_home(home), goal=None, version=version)
+    check_output(out)
     tables = _read(data)
+    scorer = load_scorer(_home(home), goal=goal or tables.dataset.goal.outcome, version=version)
     with _progress() as say:
         say("scoring")
         rows = write_scores(scorer, tables, at, out, reasons=reasons)
+    warnings = table_warnings(scorer, tables, at)
+    if not rows:
+        warnings.append({"code": "no_open_prospects", "text": "No prospect was open at this time: nothing was scored."})
     if not as_json:
-        _print(f"Scored {rows} open prospects with version {scorer.version} into {out}.")
-    return {"rows": rows, "out": str(out), "as_of": as_of, "model_version": scorer.version}
+        for warning in warnings:
+            _print(f"[yellow]warning[/] ({warning['code']}) {warning['text']}")
+        _print(f"Scored {rows} open prospects for {scorer.goal.outcome} with version {scorer.version} into {out}.")
+    return {
+        "rows": rows,
+        "out": str(out),
+        "as_of": as_of,
+        "goal": scorer.goal.outcome,
+        "model_version": scorer.version,
+        "warnings": warnings,
+    }
 
 
 @_command("serve")
@@ -458,8 +473,11 @@ def models(
     from training.registry import default_goal, versions
 
     place = _home(home)
-    found = versions(place, goal or default_goal(place))
-    if not as_json:
+    goal = goal or default_goal(place)
+    found = versions(place, goal)
+    if not as_json and not found:
+        _print(f"There are no versions for `{goal}` under {place.path}. Train one: leadscore train DATA")
+    elif not as_json:
         _table(
             ["version", "alias", "created", "auc", "log loss", "decision"],
             [
@@ -488,9 +506,14 @@ def promote(
     from training import registry
 
     place = _home(home)
-    registry.promote(version, home=place, goal=goal or registry.default_goal(place), reason="promoted by hand")
+    champion = registry.promote(
+        version, home=place, goal=goal or registry.default_goal(place), reason="promoted by hand"
+    )
     if not as_json:
-        _print(f"Version {version} is the champion. `leadscore rollback` undoes it.")
+        undo = f" `leadscore rollback` returns to version {champion.previous}." if champion.previous else ""
+        _print(f"Version {version} is the champion.{undo}")
+        for note in champion.notes:
+            _print(f"[yellow]note[/] {note}")
     return {"version": version, "champion": True}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -93,6 +94,7 @@ def run_demo(
     url = f"http://127.0.0.1:{port}"
     say(f"serving on {url}")
     server = subprocess.Popen(command, env=environment, stdout=sys.stderr, stdin=subprocess.DEVNULL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with the demo
     try:
         _wait(server, url)
         answer = _post(f"{url}/score", REQUEST)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from features.contract import format_time, parse_moment
-from features.errors import BadInput
+from features.errors import BadInput, LeadscoreError
+from serving.champion import read_pointer
 from training import registry
 from training.registry import Home
+from training.tracking import check_addressable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +121,8 @@ def train(
     goal = tables.dataset.goal.outcome
     features = standard_features(tables) if features is None else features
     recipe = {**DEFAULTS, **(params or {})}
-    champion = _champion(home, goal)
+    check_addressable(home)
+    champion, damage = _champion_or_damage(home, goal)
 
     say("building the training rows")
     training_set = build(tables, features)
@@ -149,7 +152,9 @@ def train(
         metrics = {**forward.figures, "folds": model.card["metrics"]["folds"]}
 
     may, reason = True, "there was no champion"
-    if champion is not None and promote:
+    if damage is not None:
+        may, reason = False, f"the champion cannot be read to compare with ({damage}); promote by hand"
+    elif champion is not None and promote:
         say("comparing it with the champion")
         may, reason = _gate(tables, champion[0], judged, model, recipe, seed)
 
@@ -177,8 +182,15 @@ def train(
     if not promote:
         may, reason = False, "not asked for (--no-promote)"
     if may:
-        registry.promote(run.version, home=home, goal=goal, reason=reason)
-    else:
+        try:
+            registry.promote(
+                run.version, home=home, goal=goal, reason=reason, expected=None if champion is None else champion[1]
+            )
+        except LeadscoreError as error:
+            if error.code != "champion_changed":
+                raise
+            may, reason = False, "another version became the champion meanwhile; compare with it, or promote by hand"
+    if not may:
         registry.decline(run.version, home=home, goal=goal, reason=reason)
     return Trained(
         run.run_id,
@@ -275,7 +287,6 @@ def compare(home: Home, goal: str | None = None) -> pd.DataFrame:
 
 def _champion(home: Home, goal: str) -> tuple[Any, str] | None:
     from serving.bundle import read_bundle
-    from serving.champion import read_pointer
 
     pointer = read_pointer(home.path)
     entry = pointer["goals"].get(goal) if pointer else None
@@ -299,11 +310,15 @@ def _gate(
     """
     from training.evaluate import evaluate_forward
 
+    until, before = format_time(tables.until), str(champion.card["trained_until"])
+    if parse_moment(until) < parse_moment(before):
+        return False, f"the data end {until[:10]}, before those of the champion ({before[:10]}); promote by hand"
+    if champion.features.fingerprint == model.spec.fingerprint and champion.card.get("recipe") == dict(recipe):
+        if until == before:
+            return False, f"the champion's own recipe on data of the same end ({until[:10]}): nothing new to gain"
+        return True, f"the champion's own recipe on fresher data (until {until[:10]}, before: {before[:10]})"
     if judged is None:
-        return True, "no holdout lies forward in time, so the fresher data decide"
-    same = champion.features.fingerprint == model.spec.fingerprint and champion.card.get("recipe") == dict(recipe)
-    if same:
-        return True, "the champion's own recipe on fresher data"
+        return False, "no time is left to compare it forward with the champion; promote by hand"
     try:
         other = evaluate_forward(
             tables, champion.features, judged.cut, judged.test_until, params=champion.card.get("recipe"), seed=seed
@@ -358,6 +373,16 @@ def read_features(path: Path, dataset: Dataset) -> FeatureSet:
     return FeatureSet(dataset, found)
 
 
+def _champion_or_damage(home: Home, goal: str) -> tuple[tuple[Any, str] | None, str | None]:
+    """The champion to compare with, or in words why it cannot be read: training is then a way out."""
+    try:
+        return _champion(home, goal), None
+    except BadInput:
+        raise
+    except LeadscoreError as error:
+        return None, f"{error.where}: {error.message}".rstrip(".")
+
+
 def load_scorer(home: Home, goal: str | None = None, version: str | None = None) -> Scorer:
     """The scorer of the champion, or of a version. Raises BadInput ``no_champion`` or ``unknown_version``."""
     from serving.scorer import Scorer
@@ -367,9 +392,12 @@ def load_scorer(home: Home, goal: str | None = None, version: str | None = None)
         return Scorer(registry.bundle_of(version, home=home, goal=goal), version)
     champion = _champion(home, goal)
     if champion is None:
+        pointer = read_pointer(home.path)
+        others = ", ".join(sorted(pointer["goals"])) if pointer else ""
         raise BadInput(
             "no_champion",
-            f"no version has been promoted for `{goal}` under {home.path}.",
+            f"no version has been promoted for `{goal}` under {home.path}"
+            + (f"; there are champions for {others}." if others else "."),
             where="--home",
             remedy="Train one: leadscore train DATA, or promote one: leadscore promote VERSION.",
         )
@@ -406,18 +434,36 @@ def score_frame(scorer: Scorer, tables: Tables, as_of: int | str, *, reasons: in
     return frame
 
 
+def check_output(out: Path) -> None:
+    """Raise BadInput ``bad_output`` where scores could not be written to ``out``, before anything is computed."""
+    problem = remedy = ""
+    if out.suffix.lower() not in (".parquet", ".csv"):
+        problem, remedy = f"{out.name!r} is neither .parquet nor .csv.", "Name a file such as scores.csv."
+    elif out.is_dir():
+        problem, remedy = f"{str(out)!r} is a folder.", "Name a file in it."
+    elif not out.parent.is_dir():
+        problem, remedy = f"there is no folder {str(out.parent)!r}.", "Make it first."
+    elif not os.access(out.parent, os.W_OK):
+        problem, remedy = f"the folder {str(out.parent)!r} cannot be written.", "Name a place that can."
+    if problem:
+        raise BadInput("bad_output", problem, where="--out", remedy=remedy)
+
+
 def write_scores(scorer: Scorer, tables: Tables, as_of: int, out: Path, *, reasons: bool = False) -> int:
     """Score the open prospects into a .parquet or .csv file, whole or not at all; returns the number of rows."""
+    check_output(out)
     frame = score_frame(scorer, tables, as_of, reasons=5 if reasons else 0)
-    if not out.parent.is_dir():
-        raise BadInput("bad_output", f"there is no folder {str(out.parent)!r}.", where="--out", remedy="Make it first.")
     draft = out.with_name(f".{out.name}.draft")
     try:
-        if out.suffix == ".parquet":
+        if out.suffix.lower() == ".parquet":
             frame.to_parquet(draft, index=False)
         else:
             frame.assign(as_of=format_time(as_of)).to_csv(draft, index=False)
         os.replace(draft, out)
+    except OSError as error:
+        raise LeadscoreError(
+            "not_written", f"{error.strerror}.", where=str(out), remedy="Free space, or name another place."
+        ) from None
     finally:
         draft.unlink(missing_ok=True)
     return len(frame)

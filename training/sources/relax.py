@@ -133,7 +133,7 @@ def import_relax(source: Path, out: Path, *, replace: bool = False) -> Summary:
     last = max([users["created_at"].max().normalize(), *logins["day"].tail(1)])
     until = folder.end_of_day(pd.Series([last])).iloc[0]
     notes = (
-        "Times carry no zone and were read as UTC; logins are days, so logins and sign-ups are stamped at their day's end.",
+        "Times carry no zone and were read as UTC; logins, and so sign-ups, are stamped at their day's end.",
         f"adopted: logins on {DAYS} distinct days, the last, which dates it, at most {WINDOW} days after the first.",
         "last_session_creation_time was left out: it is known in hindsight only.",
         "Logins after adoption are kept.",
