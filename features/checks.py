@@ -34,9 +34,11 @@ from features.contract import (
     DECLARING,
     KEYS,
     STANDARD,
+    WHITESPACE,
     Column,
     Dataset,
     format_time,
+    is_visible,
 )
 from features.errors import BadInput
 
@@ -110,7 +112,7 @@ def check_header(con: Any, raw: Raw, dataset: Dataset) -> list[BadInput]:
     seen: set[str] = set()
     told = set()
     for name in raw.names:
-        if name.lower() in seen:
+        if name.lower() in seen and is_visible(name):
             told.add(name)
             remedy = "Keep one of them; capital letters do not tell columns apart."
             problems.append(finding(raw, name, "duplicate_column", f"two columns are named `{name}`.", remedy))
@@ -136,8 +138,14 @@ def check_header(con: Any, raw: Raw, dataset: Dataset) -> list[BadInput]:
         else:
             continue  # a standard column marked known = "never" need not be there
         problems.append(finding(raw, name, "missing_column", f"{raw.file} has no column `{name}`.", remedy))
+    nameless = [j + 1 for j, name in enumerate(raw.names) if not is_visible(name)]
+    if nameless:
+        which = ", ".join(map(str, nameless[:FIRST])) + (", ..." if len(nameless) > FIRST else "")
+        message = f"{number_of(len(nameless), 'column has', 'columns have')} no name (counted from 1: {which})."
+        remedy = "Give it a name or remove it (pandas: to_csv(..., index=False))."
+        problems.append(finding(raw, None, "undeclared_column", message, remedy))
     for j, name in enumerate(raw.names):
-        if name not in columns and name not in told:
+        if name not in columns and name not in told and is_visible(name):
             problems.append(_undeclared(con, raw, j, name))
     return problems
 
@@ -148,8 +156,9 @@ def _plain(name: str) -> str:
 
 def _undeclared(con: Any, raw: Raw, j: int, name: str) -> BadInput:
     message = f"nothing declares the column `{name}`."
-    if not name.strip():
-        message, remedy = f"column {j + 1} has no name.", "Name it or remove it (pandas: to_csv(..., index=False))."
+    if family_of(raw.types[j]) == "other" and raw.table in DECLARING:
+        message = f"nothing declares the column `{name}`, and its type {raw.types[j]} could not be declared."
+        remedy = "Remove it, or make each of its parts a column of its own and declare those in dataset.toml."
     elif is_reserved(name):
         remedy = "Remove or rename it; the name is kept for internal use (pandas: index=False)."
     elif raw.table not in DECLARING:
@@ -233,7 +242,10 @@ def draft(con: Any, raw: Raw, dataset: Dataset, now: int | None) -> list[BadInpu
                 f"FROM (SELECT * FROM draft.{raw.table} WHERE {where} ORDER BY __row LIMIT {FIRST}) AS d "
                 f"JOIN {raw.relation} AS r ON d.__row = r.__row",
             )
-            problems.append(finding(raw, name, fault.code, _sentence(count, fault.what), fault.remedy, count, rows))
+            remedy = fault.remedy
+            if any(value == name for _, _, value in rows):
+                remedy = f"Remove the rows that repeat the header. Otherwise: {remedy}"
+            problems.append(finding(raw, name, fault.code, _sentence(count, fault.what), remedy, count, rows))
     return problems
 
 
@@ -347,14 +359,15 @@ def check_across(con: Any, raws: Mapping[str, Raw], broken: set[tuple[str, str]]
             "A prospect is created once: give all its rows the same created_at, and the change its observed_at.",
         )
     if usable("prospects", "account_id") and usable("accounts", "account_id"):
+        lost = "FROM draft.prospects ANTI JOIN draft.accounts USING (account_id) WHERE account_id IS NOT NULL"
         look(
             raws["prospects"],
             "account_id",
             "unknown_account",
-            "SELECT __row, prospect_id AS key, account_id AS value FROM draft.prospects "
-            "ANTI JOIN draft.accounts USING (account_id) WHERE account_id IS NOT NULL",
+            f"SELECT __row, prospect_id AS key, account_id AS value {lost}",
             "not in accounts",
-            f"Add the accounts to {raws['accounts'].file}, or leave account_id empty where the account is unknown.",
+            f"Add the accounts to {raws['accounts'].file}, or leave account_id empty where the account is unknown."
+            + alike(con, f"SELECT DISTINCT account_id {lost}", "SELECT account_id FROM draft.accounts"),
         )
     if usable("prospects", "prospect_id", "created_at") and usable("outcomes", "prospect_id", "occurred_at"):
         look(
@@ -369,6 +382,37 @@ def check_across(con: Any, raws: Mapping[str, Raw], broken: set[tuple[str, str]]
             "and outcomes at its end.",
         )
     return problems
+
+
+# How two systems write one key: each by what it is reduced to, and the word for what differs. Of Salesforce's ids, 18
+# characters are the 15 and a checksum that tells their capitals apart.
+_KEY_FORMS = (
+    ("trim(k, {blank})", "white space around it"),
+    ("lower(trim(k, {blank}))", "capital letters"),
+    (r"regexp_replace(trim(k, {blank}), '\.0+$', '')", "a decimal part, .0"),
+    ("ltrim(trim(k, {blank}), '0')", "leading zeros"),
+    ("CASE WHEN length(k) IN (15, 18) THEN left(k, 15) END", "its length (Salesforce writes 15 or 18 characters)"),
+)
+
+
+def alike(con: Any, lost: str, known: str) -> str:
+    """A sentence on keys that are not found though they are there, written otherwise; empty where there are none.
+
+    Both queries yield one column of keys; the first way of writing that finds any of the lost ones is told.
+    """
+    if run(con, f"SELECT count(*) FROM ({lost})") == [(0,)]:
+        return ""
+    for form, what in _KEY_FORMS:
+        reduced = form.format(blank=quote(WHITESPACE))
+        count, a, b = run(
+            con,
+            f"SELECT count(*), min(l.k), arg_min(o.k, l.k) FROM (SELECT k, {reduced} AS r FROM ({lost}) AS t(k)) AS l "
+            f"JOIN (SELECT {reduced} AS r, min(k) AS k FROM ({known}) AS t(k) WHERE r <> '' GROUP BY r) AS o USING (r)",
+        )[0]
+        if count:
+            are = number_of(count, "key differs", "keys differ")
+            return f" {are} from one that is there only in {what}, such as {a[:100]!r} from {b[:100]!r}."
+    return ""
 
 
 def broken_columns(raws: Mapping[str, Raw], dataset: Dataset, problems: Sequence[BadInput]) -> set[tuple[str, str]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from features.contract import (
+    DATE_MIN,
     DAY,
     MICRO,
     TIME_MAX,
@@ -116,13 +117,17 @@ def reading(column: Column, sql_type: str, j: int, zone: str | None) -> Reading:
     if family not in _FAMILIES[kind] | {"text"}:
         what = f"of the type {sql_type}, which holds no {kind}"
         return Reading(c, "NULL", faults=(Fault("wrong_type", what, _wrong_type_remedy(kind)),))
-    if kind == "key":
-        return Reading(f"nullif({c}::VARCHAR, '')", x)
-    if kind in ("category", "text"):
-        return Reading(_clean(f"{c}::VARCHAR"), x)
+    if kind in ("key", "category", "text"):
+        text = _clean(f"{c}::VARCHAR")
+        if kind == "key":  # exact, but for nothing and white space alone, which name nobody
+            text = f"CASE WHEN trim({c}::VARCHAR, {quote(WHITESPACE)}) <> '' THEN {c}::VARCHAR END"
+        if family != "text":
+            return Reading(text, x)
+        return Reading(text, x, f"NOT contains({m}, chr(0))", faults=(_NUL,))
     if kind == "enum":
         names = ", ".join(column.values)
-        fault = Fault("unknown_value", f"not one of {names}", f"Write one of: {names}; leave it empty where unknown.")
+        remedy = f"Write one of: {names}, in small letters; leave it empty where unknown."
+        fault = Fault("unknown_value", f"not one of {names}", remedy)
         return Reading(_clean(f"{c}::VARCHAR"), x, f"{m} IN ({', '.join(map(quote, column.values))})", faults=(fault,))
     readers = {"number": _number, "boolean": _boolean, "value": _value, "date": _date}
     if kind in readers:
@@ -130,23 +135,33 @@ def reading(column: Column, sql_type: str, j: int, zone: str | None) -> Reading:
     return _time_text(c, x, m, zone) if family == "text" else _time_typed(sql_type, c, x, m, zone)
 
 
+_NUL = Fault(
+    "bad_text",
+    "a text with a NUL character",
+    "Remove the NUL characters (pandas: .str.replace(chr(0), '')); the service refuses them too.",
+)
+_EPOCH = 'pandas.to_datetime(column, unit="ms", utc=True)'
+
+
 def _wrong_type_remedy(kind: str) -> str:
     return {
         "key": "Write it as text or as whole numbers (pandas made a column with gaps a float? .astype('Int64')).",
         "category": 'Write it as text; declare numbers as kind = "number", yes and no as kind = "boolean".',
-        "time": "Write it as text such as 2026-03-01T09:00:00Z or as a timestamp with a zone.",
+        "time": "Write it as text such as 2026-03-01T09:00:00Z or as a timestamp with a zone "
+        f"(milliseconds since 1970? {_EPOCH}).",
         "date": "Write it as YYYY-MM-DD or as a date.",
-        "boolean": "Write true or false; leave it empty where unknown.",
-    }.get(kind, "Write plain numbers with a decimal point, such as 1234.5; leave it empty where unknown.")
+        "boolean": "Write true or false (also yes, no, 1, 0); leave it empty where unknown.",
+        "text": "Write it as one text, or leave the column out.",
+    }.get(
+        kind,
+        "Write plain numbers with a decimal point, such as 1234.5, without thousands separators, units or signs of "
+        "currency; leave it empty where unknown.",
+    )
 
 
 def _clean(c: str) -> str:
-    """``contract.clean_text`` in SQL. nfc_normalize stops at a NUL, so a text that holds one goes piece by piece."""
-    pieces = f"list_transform(string_split({c}, chr(0)), lambda s: nfc_normalize(s))"
-    nfc = (
-        f"CASE WHEN strlen({c}) = length({c}) THEN {c} WHEN contains({c}, chr(0)) "
-        f"THEN array_to_string({pieces}, chr(0)) ELSE nfc_normalize({c}) END"
-    )
+    """``contract.clean_text`` in SQL. nfc_normalize stops at a NUL; a text that holds one is kept, to be refused."""
+    nfc = f"CASE WHEN strlen({c}) = length({c}) OR contains({c}, chr(0)) THEN {c} ELSE nfc_normalize({c}) END"
     return f"nullif(trim({nfc}, {quote(WHITESPACE)}), '')"
 
 
@@ -240,7 +255,23 @@ _TIME = (
     rf"{_BLANK}?([Zz]|[+-]\d\d(?::?\d\d)?)?$"
 )
 _YEARS = f"between the years {format_time(TIME_MIN)[:4]} and {format_time(TIME_MAX)[:4]}"
-_BAD_TIME = "Write a time such as 2026-03-01T09:00:00Z."
+_DATE_YEARS = f"between the years {format_time(DATE_MIN)[:4]} and {format_time(TIME_MAX)[:4]}"
+_BAD_TIME = Fault(
+    "bad_time",
+    f"not a time {_YEARS}",
+    "Write a time such as 2026-03-01T09:00:00Z: year first, the zone as Z or an offset such as +02:00, nothing around.",
+)
+_NO_MOMENT = Fault(
+    "bad_time",
+    f"no moment of the calendar {_YEARS}",
+    "Mend the year, the day or the hour: hours run from 00 to 23, minutes and seconds to 59, offsets to 23:59.",
+)
+_BARE_NUMBER = Fault(
+    "bad_time",
+    "a bare number, not a time",
+    f"Write a time such as 2026-03-01T09:00:00Z (milliseconds since 1970? {_EPOCH}; days of Excel? "
+    'unit="D", origin="1899-12-30", then tz_localize).',
+)
 _NO_TIME = Fault(
     "bad_time",
     "a date without a time of day",
@@ -253,13 +284,14 @@ _ZONELESS = Fault(
 )
 
 
-def _years(m: str) -> str:
-    return f"{m} BETWEEN {TIME_MIN} AND {TIME_MAX}"
+def _years(m: str, first: int = TIME_MIN) -> str:
+    return f"{m} BETWEEN {first} AND {TIME_MAX}"
 
 
 def _date(family: str, sql_type: str, c: str, x: str, m: str) -> Reading:
-    fault = Fault("bad_time", f"not a day {_YEARS}", "Write a day such as 2026-03-01; leave it empty where unknown.")
-    legal = f"{_years(m)} AND {m} % {DAY} = 0"
+    remedy = "Write a day such as 2026-03-01, year first; leave it empty where unknown."
+    fault = Fault("bad_time", f"not a day {_DATE_YEARS}", remedy)
+    legal = f"{_years(m, DATE_MIN)} AND {m} % {DAY} = 0"
     if family == "timestamp":
         return Reading(c, _micros(sql_type, x), legal, faults=(fault,))
     text = f"regexp_extract(nullif({c}::VARCHAR, ''), {quote(_DATE)}, 1)" if family == "text" else c
@@ -289,13 +321,17 @@ def _time_text(c: str, x: str, m: str, zone: str | None) -> Reading:
         f"ELSE list_transform([{parts}], lambda p: {by_parts})[1] END"
     )
     fault = rf"CASE WHEN regexp_full_match({x}, '{_BLANK}*\d{{4}}-\d\d-\d\d{_BLANK}*') THEN 2 "
-    fault += f"WHEN ({parts}).day <> '' AND ({parts}).zone = '' THEN 3 ELSE 1 END" if zone is None else "ELSE 1 END"
+    if zone is None:
+        fault += f"WHEN ({parts}).day <> '' AND ({parts}).zone = '' THEN 3 "
+    shape = rf"\d{{4}}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d)?([.,]\d{{1,9}})?{_BLANK}?([Zz]|[+-]\d\d(:?\d\d)?)?"
+    fault += rf"WHEN regexp_full_match({x}, '{shape}') THEN 4 "
+    fault += rf"WHEN regexp_full_match({x}, '[+-]?\d+([.,]\d+)?') THEN 5 ELSE 1 END"
     return Reading(
         f"nullif({c}::VARCHAR, '')",
         m_sql,
         _years(m),
         fault,
-        (Fault("bad_time", f"not a time {_YEARS}", _BAD_TIME), _NO_TIME, _ZONELESS),
+        (_BAD_TIME, _NO_TIME, _ZONELESS, _NO_MOMENT, _BARE_NUMBER),
     )
 
 
@@ -307,7 +343,7 @@ def _time_typed(sql_type: str, c: str, x: str, m: str, zone: str | None) -> Read
         if zone is None:
             return Reading(c, "NULL", faults=(_ZONELESS,))
         micros = f"epoch_us(make_timestamp({micros}) AT TIME ZONE {quote(zone)})"
-    return Reading(c, micros, _years(m), faults=(Fault("bad_time", f"not a time {_YEARS}", _BAD_TIME),))
+    return Reading(c, micros, _years(m), faults=(_BAD_TIME,))
 
 
 def _zoned(sql_type: str) -> bool:

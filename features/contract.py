@@ -10,7 +10,7 @@ import tomllib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,6 +25,7 @@ MICRO = 1_000_000  # a value is kept as an integer of 1e-6
 VALUE_LIMIT = 10**9  # in units; beyond it a value is refused
 TIME_MIN = -2_208_988_800_000_000  # 1900-01-01
 TIME_MAX = 4_102_444_800_000_000  # 2100-01-01: beyond it a time is a typing error
+DATE_MIN = -30_610_224_000_000_000  # 1000-01-01: a date such as founded_on may lie far back
 
 ROLES = ("buyer", "prescriber", "user")
 DIRECTIONS = ("inbound", "outbound")
@@ -110,7 +111,8 @@ DECLARING = ("prospects", "accounts", "contacts")  # tables that may hold declar
 class Goal:
     """What is predicted: the ``outcome``, within a horizon, from creation or from the outcome ``starts_at``.
 
-    ``horizons`` maps a regime to its horizon in days; the key ``""`` is the horizon of every other prospect.
+    ``horizons`` maps a regime to its horizon in days; the key ``""`` is the horizon of the rest: of every prospect
+    whose regime is unknown or has none of its own. In dataset.toml: ``horizon_days = {mass = 30, "" = 90}``.
     """
 
     outcome: str = "won"
@@ -229,11 +231,10 @@ def _dataset(data: Mapping[str, Any], where: str) -> Dataset:
 
 
 def _from_toml_time(value: Any) -> int:
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError("the time has no zone")
-        return _micros(value)
-    raise ValueError(f"{value!r} is no time")
+    """What TOML reads as a time or a day by itself (unquoted), as the same text in quotes would be read."""
+    if isinstance(value, date):  # a datetime is one too
+        return parse_moment(value.isoformat())
+    raise ValueError(f"`{value}` is no time")
 
 
 def _goal(data: Any, where: str) -> Goal:
@@ -274,7 +275,8 @@ def _goal(data: Any, where: str) -> Goal:
                 "bad_goal",
                 f"horizon_days names the unknown regime {regime!r}.",
                 where=place,
-                remedy=f"Use {', '.join(REGIMES)}.",
+                remedy=f'Use {", ".join(REGIMES)}, and the key "" for the horizon of the rest: '
+                'horizon_days = {mass = 30, "" = 90}.',
             )
         if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 3600:
             raise BadInput(
@@ -300,6 +302,13 @@ def _declared(table: str, data: Any, where: str) -> tuple[Column, ...]:
     out = []
     standard = {c.name for c in STANDARD[table]}
     for name, entry in data.get("columns", {}).items():
+        if not is_visible(name):
+            raise BadInput(
+                "bad_column",
+                f"the column {name!r} has no name that can be read.",
+                where=place,
+                remedy="Give the column a name of visible characters, in the file as well, or remove the line.",
+            )
         if name in standard and isinstance(entry, Mapping) and set(entry) == {"known"} and entry["known"] == "never":
             # A standard column may be marked as filled in hindsight, never retyped.
             column = next(c for c in STANDARD[table] if c.name == name)
@@ -338,6 +347,11 @@ def clean_text(text: str) -> str | None:
     return text.strip(WHITESPACE) or None
 
 
+def is_visible(name: str) -> bool:
+    """Whether a column's name can be read and written down: some visible character, and no NUL."""
+    return "\0" not in name and any(c.isprintable() and not c.isspace() for c in name)
+
+
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(?:[.,](\d{1,9}))?\s?([Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII
 )
@@ -351,6 +365,13 @@ def _micros(moment: datetime) -> int:
 
 def parse_time(text: str) -> int:
     """An ISO 8601 time with its zone, as microseconds since 1970, floored; raises ValueError otherwise."""
+    out = _parse(text)
+    if not TIME_MIN <= out <= TIME_MAX:
+        raise ValueError("the time lies outside the years 1900 to 2100")
+    return out
+
+
+def _parse(text: str) -> int:
     found = _TIME.fullmatch(text)
     if not found:
         raise ValueError("not an ISO 8601 time such as 2026-03-01T09:00:00Z")
@@ -366,12 +387,9 @@ def parse_time(text: str) -> int:
     micros = int(((fraction or "") + "000000")[:6])
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{seconds or ':00'}{zone}")
-        out = _micros(moment) + micros
+        return _micros(moment) + micros
     except (ValueError, OverflowError):
         raise ValueError("no such day or hour") from None
-    if not TIME_MIN <= out <= TIME_MAX:
-        raise ValueError("the time lies outside the years 1900 to 2100")
-    return out
 
 
 def parse_moment(text: str) -> int:
@@ -382,10 +400,16 @@ def parse_moment(text: str) -> int:
 
 
 def parse_date(text: str) -> int:
-    """A day ``YYYY-MM-DD`` as the microseconds of its midnight in UTC; raises ValueError otherwise."""
+    """A day ``YYYY-MM-DD`` as the microseconds of its midnight in UTC; raises ValueError otherwise.
+
+    Days go back to ``DATE_MIN``, the year 1000: firms are older than the records of them.
+    """
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
         raise ValueError("not a date such as 2026-03-01")
-    return parse_moment(text)
+    out = _parse(text + "T00:00:00Z")
+    if not DATE_MIN <= out <= TIME_MAX:
+        raise ValueError("the day lies outside the years 1000 to 2100")
+    return out
 
 
 def format_time(micros: int) -> str:

@@ -6,6 +6,7 @@ import csv
 import difflib
 import hashlib
 import io
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -111,8 +112,11 @@ def _open_csv(con: Any, table: str, path: Path, dataset: Dataset) -> Raw:
 def _csv_header(path: Path, columns: Mapping[str, Any]) -> tuple[list[str], str]:
     """The column names and the separator: of comma, semicolon and tab the one that yields the most known names."""
     with path.open("rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise UnreadableError("is UTF-16, not UTF-8", "Save it as UTF-8.")
+        head = file.read(512)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
+        raise UnreadableError("is UTF-16, not UTF-8", "Save it as UTF-8.")
+    if (other := _other_format(head)) is not None and other != "text":
+        raise UnreadableError(f"is {other}, not CSV", "Export it as UTF-8 CSV.")
     best: tuple[int, list[str], str] = (-1, [], ",")
     for delimiter in ",;\t":
         with path.open(encoding="utf-8-sig", newline="") as text:
@@ -122,10 +126,48 @@ def _csv_header(path: Path, columns: Mapping[str, Any]) -> tuple[list[str], str]
             best = (known, names, delimiter)
     if not best[1]:
         raise UnreadableError("has no header", "Put the column names into the first line.")
+    if not best[0] and (line := _header_below(path, columns)):
+        raise UnreadableError(f"has its column names in line {line}, not in the first", "Remove the lines above them.")
     return best[1], best[2]
 
 
+def _header_below(path: Path, columns: Mapping[str, Any]) -> int | None:
+    """The line, of the first twenty, that holds two known names or more: the header below a report's preface."""
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        for number, line in enumerate(itertools.islice(text, 20), 1):
+            for delimiter in ",;\t":
+                names = [n.strip().strip('"') for n in line.split(delimiter)]
+                if sum(n in columns for n in names) > 1:
+                    return number
+    return None
+
+
+def _other_format(head: bytes) -> str | None:
+    """What a file is by its first bytes, if neither a table in CSV nor in Parquet; ``text`` for other text."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<table", b"<?xml")):
+        return "a web page or XML"
+    for magic, what in _MAGIC.items():
+        if head.startswith(magic):
+            return what
+    return "text" if head and not any(b < 9 for b in head) else None
+
+
+_MAGIC = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x1f\x8b": "compressed by gzip",
+    b"PAR1": "Parquet",
+}
+
+
 def _open_parquet(con: Any, table: str, path: Path, dataset: Dataset) -> Raw:
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(512)
+        if not head.startswith(b"PAR1") and (other := _other_format(head)) is not None:
+            remedy = f"Write it as Parquet, or name it {table}.csv if it is CSV."
+            raise UnreadableError(f"is {other}, not Parquet", remedy)
     options = "file_row_number = true, hive_partitioning = false, binary_as_string = true"
     source = f"read_parquet({quote(str(path))}, {options})"
     fields = run(con, f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({quote(str(path))})")

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.checks import broken_columns, check_across, check_header, check_repeats, draft, is_reserved
+from features.checks import alike, broken_columns, check_across, check_header, check_repeats, draft, is_reserved
 from features.columns import Raw, ident, number_of, quote, run
-from features.contract import DAY, DECLARING, KEYS, NEVER, STANDARD, Dataset, parse_dataset
+from features.contract import DAY, DECLARING, KEYS, NEVER, STANDARD, Dataset, format_time, parse_dataset
 from features.errors import BadInput, BadTables
 from features.files import Source, UnreadableError, find_files, frame_source, unknown_name, unreadable
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+QUIET = 30 * DAY  # the end of the data this long after the last record is spoken of
+
+
 @dataclass(frozen=True)
 class Note:
-    """Something worth knowing that does not stand in the way: how many rows, and where."""
+    """Something worth knowing that does not stand in the way: how many rows (days for ``quiet_end``), and where."""
 
     code: str
     text: str
@@ -111,6 +114,30 @@ def known_by(tables: Tables, until: int) -> Tables:
         outcomes=facts(tables.outcomes),
         digest=digest,
     )
+
+
+def check_until(tables: Tables, until: int, now: int | None = None, where: str = "--until") -> None:
+    """Refuse an end of the data (microseconds) that the tables cannot have.
+
+    Raises:
+        BadInput: ``future_time`` where it lies later than ``now``, ``empty_span`` where no prospect is known yet.
+    """
+    (first,) = run(tables.connection.con, "SELECT min(greatest(created_at, valid_from)) FROM prospects")[0]
+    if (problem := _bad_end(until, first, now, where)) is not None:
+        raise problem
+
+
+def _bad_end(until: int, first: int | None, now: int | None, where: str) -> BadInput | None:
+    """What is wrong with an end of the data; ``first`` is the moment from which a prospect is known."""
+    if now is not None and until > now:
+        message = f"the end of the data, {format_time(until)}, is later than now, {format_time(now)}."
+        remedy = "Give the moment up to which the records are complete; what is still to come would count as silence."
+        return BadInput("future_time", message, where=where, remedy=remedy)
+    if first is not None and until < first:
+        message = f"the end of the data, {format_time(until)}, lies before the first prospect, {format_time(first)}."
+        remedy = "Give a moment after it, up to which the records are complete."
+        return BadInput("empty_span", message, where=where, remedy=remedy)
+    return None
 
 
 def read_tables(folder: Path, *, now: int | None = None, need_outcomes: bool = False) -> Tables:
@@ -215,6 +242,12 @@ def _read(
             remedy = f"Fill it; without {table} there is nothing to {'learn' if table == 'outcomes' else 'score'}."
             details = {"file": raw.file, "table": table, "count": 0}
             problems.append(BadInput("empty_table", "there is no row.", where=raw.file, remedy=remedy, details=details))
+    if dataset.complete_until is not None:
+        first = None
+        if "prospects" in raws:
+            (first,) = run(con, "SELECT min(greatest(created_at, __from)) FROM draft.prospects")[0]
+        end = _bad_end(dataset.complete_until, first, now, "dataset.toml: complete_until")
+        problems += [] if end is None else [end]
     dropped = {}
     for table, raw in raws.items():
         dropped[table], found = check_repeats(con, raw, dataset)
@@ -326,11 +359,19 @@ def _canonical(con: Any, raws: Mapping[str, Raw], dataset: Dataset, dropped: Map
                 one = f"{table[:-1]} belongs to a prospect"
                 many = f"{table} belong to prospects"
                 text = f"{number_of(orphans, one, many)} not in prospects; left out."
+                lost = f"SELECT DISTINCT prospect_id FROM draft.{table} ANTI JOIN prospects USING (prospect_id)"
+                text += alike(con, lost, "SELECT prospect_id FROM prospects")
                 yield Note(f"orphan_{table}", text, orphans, f"{raw.file}: prospect_id")
         run(con, f"DROP TABLE draft.{table}")
 
 
 def _notes(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note]:
+    (count,) = run(con, "SELECT count(*) FROM prospects WHERE observed_at < created_at")[0]
+    if count:
+        text = f"{number_of(count, 'row was', 'rows were')} observed before the prospect was created."
+        text += " A prospect is unknown until its created_at."
+        yield Note("observed_before_creation", text, count, raws["prospects"].at("observed_at"))
+    yield from _quiet_end(con, raws, dataset)
     if "contacts" in raws and "accounts" in raws:
         (count,) = run(
             con, "SELECT count(*) FROM contacts ANTI JOIN (SELECT DISTINCT account_id FROM accounts) USING (account_id)"
@@ -341,11 +382,12 @@ def _notes(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note
             yield Note("orphan_contacts", text, count, raws["contacts"].at("account_id"))
     if "outcomes" not in raws:
         return
+    yield from _goal_never_occurs(con, raws["outcomes"], dataset)
     count, delay = run(
         con, f"SELECT count(*), median(recorded_at - occurred_at) FROM outcomes WHERE recorded_at - occurred_at > {DAY}"
     )[0]
     if count:
-        delayed = f"{number_of(count, 'outcome was', 'outcomes were')} recorded more than a day after they occurred"
+        delayed = f"{number_of(count, 'outcome was', 'outcomes were')} recorded more than a day after occurring"
         text = f"{delayed} (median {delay / DAY:.1f} days)."
         yield Note("late_outcomes", text, count, raws["outcomes"].at("recorded_at"))
     if "events" not in raws:
@@ -368,3 +410,47 @@ def _notes(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note
     if count:
         text = f"{number_of(count, 'event')} occurred after the outcome that closed the prospect."
         yield Note("events_after_close", text, count, raws["events"].at("occurred_at"))
+
+
+def _quiet_end(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note]:
+    """A note where the data are said to reach far beyond their last record: silence would be taken for loss."""
+    until = dataset.complete_until
+    if until is None:
+        return
+    moments = {"prospects": "greatest(created_at, valid_from)", "accounts": "valid_from", "contacts": "valid_from"}
+    moments |= {"events": "recorded_at", "outcomes": "recorded_at"}
+    each = [f"SELECT max({moments[t]}) AS t FROM {t} WHERE {moments[t]} <= {until}" for t in raws]
+    latest = f"SELECT max(t) FROM ({' UNION ALL '.join(each)})"
+    first, last = run(con, f"SELECT (SELECT min(created_at) FROM prospects), ({latest})")[0]
+    quiet = until - last
+    if quiet > QUIET or (quiet > DAY and 10 * quiet > until - first):
+        days = quiet // DAY
+        text = (
+            f"nothing is recorded in the last {number_of(days, 'day')} before the end of the data: the last record is "
+            f"of {format_time(last)}. If the records stop there, set complete_until to that moment; a model takes "
+            "silence for loss."
+        )
+        yield Note("quiet_end", text, days, "dataset.toml: complete_until")
+
+
+def _goal_never_occurs(con: Any, raw: Raw, dataset: Dataset) -> Iterator[Note]:
+    """A note for each outcome that the goal names and that no row of outcomes holds."""
+    occurring = run(con, "SELECT outcome, count(*) AS n FROM outcomes GROUP BY outcome ORDER BY n DESC, outcome")
+    names: dict[str, int] = dict(occurring)
+    if not names:
+        return
+    total = sum(names.values())
+    shown = ", ".join(f"{name!r} ({n:,})" for name, n in occurring[:5])
+    more = f" and {number_of(len(names) - 5, 'other')}" if len(names) > 5 else ""
+    plain = {name.casefold(): name for name in reversed(names)}
+    for code, setting, wanted in (
+        ("goal_never_occurs", "outcome", dataset.goal.outcome),
+        ("start_never_occurs", "starts_at", dataset.goal.starts_at),
+    ):
+        if wanted is None or wanted in names:
+            continue
+        near = difflib.get_close_matches(wanted.casefold(), plain, 1, 0.4)
+        written = json.dumps(plain[near[0]] if near else occurring[0][0], ensure_ascii=False)
+        remedy = f"for {'the nearest' if near else 'the commonest'}, write {setting} = {written} below [goal]"
+        found = f"of {number_of(total, 'outcome')} none is {wanted!r}, which [goal] names as {setting}"
+        yield Note(code, f"{found}; there are {shown}{more}; {remedy} in dataset.toml.", total, raw.at("outcome"))

@@ -7,12 +7,14 @@ aborts the whole process on some damaged models. ``check_bundle`` therefore trie
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import uuid
@@ -32,7 +34,8 @@ FILES = ("card.json", "constants.json", "model.txt", "reference.json", "spec.jso
 TOLERANCE = 1e-9  # between the example's probability in the card and the one computed here
 GRADES = ("A", "B", "C")  # below the last cut: D
 
-_AGAIN = "Copy the bundle again from where it was trained, or train again."
+_AGAIN = "Restore it from MLflow with leadscore promote VERSION; where MLflow's copy is damaged too, train again."
+_MISSING = "Mend the path, restore the bundle from MLflow with leadscore promote VERSION, or train a model."
 _TRAIN = "Train again with this version, or serve with the version that trained it."
 
 
@@ -182,7 +185,7 @@ def read_bundle(folder: Path | str, expected_digest: str | None = None) -> Bundl
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise _bad("bundle_missing", "there is no bundle here.", folder, "Mend the path, or train a model.")
+        raise _bad("bundle_missing", "there is no bundle here.", folder, _MISSING)
     text = _read(folder / MANIFEST)
     digest = hashlib.sha256(text).hexdigest()
     if expected_digest is not None and digest != expected_digest:
@@ -243,12 +246,19 @@ def _bad(code: str, message: str, where: Path, remedy: str) -> BadBundle:
 
 
 def _read(path: Path) -> bytes:
+    """The bytes of a regular file: neither a link to what is no part of the bundle nor a pipe, which would not end."""
     try:
-        return path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            with open(handle, "rb") as file:
+                return file.read()
+        os.close(handle)
     except FileNotFoundError:
         raise _bad("bundle_incomplete", "the file is missing from the bundle.", path, _AGAIN) from None
     except OSError as e:
-        raise _unreadable(path, e) from None
+        if e.errno not in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise _unreadable(path, e) from None
+    raise _bad("bundle_unreadable", "this is a link, a pipe or a folder, and no regular file.", path, _AGAIN)
 
 
 def _unreadable(path: Path, error: OSError) -> BadBundle:

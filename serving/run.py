@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from serving.champion import check_home
 from serving.settings import Settings
 
 SERVICE = "serving.service:LeadScore"
@@ -24,10 +25,12 @@ def serve_command(
 ) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a server of ``home``; BentoML's telemetry and tracing are off.
 
-    Raises BadInput where a setting in ``environ`` (by default this process's) is wrong, before anything is started.
+    Raises BadInput where the home is a file or a setting in ``environ`` (by default this process's) is wrong, before
+    anything is started.
     """
     given = os.environ if environ is None else environ
     home = Path(home).absolute()
+    check_home(home)
     environment = {
         **given,
         "LEADSCORE_HOME": str(home),
@@ -43,7 +46,7 @@ def serve_command(
 
 
 def serve(home: Path | str, *, host: str = "127.0.0.1", port: int = 3000, workers: int = 1) -> NoReturn:
-    """Become the server: replaces this process. Raises BadInput where a setting is wrong."""
+    """Become the server: replaces this process. Raises BadInput as ``serve_command`` does."""
     command, environment = serve_command(home, host=host, port=port, workers=workers)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -77,6 +77,13 @@ def _within(error: BadInput, place: str) -> BadInput:
     return error
 
 
+def _optional(error: BadInput) -> BadInput:
+    """The error of a field that need not be there: one way out more."""
+    if error.code in ("wrong_type", "empty_key"):
+        error.remedy = f"{error.remedy.removesuffix('.')}, or leave it out."
+    return error
+
+
 def _shown(name: str) -> str:
     """A field's name for a path: bounded, since anybody may send anything."""
     return name if len(name) <= 80 else name[:77] + "..."
@@ -126,11 +133,12 @@ def decode(body: bytes | str) -> Any:
     try:
         return _decode(body)
     except json.JSONDecodeError as e:
+        marked = body.startswith("\ufeff")
         raise BadInput(
             "bad_json",
-            f"the body is not valid JSON: {e.msg}.",
+            "the body begins with a byte order mark (BOM)." if marked else f"the body is not valid JSON: {e.msg}.",
             where=f"line {e.lineno}, column {e.colno}",
-            remedy="Mend the syntax there.",
+            remedy="Send UTF-8 without the mark." if marked else "Mend the syntax there.",
         ) from None
     except RecursionError:
         raise BadInput(
@@ -170,7 +178,7 @@ def _wrong(value: Any, expected: str) -> BadInput:
     return BadInput(
         "wrong_type",
         f"{_kind(value)} stands where {expected} is expected.",
-        remedy=f"Send {expected}, or leave it out.",
+        remedy=f"Send {expected}.",
     )
 
 
@@ -192,7 +200,7 @@ def _text(value: Any) -> str:
 def _key(value: Any) -> str:
     text = _text(value)
     if not text:
-        raise BadInput("empty_key", "an identifier is empty.", remedy="Send the identifier, or leave the field out.")
+        raise BadInput("empty_key", "an identifier is empty.", remedy="Send the identifier.")
     return text
 
 
@@ -341,6 +349,7 @@ class _StateReader:
         self.fields = {n: (_reader(columns[n]), n not in dropped) for n in standard}
         self.declared = {n: (_reader(c), n not in dropped) for n, c in columns.items() if n not in standard}
         self.required = tuple(c.name for c in STANDARD[table] if c.required and c.name != "account_id")
+        self.demanded = frozenset({*self.required, "observed_at"})  # the latter in a list of versions
         self.empty: _Row = dict.fromkeys(columns)
 
     def read(self, data: Any) -> _Row:
@@ -361,14 +370,14 @@ class _StateReader:
                 try:
                     value = read(value)
                 except BadInput as e:
-                    raise _within(e, name) from None
+                    raise _within(e if name in self.demanded else _optional(e), name) from None
                 if kept:
                     row[name] = value
         return row
 
     def _attributes(self, data: Any, row: _Row) -> None:
         if type(data) is not dict:
-            raise _within(_wrong(data, "an object"), "attributes")
+            raise _within(_optional(_wrong(data, "an object")), "attributes")
         for name, value in data.items():
             found = self.declared.get(name)
             if found is None:
@@ -378,7 +387,7 @@ class _StateReader:
                 try:
                     value = read(value)
                 except BadInput as e:
-                    raise _within(e, f"attributes.{_shown(name)}") from None
+                    raise _within(_optional(e), f"attributes.{_shown(name)}") from None
                 if kept:
                     row[name] = value
 
@@ -427,6 +436,8 @@ _EVENT = _fact_reader("events")
 _EVENT_FIELDS = frozenset(_EVENT)
 _direction = _EVENT["direction"]
 _OUTCOME = _fact_reader("outcomes")
+# In both tables, which share these names; prospect_id among the related.
+_DEMANDED = frozenset(c.name for table in ("events", "outcomes") for c in STANDARD[table] if c.required)
 
 
 def _fact(data: Any, fields: Mapping[str, Callable[[Any], Any]]) -> _Row:
@@ -441,7 +452,7 @@ def _fact(data: Any, fields: Mapping[str, Callable[[Any], Any]]) -> _Row:
             try:
                 row[name] = read(value)
             except BadInput as e:
-                raise _within(e, name) from None
+                raise _within(e if name in _DEMANDED else _optional(e), name) from None
     return row
 
 
@@ -699,12 +710,12 @@ def _field(data: _Row, name: str, read: Callable[[Any], Any]) -> Any:
     try:
         return read(value)
     except BadInput as e:
-        raise _within(e, name) from None
+        raise _within(_optional(e), name) from None
 
 
 def _list(value: Any, place: str) -> list[Any]:
     if type(value) is not list:
-        raise _within(_wrong(value, "a list"), place)
+        raise _within(_optional(_wrong(value, "a list")), place)
     return value
 
 
@@ -713,7 +724,7 @@ def _part(data: _Row, name: str, known: frozenset[str]) -> _Row | None:
     if value is None:
         return None
     if type(value) is not dict:
-        raise _within(_wrong(value, "an object"), name)
+        raise _within(_optional(_wrong(value, "an object")), name)
     for field in value:
         if field not in known:
             raise _within(_unknown_field(field, known), name)
@@ -864,7 +875,9 @@ def items_of(data: Any, most: int) -> list[Any]:
             raise _unknown_field(name, ("items",))
     if data.get("items") is None:
         raise _missing("items")
-    items = _list(data["items"], "items")
+    items = data["items"]
+    if type(items) is not list:
+        raise _within(_wrong(items, "a list"), "items")
     if len(items) > most:
         raise BadInput(
             "too_many_items",

@@ -51,6 +51,9 @@ _PUBLIC = (
     "libraries",
     "example",
 )
+_PATHS = frozenset(
+    {"/score", "/score_batch", "/v1", "/livez", "/healthz", "/readyz", "/metrics", "/docs.json", "/schema.json"}
+)
 _PAUSE = 16  # items of a batch between two looks at other requests
 
 
@@ -175,6 +178,11 @@ async def _model(request: Request) -> Response:
         return _error(e)
     card = {key: champion.scorer.card[key] for key in _PUBLIC if key in champion.scorer.card}
     return _json({**champion.to_json(), "default": champion.goal == state.default, "card": card})
+
+
+async def _index(request: Request) -> Response:
+    """``GET /``: where to look further."""
+    return _json({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
 
 
 def _ready(state: State) -> Response:
@@ -331,6 +339,9 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         # BentoML's time limit leaves a timer behind each request until it runs out, a minute of them: they cost a
         # quarter of a bare request and make full garbage collections slow. Only bodies can be slow, and have their own.
         app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ != "TimeoutMiddleware"]
+        # BentoML's page loads a third party's scripts. Of its routes only those known to answer data are kept.
+        app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
+        app.router.routes.append(Route("/", _index))
         return _Gate(app)
 
     @property

@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,50 @@ def test_a_folder_in_the_place_of_a_file_is_refused(folder: Path) -> None:
     (folder / "model.txt").unlink()
     (folder / "model.txt").mkdir()
     assert refused(folder, "model.txt").code == "bundle_unreadable"
+
+
+@contextmanager
+def pipe(path: Path) -> Iterator[None]:
+    """A pipe that ends after some seconds, so that a reader who waits for it fails and does not hang."""
+    os.mkfifo(path)
+    handle = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    timer = threading.Timer(5, os.close, [handle])
+    timer.start()
+    try:
+        yield
+    finally:
+        if timer.is_alive():
+            timer.cancel()
+            os.close(handle)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pipe(folder / name):
+        error = refused(folder, name)
+    assert error.code == "bundle_unreadable"
+    assert "pipe" in error.message
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_link_in_the_place_of_a_file_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """Even one to the right content: that may change without a bundle's being written."""
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    error = refused(folder, name)
+    assert error.code == "bundle_unreadable"
+    assert "link" in error.message
+
+
+def test_the_way_out_of_damage_names_promote(folder: Path) -> None:
+    (folder / "model.txt").write_text("tree")
+    assert "leadscore promote" in refused(folder, "model.txt").remedy
+    (folder / "model.txt").unlink()
+    assert "leadscore promote" in refused(folder, "model.txt").remedy
+    with pytest.raises(BadBundle) as caught:
+        read_bundle(folder / "nothing")
+    assert "leadscore promote" in caught.value.remedy
 
 
 def test_no_folder(tmp_path: Path) -> None:
@@ -415,6 +461,14 @@ def test_the_bundle_logged_as_a_pyfunc_gives_the_same_answers(folder: Path, tmp_
 # ------------------------------------------------------------------------------------------------ the pointer
 
 
+def with_history(*steps: Any, path: str = "bundles/7") -> str:
+    entry = {"version": "7", "path": path, "digest": "ab", "run_id": "r"}
+    return json.dumps({"format": 1, "default": "won", "goals": {"won": entry}, "history": steps})
+
+
+STEP = {"goal": "won", "action": "promote", "reason": "", "version": "7", "path": "x", "digest": "y", "run_id": "r"}
+
+
 def test_no_pointer_is_no_champion(tmp_path: Path) -> None:
     assert read_pointer(tmp_path) is None
 
@@ -437,6 +491,17 @@ def test_the_pointer_is_read(tmp_path: Path) -> None:
         '{"format": 1, "default": "won", "goals": {"won": {"version": 7, "path": "x", "digest": "y"}}, "history": []}',
         '{"format": 1, "default": "won", "goals": {"won": {"version": "7", "path": "x"}}, "history": []}',
         '{"format": 1, "default": "won", "goals": {"won": {"version": "7", "path": "x", "digest": "y"}}}',
+        '{"format": 1, "default": [], "goals": {"won": {"version": "7", "path": "x", "digest": "y"}}, "history": []}',
+        with_history({}),
+        with_history("promote"),
+        with_history({k: v for k, v in STEP.items() if k != "run_id"}),
+        with_history({**STEP, "action": "forget"}),
+        with_history({**STEP, "action": "rollback"}),
+        with_history({**STEP, "path": "../x"}),
+        with_history(path="../x"),
+        with_history(path="bundles/../../x"),
+        with_history(path="/x"),
+        with_history(path=""),
     ],
 )
 def test_a_damaged_pointer_is_refused_with_the_way_out(tmp_path: Path, text: str) -> None:
@@ -445,3 +510,25 @@ def test_a_damaged_pointer_is_refused_with_the_way_out(tmp_path: Path, text: str
         read_pointer(tmp_path)
     assert caught.value.code == "bad_pointer"
     assert "promote" in caught.value.remedy.lower()
+
+
+def test_a_history_of_promotions_and_rollbacks_is_read(tmp_path: Path) -> None:
+    (tmp_path / "champion.json").write_text(with_history(STEP, {**STEP, "action": "rollback", "from": "8"}))
+    pointer = read_pointer(tmp_path)
+    assert pointer is not None
+    assert len(pointer["history"]) == 2
+
+
+def test_a_pipe_in_the_place_of_the_pointer_is_not_waited_for(tmp_path: Path) -> None:
+    with pipe(tmp_path / "champion.json"), pytest.raises(LeadscoreError, match="not a file") as caught:
+        read_pointer(tmp_path)
+    assert caught.value.code == "bad_pointer"
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path, below: str) -> None:
+    home = tmp_path / "home"
+    home.write_text("")
+    with pytest.raises(BadInput, match="file") as caught:
+        read_pointer(home / below)
+    assert (caught.value.code, caught.value.where, caught.value.exit_code) == ("bad_home", str(home / below), 2)

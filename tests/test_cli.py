@@ -146,6 +146,8 @@ def test_errors_for_people_name_place_and_remedy(data: Path) -> None:
         (("score", "DATA", "--as-of", "2025-03-01", "--out", "x.txt"), "bad_output"),
         (("score", "DATA", "--as-of", "2025-03-01", "--out", "x.csv"), "no_champion"),
         (("train", "DATA", "--until", "2025-13-01"), "bad_time"),
+        (("train", "DATA", "--until", "2090-01-01"), "future_time"),
+        (("train", "DATA", "--until", "1990-01-01"), "empty_span"),
         (("promote", "7"), "unknown_version"),
         (("rollback",), "no_previous_champion"),
         (("import", "nowhere", "DATA", "--out", "x"), "unknown_source"),

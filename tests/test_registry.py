@@ -438,11 +438,127 @@ def test_promotion_is_the_way_out_of_a_damaged_pointer(served: Home) -> None:
     assert served.pointer.with_name("champion.json.damaged").read_text() == '{"format": 1, "goa'
 
 
+def damage(home: Home) -> str:
+    """Truncate the pointer in its history; returns what is left of it."""
+    text = home.pointer.read_text()
+    left = text[: text.index('"history"') + 40]
+    home.pointer.write_text(left)
+    return left
+
+
+def test_promotion_restores_what_a_damaged_pointer_said(served: Home, tmp_path: Path) -> None:
+    """The other goals' champions and one's own, as MLflow's aliases name them; what cannot be restored is told.
+
+    One bundle stands in the model store only, one in MLflow only, one in neither.
+    """
+    other = write(tmp_path / "other", 1.0, goal="expanded")
+    promote(record(other, home=served).version, home=served, goal="expanded")
+    lost = write(tmp_path / "lost", 1.0, goal="renewed")
+    promote(record(lost, home=served).version, home=served, goal="renewed")
+    flip_a_byte(bundle_of("1", home=served, goal="expanded").folder / "model.txt")
+    flip_a_byte(served.store / "models" / "lead-scorer-won" / "2" / "bundle" / "model.txt")
+    shutil.rmtree(bundle_of("1", home=served, goal="renewed").folder)
+    flip_a_byte(served.store / "models" / "lead-scorer-renewed" / "1" / "bundle" / "model.txt")
+    before = json.loads(served.pointer.read_text())["goals"]
+    left = damage(served)
+
+    done = promote("1", home=served, goal="won", reason="by hand")
+    pointer = read_pointer(served.path)
+    assert pointer is not None
+    assert set(pointer["goals"]) == {"won", "expanded"}
+    assert pointer["goals"]["expanded"] == before["expanded"]
+    assert (done.version, done.previous) == ("1", "2")
+    aside = served.path.resolve() / "champion.json.damaged"
+    assert aside.read_text() == left
+    words = "\n".join(done.notes)
+    assert all(word in words for word in (str(aside), "`expanded` version 1", "`renewed`", "history", "no goal"))
+    assert rollback(served, "won").version == "2"
+
+    # A second time: neither file is overwritten, the default that can still be read is kept, and the champion that is
+    # promoted again is written once.
+    pointer = json.loads(served.pointer.read_text())
+    served.pointer.write_text(json.dumps({**pointer, "default": "expanded", "history": [{}]}))
+    done = promote("2", home=served, goal="won")
+    assert aside.read_text() == left
+    assert (served.path / "champion.json.damaged.2").exists()
+    pointer = read_pointer(served.path)
+    assert pointer is not None
+    assert (pointer["default"], pointer["goals"]["won"]["version"]) == ("expanded", "2")
+    assert [step["version"] for step in pointer["history"] if step["goal"] == "won"] == ["2"]
+    assert promote("1", home=served, goal="won").notes == ()
+
+
+def test_a_pointer_that_is_a_folder_is_replaced(served: Home) -> None:
+    served.pointer.unlink()
+    served.pointer.mkdir()
+    assert promote("1", home=served, goal="won").version == "1"
+    assert champion_version(served) == "1"
+    assert (served.path / "champion.json.damaged").is_dir()
+
+
+def test_a_promotion_may_depend_on_the_champion_it_was_compared_with(home: Home) -> None:
+    with pytest.raises(LeadscoreError) as error:
+        promote("1", home=home, goal="won", expected="2")
+    assert error.value.code == "champion_changed"
+    assert champion_version(home) is None
+    assert promote("1", home=home, goal="won", expected=None).version == "1"
+    for expected in (None, "2"):
+        before = home.pointer.read_bytes()
+        with pytest.raises(LeadscoreError, match="version 1") as error:
+            promote("2", home=home, goal="won", expected=expected)
+        assert (error.value.code, error.value.exit_code) == ("champion_changed", 1)
+        assert "leadscore promote 2" in error.value.remedy
+        assert home.pointer.read_bytes() == before
+    assert promote("2", home=home, goal="won", expected="1").version == "2"
+    damage(home)  # the alias says who was champion
+    with pytest.raises(LeadscoreError, match="version 2"):
+        promote("1", home=home, goal="won", expected="1")
+    assert promote("1", home=home, goal="won", expected="2").previous == "2"
+
+
+def test_the_champion_is_asked_for_under_the_lock(home: Home) -> None:
+    """Of two that saw no champion, one becomes it."""
+    code = """
+import sys
+from pathlib import Path
+from features.errors import LeadscoreError
+from training.registry import Home, promote
+try:
+    promote(sys.argv[2], home=Home(Path(sys.argv[1])), goal="won", expected=None)
+    print("champion")
+except LeadscoreError as e:
+    print(e.code)
+"""
+    running = [start(code, str(home.path), version) for version in ("1", "2")]
+    answers = [process.communicate(timeout=300) for process in running]
+    assert sorted(out.strip() for out, _ in answers) == ["champion", "champion_changed"], answers
+
+
+def test_a_home_that_is_a_file_is_refused_by_everything(tmp_path: Path, bundles: dict[str, Path]) -> None:
+    (tmp_path / "home").write_text("")
+    home = Home(tmp_path / "home")
+    for call in (
+        lambda: registry.check_home(home),
+        lambda: registry.default_goal(home),
+        lambda: record(bundles["a"], home=home),
+        lambda: promote("1", home=home, goal="won"),
+        lambda: rollback(home, "won"),
+        lambda: decline("1", home=home, goal="won", reason=""),
+        lambda: versions(home, "won"),
+        lambda: bundle_of("1", home=home, goal="won"),
+    ):
+        with pytest.raises(BadInput) as error:
+            call()
+        assert (error.value.code, error.value.where) == ("bad_home", str(home.path))
+
+
 @pytest.mark.parametrize("name", ["50% off", "what?", "c#"])
 def test_a_home_that_mlflow_cannot_address_is_refused(tmp_path: Path, bundles: dict[str, Path], name: str) -> None:
     with pytest.raises(BadInput) as error:
         record(bundles["a"], home=Home(tmp_path / name))
     assert error.value.code == "bad_home"
+    with pytest.raises(BadInput):
+        registry.check_home(Home(tmp_path / name))
     assert not (tmp_path / name).exists()
 
 

@@ -92,6 +92,61 @@ def test_messages_do_not_repeat_what_was_sent() -> None:
         assert "ZZmarkZZ" not in error.message + error.remedy
 
 
+REQUIRED = (
+    "prospect",
+    "prospect.prospect_id",
+    "prospect.created_at",
+    "contacts[0].contact_id",
+    "events[0].event_id",
+    "events[0].type",
+    "events[0].occurred_at",
+    "outcomes[0].outcome",
+    "related.events[0].prospect_id",
+)
+
+
+@pytest.mark.parametrize("value", [3, True, [], ""], ids=repr)
+@pytest.mark.parametrize("place", REQUIRED)
+def test_no_way_out_leaves_a_required_field_out(place: str, value: Any) -> None:
+    request = make_request()
+    request["outcomes"] = [{"outcome": "lost", "occurred_at": "2026-03-04T12:00:00Z"}]
+    sibling = {"event_id": "e9", "prospect_id": "p2", "type": "call", "occurred_at": "2026-03-02T10:00:00Z"}
+    request["related"] = {"prospects": [{**request["prospect"], "prospect_id": "p2"}], "events": [sibling]}
+    part: Any = request
+    *steps, last = place.replace("[0]", ".0").split(".")
+    for step in steps:
+        part = part[int(step) if step.isdigit() else step]
+    part[last] = value
+    error = refused(json.dumps(request).encode())
+    assert error.where.startswith(place) or (place, value) == ("prospect", [])
+    assert "out" not in error.remedy.split()
+    assert "out." not in error.remedy.split()
+
+
+@pytest.mark.parametrize("place", ["goal", "as_of", "events", "related", "prospect.account_id", "prospect.attributes"])
+def test_an_optional_field_may_be_left_out(place: str) -> None:
+    request = make_request()
+    *steps, last = place.split(".")
+    (request[steps[0]] if steps else request)[last] = 3
+    error = refused(json.dumps(request).encode())
+    assert (error.code, error.where) == ("wrong_type", place)
+    assert error.remedy.endswith(", or leave it out.")
+
+
+def test_the_items_of_a_batch_are_required() -> None:
+    with pytest.raises(BadInput) as caught:
+        schema.items_of({"items": {}}, 5)
+    assert (caught.value.where, caught.value.remedy) == ("items", "Send a list.")
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    error = refused(b"\xef\xbb\xbf{}")
+    assert error.code == "bad_json"
+    assert "byte order mark" in error.message
+    assert "mark" in error.remedy
+    assert "byte order mark" not in refused("x\ufeff".encode()).message
+
+
 def test_a_path_is_bounded() -> None:
     error = refused(minimal(**{"x" * 10_000: 1}))
     assert error.code == "unknown_field"

@@ -177,6 +177,33 @@ def test_the_card_of_the_champion(server: Server, home: Path) -> None:
     assert (unknown.status_code, shape(unknown)["code"]) == (404, "unknown_goal")
 
 
+def test_no_path_serves_a_page(server: Server) -> None:
+    """BentoML's own page at / loads a third party's scripts, and its files belong to that page."""
+    answer = server.client.get("/", headers={"accept": "text/html"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    body = answer.json()
+    assert body["name"] == "leadscore"
+    assert {"/docs.json", "/readyz", "/v1/model"} <= set(body["links"])
+    for link in body["links"]:
+        assert server.client.get(link).status_code == 200
+    assert server.client.head("/").status_code == 200
+    posted = post(server, {}, "/")
+    assert (posted.status_code, shape(posted)["code"]) == (405, "method_not_allowed")
+    import bentoml._internal.server as pages
+
+    files = [p.name for p in (Path(pages.__file__).parent / "static_content").iterdir()]
+    assert files  # what BentoML would serve
+    for path in (
+        *(f"/static_content/{name}" for name in files),
+        "/static_content/",
+        "/index.html",
+        "/assets/",
+        "/docs",
+    ):
+        answer = server.client.get(path)
+        assert (answer.status_code, shape(answer)["code"]) == (404, "unknown_path"), path
+
+
 def test_health_says_which_model_serves(server: Server, home: Path) -> None:
     assert server.client.get("/livez").status_code == 200
     assert server.client.get("/healthz").status_code == 200
@@ -627,6 +654,10 @@ def test_a_server_is_not_started_with_a_wrong_setting(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         serve_command(tmp_path, environ={"LEADSCORE_REASONS": "all"})
     assert caught.value.where == "LEADSCORE_REASONS"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput) as caught:
+        serve_command(tmp_path / "file", environ={})
+    assert (caught.value.code, caught.value.where) == ("bad_home", str(tmp_path / "file"))
     command, environment = serve_command(tmp_path, port=3999, workers=2, environ={"LEADSCORE_REASONS": "3"})
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert environment["LEADSCORE_HOME"] == str(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import re
@@ -40,7 +41,7 @@ from features.contract import (
     to_micro,
 )
 from features.errors import BadInput, BadTables
-from features.tables import Tables, read_tables, tables_from_frames
+from features.tables import Tables, check_until, read_tables, tables_from_frames
 
 Rows = list[dict[str, Any]]
 Data = dict[str, Rows]
@@ -267,6 +268,11 @@ REFUSED = [
     Case("a value far too small", put("events", 2, value="-1e30"), "value_out_of_range", "events: value", 1, 3),
     Case("a null key", put("prospects", 1, prospect_id=None), "null_key", "prospects: prospect_id", 1, 2),
     Case("empty keys", every("events", event_id=""), "null_key", "events: event_id", 3, 1),
+    Case("a blank key", put("events", 2, event_id=" \u00a0\t"), "null_key", "events: event_id", 1, 3),
+    Case("a NUL in a key", put("prospects", 2, prospect_id="p\x003"), "bad_text", "prospects: prospect_id", 1, 3),
+    Case("a NUL in another's key", put("events", 2, contact_id="\x00"), "bad_text", "events: contact_id", 1, 3),
+    Case("a NUL in a category", put("prospects", 1, source="\x00fair"), "bad_text", "prospects: source", 1, 2),
+    Case("a NUL in a text", every("contacts", job_title="e\u0301\x00 x"), "bad_text", "contacts: job_title", 2, 1),
     Case("a null prospect", put("events", 1, prospect_id=""), "null_key", "events: prospect_id", 1, 2),
     Case("a contact of no account", put("contacts", 0, account_id=None), "null_key", "contacts: account_id", 1, 1),
     Case("a null event type", put("events", 1, type=" \u00a0"), "null_key", "events: type", 1, 2),
@@ -296,6 +302,9 @@ REFUSED = [
         "bad_time",
         "prospects: tender_deadline",
         1,
+    ),
+    Case(
+        "founded in the year 999", put("accounts", 1, founded_on="0999-12-31"), "bad_time", "accounts: founded_on", 1, 2
     ),
     Case("no such founding day", put("accounts", 1, founded_on="2001-02-29"), "bad_time", "accounts: founded_on", 1, 2),
     Case(
@@ -812,6 +821,157 @@ def test_after_close_follows_the_goal(tmp_path: Path) -> None:
     assert noted(read_tables(write(tmp_path, data, toml=renewal)))["events_after_close"][0] == 1
 
 
+def test_observed_before_creation_is_noted(tmp_path: Path) -> None:
+    data = deepcopy(GOOD)
+    data["prospects"][0]["observed_at"] = "2026-02-20T00:00:00Z"
+    data["prospects"][1]["observed_at"] = data["prospects"][1]["created_at"]
+    for form in FORMS:
+        tables = read_tables(write(tmp_path / form, data, form))
+        assert noted(tables) == {"observed_before_creation": (1, f"prospects.{form}: observed_at")}
+        assert "1 row was observed before" in tables.notes[0].text
+
+
+def test_a_goal_that_never_occurs_is_noted(tmp_path: Path) -> None:
+    data = deepcopy(GOOD)
+    for row, outcome in zip(data["outcomes"], ("Closed Won", "Closed Lost"), strict=True):
+        row["outcome"] = outcome
+    data["outcomes"].append({**data["outcomes"][1], "occurred_at": "2026-05-01T00:00:00Z"})
+    (note,) = read_tables(write(tmp_path / "a", data)).notes
+    assert (note.code, note.count, note.where) == ("goal_never_occurs", 3, "outcomes.csv: outcome")
+    assert "of 3 outcomes none is 'won'" in note.text
+    assert "there are 'Closed Lost' (2), 'Closed Won' (1)" in note.text
+    assert 'write outcome = "Closed Won" below [goal]' in note.text
+    renewal = '[goal]\noutcome = "Closed Lost"\nstarts_at = "closed  won"\n'
+    (note,) = read_tables(write(tmp_path / "b", data, toml=renewal)).notes
+    assert note.code == "start_never_occurs"
+    assert 'write starts_at = "Closed Won"' in note.text
+    assert read_tables(write(tmp_path / "c", data, toml='[goal]\noutcome = "Closed Won"')).notes == ()
+    data["outcomes"] = [{**data["outcomes"][0], "outcome": f"stage {i}"} for i in range(7)]
+    (note,) = read_tables(write(tmp_path / "d", data)).notes
+    assert "'stage 4' (1) and 2 others; for the commonest, write" in note.text
+    data["outcomes"].clear()
+    assert read_tables(write(tmp_path / "e", data)).notes == ()
+
+
+# The end of the data ------------------------------------------------------------------------------------------------
+
+
+def with_end(end: str) -> str:
+    return f'complete_until = "{end}"'
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "says"),
+    [
+        ("2026-04-02T12:00:00.000001Z", "future_time", "later than now, 2026-04-02T12:00:00Z"),
+        ("2026-03-01T08:59:59Z", "empty_span", "before the first prospect, 2026-03-01T09:00:00Z"),
+    ],
+)
+def test_an_end_that_the_data_cannot_have(end: str, code: str, says: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "data", GOOD, toml=with_end(end))
+    (problem,) = refused(lambda: read_tables(folder, **NOW))
+    assert (problem.code, problem.where) == (code, "dataset.toml: complete_until")
+    assert says in problem.message
+    frames = {t: pd.DataFrame(rows) for t, rows in GOOD.items()}
+    (problem,) = refused(lambda: tables_from_frames(frames, Dataset(complete_until=parse_time(end)), **NOW))
+    assert problem.code == code
+    tables = read_tables(write(tmp_path / "good", GOOD))
+    with pytest.raises(BadInput) as caught:
+        check_until(tables, parse_time(end), NOW["now"])
+    assert (caught.value.code, caught.value.where) == (code, "--until")
+    assert says in caught.value.message
+    assert caught.value.remedy
+
+
+def test_an_end_that_the_data_can_have(tmp_path: Path) -> None:
+    for end in ("2026-04-02T12:00:00Z", "2026-03-01T09:00:00Z"):
+        tables = read_tables(write(tmp_path / end, GOOD, toml=with_end(end)), **NOW)
+        assert tables.until == parse_time(end)
+        check_until(tables, parse_time(end), NOW["now"])
+    later = parse_time("2099-01-01T00:00:00Z")
+    assert read_tables(write(tmp_path / "later", GOOD, toml=with_end("2099-01-01T00:00:00Z"))).until == later
+    check_until(tables, later)
+    # Observed only after their creation, the prospects are not known before.
+    data = deepcopy(GOOD)
+    for row in data["prospects"]:
+        row["observed_at"] = "2026-04-01T00:00:00Z"
+    folder = write(tmp_path / "observed", data, toml=with_end("2026-03-20T00:00:00Z"))
+    assert [p.code for p in refused(lambda: read_tables(folder))] == ["empty_span"]
+
+
+def test_a_quiet_end_is_noted(tmp_path: Path) -> None:
+    def notes(name: str, data: Data, end: str) -> dict[str, tuple[int, str]]:
+        return noted(read_tables(write(tmp_path / name, data, toml=with_end(end))))
+
+    quiet = "dataset.toml: complete_until"
+    assert notes("month", GOOD, "2026-06-02T00:00:00Z") == {"quiet_end": (61, quiet)}
+    assert notes("tenth", GOOD, "2026-04-06T00:00:00Z") == {"quiet_end": (4, quiet)}  # of 36 days
+    assert notes("short", GOOD, "2026-04-05T00:00:00Z") == {}
+    data = deepcopy(GOOD)
+    data["prospects"][0]["created_at"] = "2020-01-01T00:00:00Z"
+    assert notes("long", data, "2026-05-02T00:00:00Z") == {}
+    assert notes("longer", data, "2026-05-03T00:00:00Z") == {"quiet_end": (31, quiet)}
+    data["accounts"][0]["observed_at"] = "2026-04-20T00:00:00Z"  # a state speaks too
+    assert notes("states", data, "2026-05-03T00:00:00Z") == {}
+    assert notes("after", data, "2026-03-10T00:00:00Z") == {}  # records after the end are no silence
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2025-01-01", "2025-01-01T00:00:00Z"),
+        ("2025-01-01T09:00:00Z", "2025-01-01T09:00:00Z"),
+        ("2025-01-01 09:00:00.25+02:00", "2025-01-01T07:00:00.25Z"),
+    ],
+)
+def test_an_end_in_toml_is_read_as_in_quotes(written: str, read: str) -> None:
+    for text in (written, f'"{written}"'):
+        assert parse_dataset(f"complete_until = {text}").complete_until == parse_time(read)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("0200-01-01", "outside the years 1900 to 2100"),
+        ("2200-01-01T00:00:00Z", "outside the years 1900 to 2100"),
+        ("2025-01-01T09:00:00", "no zone"),
+        ("09:00:00", "`09:00:00` is no time"),
+        ("20250101", "`20250101` is no time"),
+    ],
+)
+def test_an_end_in_toml_that_is_none(written: str, says: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_dataset(f"complete_until = {written}")
+    assert (caught.value.code, caught.value.where) == ("bad_time", "dataset.toml: complete_until")
+    assert says in caught.value.message
+
+
+def test_the_horizon_of_the_rest_is_named() -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_dataset("[goal]\nhorizon_days = {default = 90}")
+    assert 'the key "" for the horizon of the rest' in caught.value.remedy
+    goal = parse_dataset('[goal]\nhorizon_days = {mass = 30, "" = 90}').goal
+    assert (goal.horizon("mass"), goal.horizon("project"), goal.horizon()) == (30, 90, 90)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\t\n", "\x01\x02", "\u200b", "a\x00b"])
+def test_a_declared_column_without_a_name(name: str, tmp_path: Path) -> None:
+    text = f"[prospects.columns]\n{json.dumps(name)} = {{kind = 'category'}}"
+    (problem,) = refused(lambda: read_tables(write(tmp_path, GOOD, toml=text)))
+    assert (problem.code, problem.where) == ("bad_column", "dataset.toml: [prospects.columns]")
+    assert "name" in problem.remedy
+
+
+def test_a_declared_name_may_hold_a_line_end(tmp_path: Path) -> None:
+    data = deepcopy(GOOD)
+    for row in data["prospects"]:
+        row["Annual\nbudget \x01'\""] = "12"
+    toml = '[prospects.columns]\n"Annual\\nbudget \\u0001\'\\"" = {kind = "number"}'
+    for form in FORMS:
+        rows = contents(read_tables(write(tmp_path / form, data, form, toml)), "prospects")
+        assert [row["Annual\nbudget \x01'\""] for row in rows] == [12.0] * 3
+
+
 # The canonical tables -----------------------------------------------------------------------------------------------
 
 
@@ -1250,10 +1410,17 @@ near_texts = st.text(
 def test_texts_are_cleaned_as_python_cleans_them(engine: Any, texts: list[str]) -> None:
     # A sign that this Python's Unicode does not know yet has no normal form to compare.
     texts = [t for t in texts if all(unicodedata.category(c) not in ("Cn", "Cs") for c in t)] or ["a"]
-    assert [v for v, _ in read_cells(engine, "category", pa.array(texts))] == [clean_text(t) for t in texts]
+    read = read_cells(engine, "category", pa.array(texts))
+    assert read == [(None, 1) if "\0" in t else (clean_text(t), 0) for t in texts]
 
 
-@pytest.mark.parametrize("text", ["2026-03-01", "1900-01-01", "1899-12-31", "2026-02-29", "2026-3-1", "", "20260301"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-03-01", "1899-12-31", "1731-03-05", "1582-10-10", "1500-02-29", "1600-02-29", "1000-01-01"),
+        *("0999-12-31", "2100-01-01", "2100-01-02", "2026-02-29", "2026-3-1", "", "20260301"),
+    ],
+)
 def test_dates_are_read_as_python_reads_them(engine: Any, text: str) -> None:
     ((value, _),) = read_cells(engine, "date", pa.array([text]))
     assert value == or_none(parse_date, text)

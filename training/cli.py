@@ -161,6 +161,18 @@ def _moment(text: str | None, option: str) -> int | None:
         ) from None
 
 
+def _until(tables: Tables, text: str | None) -> int | None:
+    """The end of the data that ``--until`` names; refused where it lies in the future or before all data."""
+    from time import time_ns
+
+    from features.tables import check_until
+
+    at = _moment(text, "--until")
+    if at is not None:
+        check_until(tables, at, time_ns() // 1000)
+    return at
+
+
 @_command("demo")
 def demo(
     home: HomeOption = None,
@@ -311,7 +323,7 @@ def train_(
     from training.run import read_features, train
 
     tables = _read(data, need_outcomes=True)
-    at = _moment(until, "--until")
+    at = _until(tables, until)
     spec = None if features is None else read_features(features, tables.dataset)
     with _progress() as say:
         done = train(tables, home=_home(home), features=spec, until=at, promote=not no_promote, seed=seed, say=say)
@@ -373,7 +385,7 @@ def dataset_(
 
     check_output(out, data)
     tables = _read(data, need_outcomes=True)
-    at = _moment(until, "--until")
+    at = _until(tables, until)
     spec = None if features is None else read_features(features, tables.dataset)
     with _progress() as say:
         tables = tables if at is None else known_by(tables, at)
@@ -412,9 +424,7 @@ def score(
     as_of: Time,
     out: Annotated[Path, typer.Option("--out", help="File to write: .parquet or .csv.")],
     version: Annotated[str | None, typer.Option("--version", help="Score with this version, not the champion.")] = None,
-    goal: Annotated[
-        str | None, typer.Option(help="Score for this goal; default: that of DATA.")
-    ] = None,
+    goal: Annotated[str | None, typer.Option(help="Score for this goal; default: that of DATA.")] = None,
     reasons: Annotated[bool, typer.Option("--reasons", help="Add the reasons, as JSON text.")] = False,
     home: HomeOption = None,
     as_json: Json = False,

@@ -8,6 +8,7 @@ that was killed in between), the next command that reaches MLflow mends the alia
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -16,16 +17,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from features.contract import Goal, format_time
 from features.errors import BadBundle, BadInput, LeadscoreError
 from serving.bundle import Bundle, check_bundle, read_bundle
 from serving.champion import FORMAT, POINTER, read_pointer
+from serving.champion import check_home as _check_folder
 from training.tracking import (
     BUNDLE,
     all_versions,
+    champion_aliases,
     check_addressable,
     connect,
     fetch_bundle,
@@ -40,6 +44,13 @@ from training.tracking import (
 from training.tracking import Home as Home  # the registry's users find it here
 
 
+class _Any(Enum):
+    ANY = "any"
+
+
+ANY: Final = _Any.ANY  # whichever version is the champion, or none
+
+
 @dataclass(frozen=True)
 class RunInfo:
     """A recorded training: its MLflow run and the version it became; ``digest`` is the bundle's."""
@@ -52,7 +63,10 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Champion:
-    """The version that answers for a goal. ``previous`` is the one before it; ``notes`` what is left to mend."""
+    """The version that answers for a goal. ``previous`` is the one before it.
+
+    ``notes`` say what is left to mend, and what was lost where the pointer was damaged.
+    """
 
     goal: str
     version: str
@@ -88,8 +102,18 @@ class Recorded:
         return {**asdict(self), "metrics": dict(self.metrics), "created_at": format_time(self.created_at)}
 
 
+def check_home(home: Home) -> None:
+    """Raises BadInput ``bad_home`` where no version could be kept: it is a file, or MLflow cannot address it."""
+    _check_folder(home.path)
+    check_addressable(home)
+
+
 def default_goal(home: Home) -> str:
-    """The goal that is meant where none is named: the pointer's, or else (or where it is damaged) the contract's."""
+    """The goal that is meant where none is named: the pointer's, or else (or where it is damaged) the contract's.
+
+    Raises BadInput ``bad_home`` where the home is a file, as all that follow do.
+    """
+    _check_folder(home.path)
     pointer = _pointer_if_whole(home)
     return str(pointer["default"]) if pointer else Goal().outcome
 
@@ -116,7 +140,7 @@ def record(
     for file in files:
         if not file.is_file():
             raise BadInput("no_file", "there is no such file.", where=str(file), remedy="Write it before recording.")
-    check_addressable(home)
+    check_home(home)
     checked = check_bundle(bundle)
     goal = checked.constants.goal.outcome
     with _lock(home), connect(home) as client:
@@ -136,31 +160,40 @@ def record(
     return RunInfo(run_id, version, goal, checked.digest)
 
 
-def promote(version: str, *, home: Home, goal: str, reason: str = "") -> Champion:
+def promote(version: str, *, home: Home, goal: str, reason: str = "", expected: str | _Any | None = ANY) -> Champion:
     """Make a version the goal's champion: into the model store, tried there, then the pointer moves.
 
-    Promoting the champion changes nothing. Raises BadInput ``unknown_version``, or BadBundle when the bundle is
-    damaged or scores otherwise than when it was trained; the pointer then stands as it stood.
+    Promoting the champion only restores its bundle where the model store's is damaged. ``expected`` is the version
+    that the caller takes for the champion, None for no champion yet: another one raises LeadscoreError
+    ``champion_changed``. Raises BadInput ``unknown_version``, or BadBundle when the bundle is damaged or scores
+    otherwise than when it was trained; the pointer then stands as it stood. A damaged pointer is written anew: see
+    ``_rebuilt``.
     """
+    _check_folder(home.path)
     if not has_registry(home):
         raise unknown_version(version, goal, ())
     with _lock(home):
-        with connect(home) as client, tempfile.TemporaryDirectory() as scratch:
+        with connect(home) as client:
             found = find_version(client, version, goal)
-            digest = found.tags["bundle_digest"]
-            place = _into_store(
-                fetch_bundle(client, home, found, Path(scratch)), digest, goal, str(found.version), home
-            )
-        try:
-            pointer = read_pointer(home.path) or _empty(goal)
-        except LeadscoreError:  # promoting is the way out of a damaged pointer; what is left of it is kept
-            os.replace(home.pointer, home.pointer.with_name(f"{POINTER}.damaged"))
-            pointer = _empty(goal)
-        entry = {"version": str(found.version), "path": place, "digest": digest, "run_id": str(found.run_id)}
-        before = pointer["goals"].get(goal)
-        if before is None or (before["version"], before["digest"]) != (entry["version"], digest):
+            damaged = False
+            notes: tuple[str, ...] = ()
+            try:
+                pointer = read_pointer(home.path) or _empty(goal)
+            except LeadscoreError:  # promoting is the way out of it
+                damaged = True
+                pointer, notes = _rebuilt(client, home, goal)
+            before = pointer["goals"].get(goal)
+            _expect(expected, before, version, goal)
+            entry = _entry(client, home, goal, found)
+        same = before is not None and (before["version"], before["digest"]) == (entry["version"], entry["digest"])
+        if damaged:
+            aside = _set_aside(home)
+            notes = (f"{POINTER} was damaged and written anew; what was left of it is {aside}.", *notes)
+        if not same:
             _move(home, pointer, goal, entry, {"action": "promote", "reason": reason})
-        return _champion(goal, entry, home, before, _follow_if_reachable(home))
+        elif damaged:
+            _write(home, pointer)
+        return _champion(goal, entry, home, before, (*notes, *_follow_if_reachable(home)))
 
 
 def rollback(home: Home, goal: str, *, reason: str = "") -> Champion:
@@ -169,6 +202,7 @@ def rollback(home: Home, goal: str, *, reason: str = "") -> Champion:
     Needs no MLflow while the bundle stands whole in the model store. Raises BadInput ``no_previous_champion`` where
     nothing came before.
     """
+    _check_folder(home.path)
     if not home.pointer.exists():
         raise _no_previous(goal)
     with _lock(home):
@@ -181,13 +215,14 @@ def rollback(home: Home, goal: str, *, reason: str = "") -> Champion:
         try:
             check_bundle(home.path / entry["path"], entry["digest"])
         except BadBundle:
-            entry["path"] = _restored(home, goal, entry)
+            entry["path"] = str(_restored(home, goal, entry).relative_to(home.path.resolve()))
         _move(home, pointer, goal, entry, {"action": "rollback", "from": before["version"], "reason": reason})
         return _champion(goal, entry, home, before, _follow_if_reachable(home))
 
 
 def decline(version: str, *, home: Home, goal: str, reason: str) -> None:
     """Note why a version was not promoted; ``versions`` shows it, and so does MLflow as the version's tag."""
+    _check_folder(home.path)
     if not has_registry(home):
         raise unknown_version(version, goal, ())
     with _lock(home), connect(home) as client:
@@ -197,6 +232,7 @@ def decline(version: str, *, home: Home, goal: str, reason: str) -> None:
 
 def versions(home: Home, goal: str) -> tuple[Recorded, ...]:
     """Every version registered for a goal, newest first; empty where nothing was trained."""
+    _check_folder(home.path)
     if not has_registry(home):
         return ()
     with _lock(home), connect(home) as client:
@@ -235,6 +271,7 @@ def bundle_of(version: str, *, home: Home, goal: str) -> Bundle:
     A bundle that is only on a tracking server is kept under ``<home>/cache``. Raises BadInput ``unknown_version``,
     BadBundle when it is damaged.
     """
+    _check_folder(home.path)
     if not has_registry(home):
         raise unknown_version(version, goal, ())
     with _lock(home), connect(home) as client:
@@ -261,14 +298,120 @@ def _pointer_if_whole(home: Home) -> dict[str, Any] | None:
     return None
 
 
-def _move(home: Home, pointer: dict[str, Any], goal: str, entry: dict[str, str], step: dict[str, str]) -> None:
-    """Replace the pointer by one that names the entry; a reader sees the old one or the new one, whole."""
+def _expect(expected: str | _Any | None, before: Mapping[str, str] | None, version: str, goal: str) -> None:
+    """Raises LeadscoreError ``champion_changed`` where the champion is not the one that the caller takes it for."""
+    found = before["version"] if before else None
+    if expected is ANY or found == expected:
+        return
+    now, then = (f"version {v}" if v else "none" for v in (found, expected))
+    raise LeadscoreError(
+        "champion_changed",
+        f"the champion for `{goal}` is {now} by now, and not {then}; version {version} was not promoted.",
+        where="promote",
+        remedy=f"Compare with it by training again, or promote by hand: leadscore promote {version}.",
+    )
+
+
+def _rebuilt(client: Any, home: Home, goal: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A pointer in place of a damaged one, from MLflow's aliases, and what is told of it; nothing is written yet.
+
+    Each goal has the champion that its alias names, ``goal`` itself included. On a tracking server, which other homes
+    may use, only the goals are looked at whose champions this home's model store has held. The history is lost.
+    """
+    from mlflow.exceptions import MlflowException
+
+    pointer = _empty(goal)
+    notes: list[str] = []
+    for name, version in champion_aliases(client):
+        other = version.tags["goal"]
+        if home.tracking_uri and not (home.store / "models" / name).exists():
+            continue
+        try:
+            entry = _stored(home, version) or _entry(client, home, other, version)
+        except (BadBundle, MlflowException, OSError) as e:
+            notes.append(f"The goal `{other}` has lost its champion, version {version.version}: {e}")
+            continue
+        pointer = _with(pointer, other, entry, {"action": "promote", "reason": "restored from MLflow's alias"})
+    others = {o: entry["version"] for o, entry in pointer["goals"].items() if o != goal}
+    default = _default_left(home)
+    if default in pointer["goals"]:
+        pointer["default"] = default
+    elif others:
+        notes.append(f"Requests that name no goal are answered for `{goal}` from now on.")
+    restored = ", ".join(f"`{other}` version {version}" for other, version in others.items())
+    words = f"Champions of other goals, restored from MLflow's aliases: {restored or 'none'}."
+    return pointer, (words, "The history of promotions and rollbacks is lost.", *notes)
+
+
+def _default_left(home: Home) -> str | None:
+    """The default goal that a damaged pointer still names, if it does."""
+    with suppress(OSError, ValueError, RecursionError):
+        data = json.loads(home.pointer.read_bytes()) if home.pointer.is_file() else None
+        if isinstance(data, dict) and isinstance(data.get("default"), str):
+            return str(data["default"])
+    return None
+
+
+def _set_aside(home: Home) -> Path:
+    """Keep a damaged pointer under a name that is free. It stays in its place too, so that no moment is without one."""
+    names = (f"{POINTER}.damaged" + (f".{n}" if n > 1 else "") for n in itertools.count(1))
+    aside = next(p for p in map(home.pointer.with_name, names) if not os.path.lexists(p))
+    try:
+        os.link(home.pointer, aside)
+    except OSError:  # a folder, or a file system without links
+        os.replace(home.pointer, aside)
+    return aside
+
+
+def _stored(home: Home, found: Any) -> dict[str, str] | None:
+    """What the pointer says of a version whose bundle stands whole in the model store; else None."""
+    digest = found.tags["bundle_digest"]
+    for folder in _places(home, found.name, str(found.version), digest):
+        with suppress(BadBundle):
+            check_bundle(folder, digest)
+            return _named(home, found, folder)
+    return None
+
+
+def _places(home: Home, name: str, version: str, digest: str) -> list[Path]:
+    """Where a version's bundle may stand in the model store."""
+    return [home.store / "models" / name / tag / BUNDLE for tag in (version, f"{version}-{digest[:12]}")]
+
+
+def _named(home: Home, found: Any, folder: Path) -> dict[str, str]:
+    return {
+        "version": str(found.version),
+        "path": str(folder.relative_to(home.path.resolve())),
+        "digest": found.tags["bundle_digest"],
+        "run_id": str(found.run_id),
+    }
+
+
+def _entry(client: Any, home: Home, goal: str, found: Any) -> dict[str, str]:
+    """What the pointer says of a version, whose bundle then stands in the model store."""
+    digest = found.tags["bundle_digest"]
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle = fetch_bundle(client, home, found, Path(scratch))
+        place = _into_store(bundle, digest, goal, str(found.version), home)
+    return _named(home, found, place)
+
+
+def _with(pointer: dict[str, Any], goal: str, entry: dict[str, str], step: dict[str, str]) -> dict[str, Any]:
+    """The pointer after a step that makes the entry the goal's champion."""
     at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    pointer = {
+    return {
         **pointer,
         "goals": {**pointer["goals"], goal: entry},
-        "history": [*pointer.get("history", ()), {"goal": goal, **step, **entry, "at": at}],
+        "history": [*pointer["history"], {"goal": goal, **step, **entry, "at": at}],
     }
+
+
+def _move(home: Home, pointer: dict[str, Any], goal: str, entry: dict[str, str], step: dict[str, str]) -> None:
+    _write(home, _with(pointer, goal, entry, step))
+
+
+def _write(home: Home, pointer: dict[str, Any]) -> None:
+    """Replace the pointer; a reader sees the old one or the new one, whole."""
     draft = home.pointer.with_name(f".{POINTER}.draft")  # one writer at a time: the lock is held
     with open(draft, "w", encoding="utf-8") as file:
         json.dump(pointer, file, indent=1, ensure_ascii=False)
@@ -279,7 +422,7 @@ def _move(home: Home, pointer: dict[str, Any], goal: str, entry: dict[str, str],
 
 
 def _steps(pointer: Mapping[str, Any], goal: str) -> Iterator[Mapping[str, Any]]:
-    for step in pointer.get("history", ()):
+    for step in pointer["history"]:
         if step["goal"] == goal:
             yield step
 
@@ -351,8 +494,8 @@ def _lock(home: Home) -> Iterator[None]:
 # The model store
 
 
-def _into_store(bundle: Path, digest: str, goal: str, version: str, home: Home) -> str:
-    """Try a bundle and put it into BentoML's model store; returns its place there, relative to the home.
+def _into_store(bundle: Path, digest: str, goal: str, version: str, home: Home) -> Path:
+    """Try a bundle and put it into BentoML's model store; returns its place there.
 
     A place that was ever written is never written again, since workers may be reading it: a version number that
     another registry used for another bundle gets the digest beside it. What a killed process left half done is
@@ -360,18 +503,17 @@ def _into_store(bundle: Path, digest: str, goal: str, version: str, home: Home) 
     """
     check_bundle(bundle, digest)
     name = model_name(goal)
-    for tag in (version, f"{version}-{digest[:12]}"):
-        place = home.store / "models" / name / tag
-        folder = place / BUNDLE
+    for folder in _places(home, name, version, digest):
+        place = folder.parent
         if place.exists():
             with suppress(BadBundle):
                 if read_bundle(folder).digest == digest:
-                    return str(folder.relative_to(home.path.resolve()))
+                    return folder
                 continue
             shutil.rmtree(place)
-        _create(bundle, f"{name}:{tag}", {"goal": goal, "version": version, "digest": digest}, home)
+        _create(bundle, f"{name}:{place.name}", {"goal": goal, "version": version, "digest": digest}, home)
         read_bundle(folder, digest)
-        return str(folder.relative_to(home.path.resolve()))
+        return folder
     raise BadBundle(
         "store_taken",
         f"the model store holds other bundles under version {version}.",
@@ -403,7 +545,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _restored(home: Home, goal: str, entry: Mapping[str, str]) -> str:
+def _restored(home: Home, goal: str, entry: Mapping[str, str]) -> Path:
     """Put a champion that is no longer whole in the model store back there, from MLflow."""
     with connect(home) as client, tempfile.TemporaryDirectory() as scratch:
         found = find_version(client, entry["version"], goal)

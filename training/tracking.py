@@ -360,6 +360,22 @@ def all_versions(client: Any, goal: str) -> list[Any]:
             return found
 
 
+def champion_aliases(client: Any) -> list[tuple[str, Any]]:
+    """What the alias ``champion`` names, of every goal: the registered model's name and MLflow's ModelVersion."""
+    found, token = [], None
+    while True:
+        page = client.search_registered_models(max_results=1000, page_token=token)
+        for model in page:
+            goal, version = model.tags.get("goal"), model.aliases.get("champion")
+            if goal and version and model.name == model_name(goal):
+                named = client.get_model_version(model.name, version)
+                if named.tags.get("goal") == goal and named.tags.get("bundle_digest"):
+                    found.append((model.name, named))
+        token = page.token
+        if not token:
+            return found
+
+
 def metrics_of(client: Any, name: str) -> dict[str, dict[str, float]]:
     """The metrics of every run of the experiment, by run."""
     experiment = client.get_experiment_by_name(name)
