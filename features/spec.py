@@ -294,7 +294,8 @@ def _check_expression(feature: Expression, dataset: Dataset) -> None:
         _check(argument, dataset)
     kinds = [kind_of(a, dataset) for a in arguments]
     if operation in _NUMBERS and (len(arguments) != _NUMBERS[operation] or not set(kinds) <= {"number", "boolean"}):
-        raise _bad(feature, f"{operation} takes {_NUMBERS[operation]} number(s), not {kinds}.", "Mend its arguments.")
+        wanted = "one number" if _NUMBERS[operation] == 1 else "two numbers"
+        raise _bad(feature, f"{operation} takes {wanted}, not {kinds}.", "Mend its arguments.")
     if operation in _TIMES and (len(arguments) != 1 or kinds != ["time"]):
         raise _bad(feature, f"{operation} takes one time attribute, not {kinds}.", "Mend its arguments.")
     if operation == "calendar" and (len(arguments) > 1 or set(kinds) - {"time"} or feature.part not in CALENDAR_PARTS):

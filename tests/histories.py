@@ -17,7 +17,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from features.contract import ALWAYS, DAY, Column, Dataset, clean_text, parse_dataset, parse_time
+from features.contract import ALWAYS, DAY, Column, Dataset, clean_text, parse_dataset, parse_date, parse_time
 from features.errors import BadInput
 from features.records import Event, Outcome, Records, Version, Versions
 from features.spec import CALENDAR_PARTS, OPERATIONS, Aggregate, Attribute, Expression, Feature, FeatureSet
@@ -468,7 +468,7 @@ def canonical(cell: Any, kind: str) -> Any:
     if kind == "time":
         return parse_time(time_text(cell))
     if kind == "date":
-        return parse_time(f"{cell.isoformat()}T00:00:00Z")
+        return parse_date(cell.isoformat())
     if kind == "value":
         return int(cell.scaleb(6))
     if kind in ("category", "enum", "text"):

@@ -634,6 +634,15 @@ def renamed(*path: Any, to: str) -> Callable[[dict[str, Any]], Any]:
     return edit
 
 
+def wrapped(make: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], Any]:
+    def edit(request: dict[str, Any]) -> None:
+        made = make(dict(request))
+        request.clear()
+        request.update(made)
+
+    return edit
+
+
 @dataclass(frozen=True)
 class BadRequest:
     name: str
@@ -664,7 +673,7 @@ REQUESTS = [
     ),
     BadRequest(
         "a request within a request",
-        lambda r: (inner := dict(r), r.clear(), r.update(data=inner)),
+        wrapped(lambda request: {"data": request}),
         "unknown_field",
         "data",
         ("not part of the contract",),
@@ -672,7 +681,7 @@ REQUESTS = [
     ),
     BadRequest(
         "a batch sent to score",
-        lambda r: (inner := dict(r), r.clear(), r.update(items=[inner])),
+        wrapped(lambda request: {"items": [request]}),
         "unknown_field",
         "items",
         ("not part of the contract",),

@@ -609,6 +609,18 @@ CASES = (
         ),
     ),
     Case(
+        "a firm of the year 1000",
+        world(
+            prospects=[prospect(account_id="a")],
+            accounts=[{"account_id": "a", "founded_on": date(1000, 1, 1)}],
+        ),
+        (
+            (Expression("age", (Attribute("accounts", "founded_on"),)), 374077.5),
+            (Expression("calendar", (Attribute("accounts", "founded_on"),), part="month"), 1.0),
+            (Expression("calendar", (Attribute("accounts", "founded_on"),), part="weekday"), 2.0),
+        ),
+    ),
+    Case(
         "a microsecond before 1970 is in December",
         world(prospects=[prospect(created_at=at("1960-01-01T00:00:00"))]),
         (
