@@ -43,9 +43,7 @@ def tables(**frames: Any) -> Tables:
                 "occurred_at": [time("2025-02-01"), time("2025-02-02"), time("2025-04-01")],
             }
         ),
-        "outcomes": pd.DataFrame(
-            {"prospect_id": ["gone"], "outcome": ["lost"], "occurred_at": [time("2025-02-01")]}
-        ),
+        "outcomes": pd.DataFrame({"prospect_id": ["gone"], "outcome": ["lost"], "occurred_at": [time("2025-02-01")]}),
     }
     given.update(frames)
     return tables_from_frames({k: v for k, v in given.items() if v is not None})

@@ -540,6 +540,8 @@ def rollback(
     champion = registry.rollback(home=place, goal=goal or registry.default_goal(place))
     if not as_json:
         _print(f"Version {champion.version} is the champion again.")
+        for note in champion.notes:
+            _print(f"[yellow]note[/] {note}")
     return {"version": champion.version, "champion": True}
 
 

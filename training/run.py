@@ -17,7 +17,6 @@ from features.errors import BadInput, LeadscoreError
 from serving.champion import read_pointer
 from training import registry
 from training.registry import Home
-from training.tracking import check_addressable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +120,7 @@ def train(
     goal = tables.dataset.goal.outcome
     features = standard_features(tables) if features is None else features
     recipe = {**DEFAULTS, **(params or {})}
-    check_addressable(home)
+    registry.check_home(home)
     champion, damage = _champion_or_damage(home, goal)
 
     say("building the training rows")
