@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from features.tables import Tables, read_tables
-
 from features.errors import BadInput
 from features.offline import feature_table
 from features.online import compile_features
 from features.spec import Feature, FeatureSet
+from features.tables import Tables, read_tables
 from tests.histories import Raw, Shape, World, joined, records_of_all, write_folder
 from tests.oracle import Oracle
 
