@@ -63,6 +63,7 @@ class Constants:
     low: tuple[float, ...]
     high: tuple[float, ...]
     grade_cuts: tuple[float, ...]
+    linear: Mapping[str, Any] | None = None  # checked: what ``serving.linear.Linear`` takes; None without that part
 
 
 @dataclass(frozen=True)
@@ -383,7 +384,38 @@ def _constants(data: Mapping[str, Any], features: FeatureSet, path: Path) -> Con
         low=low,
         high=high,
         grade_cuts=grade_cuts,
+        linear=_linear(read.part("linear"), features, categories, len(edges) - 1) if "linear" in data else None,
     )
+
+
+def _linear(
+    read: _Reader, features: FeatureSet, categories: Mapping[str, Sequence[str]], count: int
+) -> Mapping[str, Any]:
+    """The tables of the logistic part, each as long as the features and intervals ask."""
+    if not 0 <= read.number("trees") <= 1:
+        raise read.fail("trees", "a weight between 0 and 1")
+    for key in ("intervals", "late"):
+        if len(read.numbers(key)) != count:
+            raise read.fail(key, f"one number for each of the {count} intervals")
+    numbers, levels = read.part("numbers"), read.part("levels")
+    if set(levels.data) != set(categories) or set(numbers.data) != set(features.names) - set(categories):
+        raise read.fail("numbers", "tables for exactly the features of the spec, as `levels` for its categories")
+    for name in numbers.data:
+        entry = numbers.part(name)
+        entry.number("centre")
+        if entry.number("scale") <= 0:
+            raise entry.fail("scale", "above 0")
+        for key in ("slope", "known", "missing"):
+            if len(entry.numbers(key)) != 2:
+                raise entry.fail(key, "two numbers, soon and late")
+    for name, texts in categories.items():
+        pairs = levels.data[name]
+        wish = f"{len(texts) + 2} pairs of numbers: a level each, any other, missing"
+        if not isinstance(pairs, list) or len(pairs) != len(texts) + 2:
+            raise levels.fail(name, wish)
+        if any(len(levels.numbers_of(name, pair, wish)) != 2 for pair in pairs):
+            raise levels.fail(name, wish)
+    return read.data
 
 
 def _reference(data: Mapping[str, Any], path: Path) -> dict[str, tuple[float, ...]]:

@@ -24,6 +24,7 @@ from features.records import Records
 from features.spec import Aggregate, Attribute, walk
 from serving.bundle import GRADES, Bundle, Constants
 from serving.explain import label
+from serving.linear import Linear
 
 Matrix = npt.NDArray[np.float64]
 Columns = Mapping[str, Any]  # one array (or list) of raw values per feature
@@ -304,6 +305,8 @@ class Scorer:
         self._rank = np.argsort(np.argsort(np.array(self._names)))  # the order among equal effects
         self._encoder = _Encoder(self._names, self.constants.categories, self.constants.has_other)
         self._trees = Trees(bundle.model_text, len(self._names) + 1)
+        given = self.constants.linear
+        self._linear = None if given is None else Linear(self._names, given)
         # Replaceable: any function from model rows to their contributions, as exact and perhaps faster.
         self._contributions: Callable[[Matrix], Matrix] = self._trees.contributions
         self._reference = bundle.reference
@@ -390,8 +393,11 @@ class Scorer:
         for start in range(0, len(counts), step):
             rows = range(start, min(start + step, len(counts)))
             expanded = expand(matrix[start : rows.stop], counts[start : rows.stop])
-            raw = self._trees.raw(expanded).tolist()
+            raw = self._trees.raw(expanded)
             parts = self._contributions(expanded) if reasons > 0 else None
+            if self._linear is not None:
+                raw, parts = self._with_linear(matrix[start : rows.stop], counts[start : rows.stop], raw, parts)
+            raw = raw.tolist()
             at = 0
             for r in rows:
                 here = slice(at, at + counts[r])
@@ -418,6 +424,21 @@ class Scorer:
                     )
                 )
         return out
+
+    def _with_linear(
+        self, matrix: Matrix, counts: Sequence[int], raw: Matrix, parts: Matrix | None
+    ) -> tuple[Matrix, Matrix | None]:
+        """The trees' log-odds and contributions of the expanded rows, blended with those of the logistic part."""
+        linear = self._linear
+        assert linear is not None
+        soon, late = linear.parts(matrix)
+        row = np.repeat(np.arange(len(matrix)), counts)
+        k = np.concatenate([np.arange(count) for count in counts])
+        raw = linear.trees * raw + linear.log_odds(soon, late)[row, k]
+        if parts is None:
+            return raw, None
+        own = parts[:, : len(self._names)]
+        return raw, linear.trees * own + soon[row] + linear.late[k, None] * late[row]
 
     def _cells(self, data: Rows | Columns, r: int) -> Callable[[int], Any]:
         if isinstance(data, Mapping):

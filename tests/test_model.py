@@ -20,6 +20,8 @@ from serving.scorer import Scorer
 from tests.funnels import at, by_hand, planted
 from training import model as models
 from training.dataset import TrainingSet, build, labels
+from training.hazard import Pooled
+from training.interval import interval
 from training.model import DEFAULTS, Model, columns, fit
 
 ORIGIN_SIZE = (Attribute("prospects", "origin"), Attribute("prospects", "size"))
@@ -58,7 +60,8 @@ def test_it_learns_what_was_planted_and_how_often(rows: TrainingSet, model: Mode
     assert figures["interval"]["log_loss_gain"][0] > 0
 
 
-def test_the_probability_is_that_of_the_trees_and_the_starting_score(rows: TrainingSet, model: Model) -> None:
+def test_the_probability_is_that_of_the_trees_and_the_starting_score(rows: TrainingSet) -> None:
+    model = fit(rows, DEFAULTS)
     booster = lightgbm.Booster(model_str=model.model_text)
     constants = model.constants
     codes = {level: float(i) for i, level in enumerate(constants["categories"]["origin"])}
@@ -96,7 +99,8 @@ def test_the_card_says_what_it_was_trained_on(rows: TrainingSet, model: Model) -
     assert card["data"]["learned_outcomes"] <= card["data"]["outcomes"]
     assert card["features"] == ["origin", "size", "days_since_created_at"]
     assert card["feature_fingerprint"] == rows.features.fingerprint
-    assert card["params"]["num_iterations"] == 100
+    assert card["model"] == card["choice"]["chosen"]
+    assert [c["name"] for c in card["choice"]["candidates"]][:2] == ["trees_50", "trees_100"]
     assert {i["to_days"]: i["rows"] > 0 for i in card["intervals"]} == dict.fromkeys((1, 3, 7, 14, 30), True)
     assert card["libraries"]["lightgbm"] == lightgbm.__version__
 
@@ -144,17 +148,21 @@ def parsed(model: Model, request: dict[str, Any]) -> tuple[Any, int]:
 
 
 def test_the_starting_score_is_the_base_rate_of_each_interval() -> None:
+    def starting(k: Any, y: Any) -> Any:
+        none = np.zeros(len(k), dtype=np.int64)
+        return Pooled(np.zeros((1, 0)), none, k, y, none, (0, 1, 3), {}, (), none[:1]).starting_score()
+
     k = np.repeat([0, 1], [100_000, 50_000])
     y = np.zeros(150_000, dtype=np.int64)
     y[:1_000] = 1
     y[100_000:104_000] = 1
-    rate = 1 / (1 + np.exp(-models._starting_score((0, 1, 3), k, y)))
+    rate = 1 / (1 + np.exp(-starting(k, y)))
     assert rate == pytest.approx([0.01, 0.08], rel=0.005)
     # By hand: 1 outcome in 10 rows of one day and none in 5 of two days, so 1 in 20 days; expected 0.4877 and 0.4758.
     k, y = np.repeat([0, 1], [10, 5]), np.array([1] + [0] * 14)
     one, two = 1 - math.exp(-0.05), 1 - math.exp(-0.1)
     expected = [one * 2 / (10 * one + 1), two * 1 / (5 * two + 1)]
-    assert 1 / (1 + np.exp(-models._starting_score((0, 1, 3), k, y))) == pytest.approx(expected)
+    assert 1 / (1 + np.exp(-starting(k, y))) == pytest.approx(expected)
 
 
 def refused(tables: Tables, until: float | None = None) -> BadInput:
@@ -314,13 +322,13 @@ def drawn(count: int, seed: int, repeat: int = 1) -> tuple[Any, Any, Any]:
     return np.repeat(p, repeat), np.repeat(y, repeat), np.repeat(ids, repeat)
 
 
-def widths(interval: dict[str, Any]) -> tuple[Any, Any]:
-    return np.array(interval["low"]), np.array(interval["high"])
+def widths(found: dict[str, Any]) -> tuple[Any, Any]:
+    return np.array(found["low"]), np.array(found["high"])
 
 
 def test_intervals_are_knots_that_the_scorer_takes() -> None:
     for count in (1, 40, 400, 4_000, 40_000):
-        found = models._interval(*drawn(count, 1))
+        found = interval(*drawn(count, 1))
         low, high = widths(found)
         assert found["level"] == 0.9
         assert (np.diff(found["logit"]) > 0).all()
@@ -334,7 +342,7 @@ def test_intervals_hold_the_truth_of_single_prospects() -> None:
     p, y, ids = drawn(20_000, 4)
     truth = np.log(p / (1 - p))
     x = truth + np.random.default_rng(5).normal(0, 0.4, len(truth))
-    found = models._interval(1 / (1 + np.exp(-x)), y, ids)
+    found = interval(1 / (1 + np.exp(-x)), y, ids)
     low, high = (np.interp(x, found["logit"], found[name]) for name in ("low", "high"))
     held = ((x - low <= truth) & (truth <= x + high)).mean()
     assert 0.85 < held <= 0.99
@@ -342,9 +350,9 @@ def test_intervals_hold_the_truth_of_single_prospects() -> None:
 
 def test_many_rows_of_the_same_prospects_are_not_more_evidence() -> None:
     p, y, ids = drawn(2_000, 2)
-    low, high = widths(models._interval(np.tile(p, 4), np.tile(y, 4), np.tile(ids, 4)))
+    low, high = widths(interval(np.tile(p, 4), np.tile(y, 4), np.tile(ids, 4)))
     independent = np.array([f"r{i}" for i in range(8_000)], dtype=object)
-    low_, high_ = widths(models._interval(np.tile(p, 4), np.tile(y, 4), independent))
+    low_, high_ = widths(interval(np.tile(p, 4), np.tile(y, 4), independent))
     assert (low + high).mean() > 1.5 * (low_ + high_).mean()
 
 
@@ -352,7 +360,7 @@ def test_an_interval_reaches_to_where_the_outcomes_were() -> None:
     # Predictions of twice the true odds: the lower arm has to reach down to the rate that was seen.
     p, y, ids = drawn(20_000, 3)
     logit = np.log(p / (1 - p)) + math.log(2)
-    found = models._interval(1 / (1 + np.exp(-logit)), y, ids)
+    found = interval(1 / (1 + np.exp(-logit)), y, ids)
     x, low, high = (np.array(found[name]) for name in ("logit", "low", "high"))
     middle = (x > -2.5) & (x < 0)
     assert (low[middle] > math.log(2)).all()

@@ -1,8 +1,6 @@
-"""The model: a pooled discrete-time hazard of boosted trees, its interval, its grades and its card (DESIGN 6).
+"""The model: a hazard chosen and fitted, with its interval, its calibration, its grades and its card (DESIGN 6).
 
-Landmarks and future intervals make the rows of one binary LightGBM (boosted landmark supermodel: Sandqvist 2026,
-arXiv 2601.17605; discrete-time survival as classification: Suresh et al. 2022). Encoding, starting score and
-probabilities are the scorer's own, so that what is served is what was fitted.
+Encoding, starting score and probabilities are the scorer's own, so that what is served is what was fitted.
 """
 
 from __future__ import annotations
@@ -10,13 +8,11 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +20,18 @@ import numpy.typing as npt
 
 from features.contract import DAY, Goal, format_time
 from features.errors import BadInput
-from features.spec import Aggregate, Attribute, FeatureSet, walk
+from features.spec import FeatureSet
 from serving.bundle import FORMAT, Bundle, read_bundle, write_bundle
-from serving.scorer import Scorer, Trees, encode, expand
+from serving.scorer import Scorer, encode
 from training import goal as goals
+from training.calibration import Platt, platt
+from training.choice import choose, level
 from training.dataset import TrainingSet, intervals, labels
 from training.evaluate import metrics, weak_signal
+from training.example import example
+from training.hazard import DEFAULTS as DEFAULTS
+from training.hazard import Blend, Pooled, all_params, train
+from training.interval import LEVEL, WIDEST, interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,42 +39,14 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-# DESIGN 6: small and shrunk beat large and searched on four real sets, forward in time.
-DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {
-        "num_iterations": 100,
-        "max_depth": 5,
-        "num_leaves": 15,
-        "learning_rate": 0.05,
-        "min_data_in_leaf": 200,
-        "lambda_l2": 10.0,
-        "feature_fraction": 0.5,
-        "cat_smooth": 50.0,
-    }
-)
-_FIXED = {
-    "objective": "binary",
-    "boost_from_average": False,  # the starting score is ours: LightGBM keeps none in its file
-    "deterministic": True,
-    "force_row_wise": True,
-    "feature_pre_filter": False,  # so that folds may share the binned rows
-    "num_threads": 1,  # threads within a training spin where cores are shared: whole trainings run side by side instead
-    "verbosity": -1,
-}
-_WORKERS = 2
 FOLDS = 5
-LEVEL = 0.9
 RARE = 20  # prospects that a level needs to get a code of its own
 MOST_LEVELS = 60
-NEIGHBOURS = 50
-KNOTS = 32
 FEW_OUTCOMES = 50
 FEW_IN_LAST = 5
 FEW_OPEN = 20  # prospects below which a population gives no ranks
 QUANTILES = 1001
-_CHUNK = 65_536  # model rows predicted at a time
-_WIDEST = 6.0  # log-odds: no interval arm is longer
-_WIDE = {"level": LEVEL, "logit": [0.0], "low": [_WIDEST], "high": [_WIDEST]}
+_WIDE = {"level": LEVEL, "logit": [0.0], "low": [WIDEST], "high": [WIDEST]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +120,7 @@ class Model:
 
 def fit(
     training_set: TrainingSet,
-    params: Mapping[str, Any] = DEFAULTS,
+    params: Mapping[str, Any] | None = None,
     seed: int = 0,
     *,
     grade_cuts: Mapping[str, float] | None = None,
@@ -156,8 +130,9 @@ def fit(
 
     Args:
         training_set: rows with landmarks before T (see ``training.dataset.build``).
-        params: LightGBM parameters over ``DEFAULTS``.
-        seed: of the trees and the folds.
+        params: LightGBM parameters over ``DEFAULTS``, for boosted trees and nothing else; by default the data choose
+            among a few models (``training.choice``), and the level follows the recent past.
+        seed: of the trees, the folds and the sample of rows.
         grade_cuts: A, B and C as probabilities, to keep those of an earlier champion; by default from the base rate.
         folds: how many; 0 leaves them out, for a model of which only the probabilities are wanted (its interval is
             then as wide as can be, and its card has no figures).
@@ -171,21 +146,36 @@ def fit(
     _check(training_set, edges, k, y)
     categories, rare = _levels(training_set)
     encoded = encode(columns(training_set.values, features), features.names, categories, list(rare))
-    pooled = _Pooled(encoded, row, k, y, edges, [features.names.index(name) for name in categories])
-    given = {**DEFAULTS, **params}
+    ends = training_set.as_of[row] + np.asarray(edges, dtype=np.int64)[k + 1] * DAY
+    at = {name: i for i, name in enumerate(features.names)}
+    _, prospect = np.unique(training_set.rows["prospect_id"].to_numpy(dtype=object), return_inverse=True)
+    levels = {at[name]: len(known) for name, known in categories.items()}
+    pooled = Pooled(encoded, row, k, y, ends, edges, levels, features.names, prospect)
+    given = {**DEFAULTS, **(params or {})}
+    choice, blend = None, Blend(int(given["num_iterations"]))
+    if params is None:
+        pooled = pooled.thinned(seed)
+        choice = choose(pooled, training_set.as_of, horizons, training_set.observed_until, given, seed)
+        blend = choice.chosen
 
     fold = _folds(training_set, row[y == 1], folds, seed) if folds else np.zeros(0, dtype=np.int64)
     numbers = np.unique(fold)
-    whole, *others = pooled.train(given, seed, [np.ones(len(y), dtype=bool), *(fold[row] != n for n in numbers)])
+    whole, *others = train(pooled, blend, given, seed, [None, *(fold[pooled.row] != n for n in numbers)])
     base_rates = _base_rates(whole.starting, edges, horizons)
     base_rate = float(base_rates.mean())
-    judged = None
+    judged, guard = None, Platt()
     if others:
-        # Hazard log-odds (rows, intervals) of every row from trees that saw neither its prospect nor its account.
+        # Hazard log-odds (rows, intervals) of every row from a hazard that saw neither its prospect nor its account.
         held_out = np.empty((len(encoded), len(edges) - 1))
         for number, trained in zip(numbers, others, strict=True):
             held_out[fold == number] = trained.log_odds(encoded[fold == number])
-        judged = _Judged.of(training_set, held_out, edges, base_rates, _platt(held_out[row, k], y), seed)
+        guard = platt(held_out[pooled.row, pooled.k], pooled.y, prospect[pooled.row], pooled.weight)
+        slope, intercept = guard.used
+        judged = _Judged.of(training_set, intercept + slope * held_out, edges, base_rates, seed)
+    slope, intercept = guard.used
+    if params is None:
+        fitted = whole.log_odds(encoded)[pooled.row, pooled.k]
+        intercept += level(pooled, intercept + slope * fitted, training_set.observed_until)
 
     constants = {
         "format": FORMAT,
@@ -195,9 +185,10 @@ def fit(
         "categories": categories,
         "has_other": sorted(rare),
         "rare": rare,
-        "calibration": {"slope": 1.0, "intercept": 0.0},
+        "calibration": {"slope": slope, "intercept": intercept},
         "interval": _WIDE if judged is None else judged.interval,
         "grade_cuts": _grade_cuts(base_rate) if grade_cuts is None else dict(grade_cuts),
+        **({} if whole.linear is None else {"linear": whole.linear}),
     }
     learned = int(training_set.rows["prospect_id"].iloc[row[y == 1]].nunique())
     card = {
@@ -215,14 +206,17 @@ def fit(
         },
         "features": list(features.names),
         "feature_fingerprint": features.fingerprint,
-        "params": _all_params(given, seed, len(y)),
+        "model": blend.name,
+        **({} if choice is None else {"choice": choice.to_json()}),
+        "params": {**all_params(given, seed, len(pooled.y)), "num_iterations": blend.trees},
         "seed": seed,
         "base_rate": base_rate,
         "intervals": [
             {"from_days": start, "to_days": end, "rows": int((k == i).sum()), "outcomes": int(y[k == i].sum())}
             for i, (start, end) in enumerate(pairwise(edges))
         ],
-        "calibration": {"used": False} if judged is None else {**judged.calibration, "used": False},
+        "calibration": guard.to_json(),
+        "recent_level": intercept - guard.used[1],
         "metrics": {} if judged is None else {"folds": judged.figures},
         "warnings": _warnings(learned, edges, int(y[k == k.max()].sum()), judged),
         "libraries": _libraries(),
@@ -240,7 +234,6 @@ class _Judged:
 
     rows: pd.DataFrame
     figures: Mapping[str, Any]
-    calibration: Mapping[str, float]
     interval: Mapping[str, Any]
 
     @staticmethod
@@ -249,7 +242,6 @@ class _Judged:
         held_out: Floats,
         edges: tuple[int, ...],
         base_rates: Floats,
-        platt: tuple[float, float],
         seed: int,
     ) -> _Judged:
         y, observed = labels(training_set)
@@ -260,8 +252,7 @@ class _Judged:
         return _Judged(
             rows,
             metrics(rows["y"], rows["p"], constant=base_rates[observed], groups=prospects, seed=seed),
-            dict(zip(("slope", "intercept"), platt, strict=True)),
-            _interval(rows["p"].to_numpy(), rows["y"].to_numpy(), prospects),
+            interval(rows["p"].to_numpy(), rows["y"].to_numpy(), prospects),
         )
 
 
@@ -269,85 +260,6 @@ def columns(values: pd.DataFrame, features: FeatureSet) -> dict[str, Any]:
     """The raw feature columns as the scorer takes them: arrays of object for a category, of float64 for the rest."""
     texts = set(features.categories)
     return {name: values[name].to_numpy(dtype=object if name in texts else np.float64) for name in features.names}
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """The starting score, one log-odds per interval, and the trees' text."""
-
-    starting: Floats
-    text: str
-
-    def log_odds(self, encoded: Floats) -> Floats:
-        """The log-odds of the hazard of every row in every interval, shape (rows, intervals)."""
-        count = len(self.starting)
-        trees = Trees(self.text, encoded.shape[1] + 1)
-        out = np.empty((len(encoded), count))
-        step = max(1, _CHUNK // count)
-        for at in range(0, len(encoded), step):
-            part = encoded[at : at + step]
-            out[at : at + step] = self.starting + trees.raw(expand(part, [count] * len(part))).reshape(-1, count)
-        return out
-
-
-@dataclass(frozen=True)
-class _Pooled:
-    """The pooled rows: ``row`` indexes the encoded matrix, ``k`` is the interval, ``y`` whether the goal came in it."""
-
-    encoded: Floats
-    row: Ints
-    k: Ints
-    y: Ints
-    edges: tuple[int, ...]
-    categorical: list[int]
-
-    def train(self, given: Mapping[str, Any], seed: int, parts: Sequence[npt.NDArray[np.bool_]]) -> list[_Trained]:
-        """One training on the pooled rows of each mask, side by side over the same binned rows."""
-        import lightgbm
-
-        matrix = np.empty((len(self.row), self.encoded.shape[1] + 1))
-        np.take(self.encoded, self.row, axis=0, out=matrix[:, :-1])
-        matrix[:, -1] = self.k
-        whole = lightgbm.Dataset(
-            matrix,
-            self.y,
-            categorical_feature=self.categorical,
-            params=_all_params(given, seed, len(self.y)),
-            free_raw_data=True,
-        ).construct()
-        del matrix
-
-        def one(part: npt.NDArray[np.bool_]) -> _Trained:
-            k, y = self.k[part], self.y[part]
-            params = _all_params(given, seed, len(y))
-            rounds = int(params.pop("num_iterations"))
-            starting = _starting_score(self.edges, k, y)
-            data = whole.subset(np.flatnonzero(part).tolist(), params=params).construct()
-            data.set_init_score(starting[k])
-            return _Trained(starting, str(lightgbm.train(params, data, num_boost_round=rounds).model_to_string()))
-
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            return list(pool.map(one, parts))
-
-
-def _all_params(given: Mapping[str, Any], seed: int, rows: int) -> dict[str, Any]:
-    leaf = max(1, min(int(given["min_data_in_leaf"]), rows // 50))  # so that little data still splits
-    return {**_FIXED, **given, "min_data_in_leaf": leaf, "seed": seed}
-
-
-def _starting_score(edges: Sequence[int], k: Ints, y: Ints) -> Floats:
-    """Log-odds of each interval's base rate, shrunk as one outcome's worth towards one daily rate for all.
-
-    A gamma-Poisson mean: (outcomes + 1) / (expected + 1) times the expected rate, where the expected rate is that of
-    the pooled daily hazard over the interval's length. It vanishes with data and never says never.
-    """
-    width = np.diff(np.asarray(edges, dtype=np.float64))
-    rows = np.bincount(k, minlength=len(width)).astype(np.float64)
-    outcomes = np.bincount(k, y, len(width))
-    daily = max(float(outcomes.sum()), 0.5) / float(rows @ width)
-    expected = -np.expm1(-daily * width)
-    rate = np.clip(expected * (outcomes + 1) / (rows * expected + 1), 1e-9, 0.999)
-    return np.asarray(np.log(rate) - np.log1p(-rate), dtype=np.float64)
 
 
 def _check(training_set: TrainingSet, edges: tuple[int, ...], k: Ints, y: Ints) -> None:
@@ -481,65 +393,6 @@ def _predict(scorer: Scorer, rows: pd.DataFrame, values: pd.DataFrame) -> Floats
     return np.array([s.probability for s in scores], dtype=np.float64)
 
 
-def _platt(z: Floats, y: Ints) -> tuple[float, float]:
-    """Slope and intercept of y on the hazard's log-odds z by Newton's method; 1 and 0 where they cannot be told."""
-    slope, intercept = 1.0, 0.0
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(slope * z + intercept, -500, 500)))
-        weight, miss = p * (1 - p), y - p
-        a, b, c = float((weight * z * z).sum()), float((weight * z).sum()), float(weight.sum())
-        up, over = float((miss * z).sum()), float(miss.sum())
-        determinant = a * c - b * b
-        if determinant <= 1e-9 * a * c:
-            break
-        steps = np.clip(((c * up - b * over) / determinant, (a * over - b * up) / determinant), -2, 2)
-        slope, intercept = slope + float(steps[0]), intercept + float(steps[1])
-        if np.abs(steps).max() < 1e-9:
-            return slope, intercept
-    return 1.0, 0.0
-
-
-def _interval(p: Floats, y: Ints, prospects: npt.NDArray[Any]) -> dict[str, Any]:
-    """How far, in log-odds, the probability may lie below and above a prediction, by out-of-fold neighbours.
-
-    Rows are sorted by prediction and cut into bins of equal mass, of ``NEIGHBOURS`` rows or a few more. They do not
-    grow with the data: the interval is about one prospect among its like, not about the mean of a large group. A bin
-    with n distinct prospects and rate r gives the quantiles of Beta(nr + 1/2, n(1 - r) + 1/2) (Jeffreys); the rates
-    are made monotone.
-    An arm is the longer of what the bin's outcomes say and what as many outcomes at the predicted rate would say, so
-    that it never vanishes. Arms are averaged to at most ``KNOTS`` knots, which the scorer interpolates.
-    """
-    from scipy.special import betaincinv
-    from sklearn.isotonic import IsotonicRegression
-
-    order = np.argsort(p, kind="stable")
-    p, y = p[order], y[order]
-    _, who = np.unique(prospects[order], return_inverse=True)
-    bins = max(1, len(p) // NEIGHBOURS)
-    parts = np.array_split(np.arange(len(p)), bins)
-    n = np.array([len(np.unique(who[i])) for i in parts], dtype=np.float64)
-    centre = np.clip([p[i].mean() for i in parts], 1e-6, 1 - 1e-6)
-    rate = IsotonicRegression(y_min=0, y_max=1).fit_transform(centre, [y[i].mean() for i in parts], sample_weight=n)
-    at = np.log(centre) - np.log1p(-centre)
-    tail = (1 - LEVEL) / 2
-
-    def arms(r: Floats) -> tuple[Floats, Floats]:
-        ends = [np.clip(betaincinv(n * r + 0.5, n * (1 - r) + 0.5, q), 1e-9, 1 - 1e-9) for q in (tail, 1 - tail)]
-        down, up = (np.log(e) - np.log1p(-e) for e in ends)
-        return at - down, up - at
-
-    low, high = (np.clip(np.maximum(a, b), 0, _WIDEST) for a, b in zip(arms(rate), arms(centre), strict=True))
-    knots = np.array_split(np.arange(bins), min(KNOTS, bins))
-    x = np.array([at[i].mean() for i in knots])
-    keep = np.concatenate([[True], np.diff(np.maximum.accumulate(x)) > 1e-9])
-    return {
-        "level": LEVEL,
-        "logit": x[keep].tolist(),
-        "low": np.array([low[i].mean() for i in knots])[keep].tolist(),
-        "high": np.array([high[i].mean() for i in knots])[keep].tolist(),
-    }
-
-
 def _grade_cuts(base_rate: float) -> dict[str, float]:
     return {"A": min(2 * base_rate, (1 + base_rate) / 2), "B": base_rate, "C": base_rate / 2}
 
@@ -567,100 +420,6 @@ def _quantiles(p: Floats) -> list[float]:
         return [float(v) for v in np.sort(p)]
     ranks = np.linspace(0, 1, QUANTILES)
     return [float(v) for v in np.maximum.accumulate(np.quantile(p, ranks))]
-
-
-def example(
-    features: FeatureSet, goal: Goal, categories: Mapping[str, Sequence[str]], training_set: TrainingSet
-) -> dict[str, Any]:
-    """A made-up request of ``POST /score`` that touches every column and event type the features name.
-
-    No row of the data is in it: levels come from the fitted ones, numbers are medians, times are round days before T.
-    """
-    until = training_set.until // DAY * DAY
-
-    def day(days: int) -> str:
-        return format_time(until - days * DAY)
-
-    prospect: dict[str, Any] = {"prospect_id": "example", "created_at": day(10)}
-    account: dict[str, Any] = {}
-    declared = {table: set(features.dataset.declared_columns(table)) for table in ("prospects", "accounts")}
-    aggregates: list[Aggregate] = []
-    for part in (part for f in features.features for part in walk(f)):
-        if isinstance(part, Aggregate):
-            aggregates.append(part)
-        if not isinstance(part, Attribute) or part.column in ("created_at", "observed_at"):
-            continue
-        place = prospect if part.table == "prospects" else account
-        column = features.dataset.columns(part.table)[part.column]
-        value = _made_up(column.kind, column.values, categories.get(part.name, ()), part.name, training_set, day)
-        if value is not None:
-            if part.column in declared[part.table] and column.kind not in ("time", "date", "enum"):
-                place.setdefault("attributes", {})[part.column] = value
-            else:
-                place[part.column] = value
-    request: dict[str, Any] = {"prospect": prospect}
-    wide = any(a.scope == "account" for a in aggregates)
-    if account or wide:
-        prospect["account_id"] = account["account_id"] = "example-account"
-        request["account"] = account
-    roles = sorted({a.role for a in aggregates if a.role})
-    if roles or any(a.operation == "distinct_contacts" for a in aggregates):
-        request["contacts"] = [{"contact_id": f"example-{r}", "role": r} for r in roles or ["buyer"]]
-    if aggregates:
-        request["events"] = _events(aggregates, [c["contact_id"] for c in request.get("contacts", [])], day)
-    request["outcomes"] = []
-    if goal.starts_at:
-        request["outcomes"] = [{"outcome": goal.starts_at, "occurred_at": day(8)}]
-    if wide:
-        request["related"] = {"prospects": [], "events": [], "outcomes": []}
-    return {**request, "as_of": day(0)}
-
-
-def _made_up(
-    kind: str,
-    values: Sequence[str],
-    levels: Sequence[str],
-    name: str,
-    training_set: TrainingSet,
-    day: Callable[[int], str],
-) -> Any:
-    if kind in ("category", "enum"):
-        return next(iter(levels), next(iter(values), None))
-    if kind == "boolean":
-        return True
-    if kind == "time":
-        return day(-30)
-    if kind == "date":
-        return day(3650)[:10]
-    if name in training_set.values.columns:
-        known = training_set.values[name].dropna()
-        if len(known):
-            return float(f"{known.median():.3g}")
-    return 1.0
-
-
-def _events(
-    aggregates: Sequence[Aggregate], contacts: Sequence[str], day: Callable[[int], str]
-) -> list[dict[str, Any]]:
-    """One event for each distinct filter, on days that go back from t."""
-    valued = any(a.operation in ("sum", "mean", "min", "max", "last") for a in aggregates)
-    kinds = sorted({(a.type or "", a.direction or "", a.channel or "") for a in aggregates})
-    kinds = [kind for kind in kinds if any(kind)] or [("", "", "")]
-    kinds = [kind for kind in kinds if kind[0]] or kinds
-    out = []
-    for i, (type_, direction, channel) in enumerate(kinds):
-        event: dict[str, Any] = {"event_id": f"example-{i + 1}", "type": type_ or "event"}
-        event["occurred_at"] = day(1 + i % 8)
-        if direction:
-            event["direction"] = direction
-        if channel:
-            event["channel"] = channel
-        if contacts:
-            event["contact_id"] = contacts[i % len(contacts)]
-        if valued:
-            event["value"] = 1.0
-        out.append(event)
-    return out
 
 
 def _score_example(model: Model) -> float:

@@ -1,0 +1,341 @@
+"""The hazard's two parts and their blend: boosted trees and a logistic model over the same pooled rows.
+
+A pooled row is a landmark with one future interval at risk and wholly observed (discrete-time survival as
+classification: Suresh et al. 2022; boosted landmark supermodel: Sandqvist 2026, arXiv 2601.17605).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.contract import DAY
+from serving.linear import CLIP, Linear, squash
+from serving.scorer import Trees, expand
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+# DESIGN 6's plain recipe: small and shrunk beat large and searched on four real sets, forward in time.
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "num_iterations": 100,
+        "max_depth": 5,
+        "num_leaves": 15,
+        "learning_rate": 0.05,
+        "min_data_in_leaf": 200,
+        "lambda_l2": 10.0,
+        "feature_fraction": 0.5,
+        "cat_smooth": 50.0,
+    }
+)
+_FIXED = {
+    "objective": "binary",
+    "boost_from_average": False,  # the starting score is ours: LightGBM keeps none in its file
+    "deterministic": True,
+    "force_row_wise": True,
+    "feature_pre_filter": False,  # so that folds may share the binned rows
+    "num_threads": 1,  # threads within a training spin where cores are shared: whole trainings run side by side instead
+    "verbosity": -1,
+}
+_WORKERS = 2
+_CHUNK = 65_536  # model rows predicted at a time
+PER_OUTCOME = 20  # pooled rows without the outcome that are kept for each one with it: more change no figure
+LEAST_KEPT, MOST_KEPT = 200_000, 500_000
+MOST_FOR_LOGISTIC = 60_000  # its few weights are sure with fewer rows than trees need
+STRENGTH = 0.01  # scikit-learn's C: a prior deviation of 0.1 per standard deviation of a feature
+_FREE = 3.0  # scale of the intervals' indicators, so that the prior hardly holds them
+
+
+@dataclass(frozen=True)
+class Blend:
+    """What a hazard is made of: ``trees`` rounds of boosting, and the share of the log-odds that is logistic."""
+
+    trees: int
+    logistic: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """As cards and tables call it."""
+        if self.logistic == 0:
+            return f"trees_{self.trees}"
+        return "logistic" if self.logistic == 1 else f"blend_{self.trees}"
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The pooled rows: ``row`` indexes the encoded matrix, ``k`` is the interval, ``y`` whether the goal came in it.
+
+    Attributes:
+        encoded: float64 (landmarks, features), as the scorer encodes them.
+        ends: when each pooled row's interval ended, int64 microseconds.
+        weight: how many rows each stands for; None where all are kept.
+        levels: category feature's position -> how many levels have a code of their own.
+        prospect: of each landmark, a number.
+    """
+
+    encoded: Floats
+    row: Ints
+    k: Ints
+    y: Ints
+    ends: Ints
+    edges: tuple[int, ...]
+    levels: Mapping[int, int]
+    names: tuple[str, ...]
+    prospect: Ints
+    weight: Floats | None = None
+
+    def select(self, which: Mask | Ints) -> Pooled:
+        """Some of the pooled rows."""
+        weight = None if self.weight is None else self.weight[which]
+        return replace(
+            self, row=self.row[which], k=self.k[which], y=self.y[which], ends=self.ends[which], weight=weight
+        )
+
+    def thinned(self, seed: int) -> Pooled:
+        """All rows with the outcome, and so many of the others as still tell something, weighted to stand for all."""
+        others = np.flatnonzero(self.y == 0)
+        kept = min(max(PER_OUTCOME * int(self.y.sum()), LEAST_KEPT), MOST_KEPT)
+        if len(others) <= kept:
+            return self
+        chosen = np.random.default_rng(seed).permutation(others)[:kept]
+        which = np.sort(np.concatenate([np.flatnonzero(self.y == 1), chosen]))
+        part = self.select(which)
+        return replace(part, weight=np.where(part.y == 1, 1.0, len(others) / kept))
+
+    def starting_score(self) -> Floats:
+        """Log-odds of each interval's base rate, shrunk as one outcome's worth towards one daily rate for all.
+
+        A gamma-Poisson mean: (outcomes + 1) / (expected + 1) times the expected rate, where the expected rate is that
+        of the pooled daily hazard over the interval's length. It vanishes with data and never says never.
+        """
+        width = np.diff(np.asarray(self.edges, dtype=np.float64))
+        rows = np.bincount(self.k, self.weight, minlength=len(width)).astype(np.float64)
+        outcomes = np.bincount(self.k, self.y, len(width))
+        daily = max(float(outcomes.sum()), 0.5) / float(rows @ width)
+        expected = -np.expm1(-daily * width)
+        rate = np.clip(expected * (outcomes + 1) / (rows * expected + 1), 1e-9, 0.999)
+        return np.asarray(np.log(rate) - np.log1p(-rate), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """A fitted hazard: the starting score, the trees' text, and the tables of the logistic part where it has one."""
+
+    starting: Floats
+    text: str
+    linear: Mapping[str, Any] | None
+    names: tuple[str, ...]
+
+    def log_odds(self, encoded: Floats) -> Floats:
+        """The log-odds of the hazard of every row in every interval, shape (rows, intervals)."""
+        count = len(self.starting)
+        trees = Trees(self.text, encoded.shape[1] + 1)
+        linear = None if self.linear is None else Linear(self.names, self.linear)
+        out = np.empty((len(encoded), count))
+        step = max(1, _CHUNK // count)
+        for at in range(0, len(encoded), step):
+            part = encoded[at : at + step]
+            raw = trees.raw(expand(part, [count] * len(part))).reshape(-1, count)
+            if linear is not None:
+                raw = linear.trees * raw + linear.log_odds(*linear.parts(part))
+            out[at : at + step] = self.starting + raw
+        return out
+
+
+def train(
+    pooled: Pooled, blend: Blend, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
+) -> list[Hazard]:
+    """One hazard on the pooled rows of each mask (None: on all), side by side over the same binned rows."""
+
+    def one(text: str, part: Mask | None) -> Hazard:
+        mine = pooled if part is None else pooled.select(part)
+        starting = mine.starting_score()
+        linear = None if blend.logistic == 0 else logistic(mine, starting, seed)
+        return Hazard(starting, text, None if linear is None else _share(linear, blend.logistic), pooled.names)
+
+    rounds = blend.trees if blend.logistic < 1 else 1
+    texts = [str(booster.model_to_string()) for booster in boosters(pooled, rounds, params, seed, parts)]
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        return list(pool.map(one, texts, parts))
+
+
+def boosters(
+    pooled: Pooled, rounds: int, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
+) -> list[Any]:
+    """LightGBM boosters, one for each mask (None: all rows). The first n trees of more are those of a training on n."""
+    import lightgbm
+
+    shared = all_params(params, seed, len(pooled.y))
+    matrix = np.empty((len(pooled.row), pooled.encoded.shape[1] + 1))
+    np.take(pooled.encoded, pooled.row, axis=0, out=matrix[:, :-1])
+    matrix[:, -1] = pooled.k
+    whole = lightgbm.Dataset(
+        matrix, pooled.y, weight=pooled.weight, categorical_feature=sorted(pooled.levels), params=shared
+    ).construct()
+    del matrix
+
+    def one(part: Mask | None) -> Any:
+        mine = pooled if part is None else pooled.select(part)
+        given = all_params(params, seed, len(mine.y))
+        given.pop("num_iterations")
+        data = whole if part is None and len(parts) == 1 else _subset(whole, part, given)
+        data.set_init_score(mine.starting_score()[mine.k])
+        return lightgbm.train(given, data, num_boost_round=rounds)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        return list(pool.map(one, parts))
+
+
+def _subset(whole: Any, part: Mask | None, params: Mapping[str, Any]) -> Any:
+    count = whole.num_data()
+    rows = np.arange(count) if part is None else np.flatnonzero(part)
+    return whole.subset(rows.tolist(), params=dict(params)).construct()
+
+
+def all_params(given: Mapping[str, Any], seed: int, rows: int) -> dict[str, Any]:
+    """Every parameter that LightGBM gets, for so many rows."""
+    given = {**DEFAULTS, **given}
+    leaf = max(1, min(int(given["min_data_in_leaf"]), rows // 50))  # so that little data still splits
+    return {**_FIXED, **given, "min_data_in_leaf": leaf, "seed": seed}
+
+
+def logistic(pooled: Pooled, starting: Floats, seed: int) -> dict[str, Any]:
+    """The tables of a logistic hazard (see ``serving.linear.Linear``), with ``trees`` 0.
+
+    Every feature has an effect and another that grows with the logarithm of the time to the interval; a ridge prior
+    (``STRENGTH``) holds both, and hardly the intervals' own levels. Contributions are relative to their mean over the
+    landmarks; ``intervals`` are relative to the starting score, to which the scorer adds them.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    middle = (np.asarray(pooled.edges[:-1]) + np.asarray(pooled.edges[1:])) / 2
+    late = np.log1p(middle) - np.log1p(middle).mean()
+    late /= max(float(late.std()), 1e-9)
+    used = np.unique(pooled.row)
+    numbers = [i for i in range(len(pooled.names)) if i not in pooled.levels]
+    x = pooled.encoded[used][:, numbers]
+    missing = np.isnan(x)
+    z = np.where(missing, np.nan, squash(np.where(missing, 0.0, x)))
+    known = np.maximum((~missing).sum(axis=0), 1)
+    centre = np.nansum(z, axis=0) / known
+    scale = np.sqrt(np.nansum((z - centre) ** 2, axis=0) / known)
+    scale = np.where(scale > 1e-9, scale, 1.0)  # a constant says nothing: it is 0 once centred
+    z = np.where(missing, 0.0, np.clip((z - centre) / scale, -CLIP, CLIP))
+    gaps = np.flatnonzero(missing.any(axis=0))
+    blocks = [z, missing[:, gaps].astype(float)]
+    for i, count in pooled.levels.items():
+        code = pooled.encoded[used, i]
+        at = np.where(np.isnan(code), count + 1, np.nan_to_num(code)).astype(np.intp)
+        blocks.append(np.eye(count + 2)[at])
+    design = np.hstack(blocks)
+
+    rows = _fewer(pooled, seed)
+    at = np.searchsorted(used, pooled.row[rows])
+    k = pooled.k[rows]
+    matrix = np.hstack([design[at], design[at] * late[k][:, None], _FREE * np.eye(len(starting))[k]])
+    weight = np.ones(len(rows)) if pooled.weight is None else pooled.weight[rows]
+    others = pooled.y[rows] == 0
+    everyone = np.ones(len(pooled.y)) if pooled.weight is None else pooled.weight
+    weight[others] *= everyone[pooled.y == 0].sum() / max(weight[others].sum(), 1e-9)
+    with threadpool_limits(1):  # the same bits however many cores there are
+        fitted = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-4).fit(matrix, pooled.y[rows], weight)
+    width = design.shape[1]
+    effects = fitted.coef_[0][: 2 * width].reshape(2, width)  # soon, late
+    own = _FREE * fitted.coef_[0][2 * width :] + fitted.intercept_[0]
+
+    out: dict[str, Any] = {"trees": 0.0, "late": late.tolist(), "numbers": {}, "levels": {}}
+    means = np.zeros(2)
+    gap = {int(j): len(numbers) + n for n, j in enumerate(gaps)}
+    for j, i in enumerate(numbers):
+        absent = effects[:, gap[j]] if j in gap else np.zeros(2)
+        mean = effects[:, j] * z[:, j].mean() + absent * missing[:, j].mean()
+        means += mean
+        out["numbers"][pooled.names[i]] = {
+            "centre": float(centre[j]),
+            "scale": float(scale[j]),
+            "slope": effects[:, j].tolist(),
+            "known": (-mean).tolist(),
+            "missing": (absent - mean).tolist(),
+        }
+    start = len(numbers) + len(gaps)
+    for i, count in pooled.levels.items():
+        pairs = effects[:, start : start + count + 2]
+        mean = pairs @ design[:, start : start + count + 2].mean(axis=0)
+        means += mean
+        out["levels"][pooled.names[i]] = (pairs - mean[:, None]).T.tolist()
+        start += count + 2
+    out["intervals"] = (own + means[0] + means[1] * late - starting).tolist()
+    return out
+
+
+def _fewer(pooled: Pooled, seed: int) -> Ints:
+    """Indices of pooled rows for the logistic part: all where they are few enough, else a sample of both classes."""
+    if len(pooled.y) <= MOST_FOR_LOGISTIC:
+        return np.arange(len(pooled.y))
+    rng = np.random.default_rng(seed)
+    with_outcome, others = np.flatnonzero(pooled.y == 1), np.flatnonzero(pooled.y == 0)
+    if len(with_outcome) > MOST_FOR_LOGISTIC // 3:  # far more than so few weights need; both classes at one rate
+        return np.sort(rng.permutation(len(pooled.y))[:MOST_FOR_LOGISTIC])
+    return np.sort(np.concatenate([with_outcome, rng.permutation(others)[: MOST_FOR_LOGISTIC - len(with_outcome)]]))
+
+
+def _share(linear: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """The tables with every log-odds times a share; the rest of the weight is the trees'."""
+
+    def times(value: Any) -> Any:
+        if isinstance(value, list):
+            return [times(v) for v in value]
+        return value * share
+
+    numbers = {
+        name: {key: entry[key] if key in ("centre", "scale") else times(entry[key]) for key in entry}
+        for name, entry in linear["numbers"].items()
+    }
+    return {
+        "trees": 1.0 - share,
+        "intervals": times(linear["intervals"]),
+        "late": linear["late"],
+        "numbers": numbers,
+        "levels": {name: times(pairs) for name, pairs in linear["levels"].items()},
+    }
+
+
+def recent_level(pooled: Pooled, log_odds: Floats, until: int, half_life: float) -> tuple[float, float]:
+    """How far, in log-odds, the outcomes of the recent past lie above what a hazard says, and how sure that is.
+
+    One Newton solution for a common shift, each pooled row weighing half as much for every ``half_life`` days that
+    its interval ended before ``until``.
+
+    Args:
+        pooled: the rows.
+        log_odds: of each pooled row, by the hazard.
+        until: microseconds.
+        half_life: days.
+
+    Returns:
+        The shift and its standard error, from the residuals of whole prospects.
+    """
+    weight = 0.5 ** ((until - pooled.ends) / DAY / half_life)
+    if pooled.weight is not None:
+        weight = weight * pooled.weight
+    shift = 0.0
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-(log_odds + shift)))
+        information = float((weight * p * (1 - p)).sum()) + 1.0  # a prior of one unit: no outcome, no infinite shift
+        step = float((weight * (pooled.y - p)).sum() - shift) / information
+        shift += float(np.clip(step, -1, 1))
+        if abs(step) < 1e-9:
+            break
+    p = 1 / (1 + np.exp(-(log_odds + shift)))
+    score = np.bincount(pooled.prospect[pooled.row], weight * (pooled.y - p))
+    information = float((weight * p * (1 - p)).sum()) + 1.0
+    return shift, float(np.sqrt((score**2).sum() + 1.0)) / information
