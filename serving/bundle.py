@@ -398,7 +398,8 @@ def _linear(
         if len(read.numbers(key)) != count:
             raise read.fail(key, f"one number for each of the {count} intervals")
     numbers, levels = read.part("numbers"), read.part("levels")
-    if set(levels.data) != set(categories) or set(numbers.data) != set(features.names) - set(categories):
+    none = not numbers.data and not levels.data
+    if not none and (set(levels.data) != set(categories) or set(numbers.data) != set(features.names) - set(categories)):
         raise read.fail("numbers", "tables for exactly the features of the spec, as `levels` for its categories")
     for name in numbers.data:
         entry = numbers.part(name)
@@ -408,13 +409,28 @@ def _linear(
         for key in ("slope", "known", "missing"):
             if len(entry.numbers(key)) != 2:
                 raise entry.fail(key, "two numbers, soon and late")
-    for name, texts in categories.items():
-        pairs = levels.data[name]
+    for name in levels.data:
+        pairs, texts = levels.data[name], categories[name]
         wish = f"{len(texts) + 2} pairs of numbers: a level each, any other, missing"
         if not isinstance(pairs, list) or len(pairs) != len(texts) + 2:
             raise levels.fail(name, wish)
         if any(len(levels.numbers_of(name, pair, wish)) != 2 for pair in pairs):
             raise levels.fail(name, wish)
+    tables = read.data.get("tables")
+    if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+        raise read.fail("tables", "a list of objects")
+    for each in tables:
+        table = _Reader(each, read.path)
+        at, rows = table.numbers("at"), each.get("log_odds")
+        if each.get("feature") not in set(features.names) - set(categories):
+            raise table.fail("feature", "a feature of the spec that is a number")
+        if not at or at[0] < 0 or not _rising(at, True):
+            raise table.fail("at", "rising from 0 or more, and not empty")
+        wish = f"{count} numbers for each of the {len(at)} values"
+        if not isinstance(rows, list) or len(rows) != len(at):
+            raise table.fail("log_odds", wish)
+        if any(len(table.numbers_of("log_odds", row, wish)) != count for row in rows):
+            raise table.fail("log_odds", wish)
     return read.data
 
 

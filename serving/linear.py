@@ -1,8 +1,9 @@
-"""The logistic part of a hazard: what each encoded feature adds to the log-odds, soon and late, from tables.
+"""What tables add to the log-odds that trees give: base rates by age and weekday, and a logistic model.
 
 A number counts through ``sign(x) log(1 + |x|)``, centred, scaled and held within ``CLIP``; a level and a missing value
 have entries of their own. Every entry is less its mean over the training rows, so that the parts are contributions:
 what sets the prospect apart from the average one. ``late`` says how much the second table counts in each interval.
+A base rate by a feature is linear in log(1 + x) between the values that it is given for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Linear:
         names: the features in the spec's order.
         data: ``trees`` (the weight of the trees' log-odds), ``intervals`` and ``late`` (one number per interval),
             ``numbers`` (feature -> centre, scale and the pairs [soon, late] slope, known, missing) and ``levels``
-            (category feature -> a pair per code, then one for any other level and one for a missing one).
+            (category feature -> a pair per code, then one for any other level and one for a missing one); both may be
+            empty, without a logistic model. ``tables``: for each, the ``feature``, the values ``at`` (rising) and
+            ``log_odds``, a number per interval for each of the values.
     """
 
     def __init__(self, names: Sequence[str], data: Mapping[str, Any]) -> None:
@@ -48,6 +51,10 @@ class Linear:
         )
         self._levels = [(position[name], np.array(pairs, dtype=np.float64)) for name, pairs in data["levels"].items()]
         self._width = len(position)
+        self._tables = [
+            (position[t["feature"]], np.log1p(np.array(t["at"], dtype=np.float64)), np.array(t["log_odds"], np.float64))
+            for t in data["tables"]
+        ]
 
     def parts(self, matrix: Matrix) -> tuple[Matrix, Matrix]:
         """What each feature adds to the log-odds, soon and late: two matrices (rows, features) of encoded rows."""
@@ -64,8 +71,30 @@ class Linear:
             soon[:, i], late[:, i] = pairs[at, 0], pairs[at, 1]
         return soon, late
 
-    def log_odds(self, soon: Matrix, late: Matrix) -> Matrix:
+    def by_table(self, matrix: Matrix) -> list[tuple[int, Matrix]]:
+        """What each table adds to the log-odds in each interval, (rows, intervals), with its feature's position."""
+        return [(i, at_knots(matrix[:, i], at, table)) for i, at, table in self._tables]
+
+    def log_odds(self, soon: Matrix, late: Matrix, tables: Sequence[tuple[int, Matrix]]) -> Matrix:
         """What the parts of rows add to the log-odds in each interval, shape (rows, intervals)."""
-        return np.asarray(
-            self.intervals + soon.sum(axis=1)[:, None] + late.sum(axis=1)[:, None] * self.late, dtype=np.float64
-        )
+        out: Matrix = self.intervals + soon.sum(axis=1)[:, None] + late.sum(axis=1)[:, None] * self.late
+        for _, table in tables:
+            out = out + table
+        return out
+
+
+def knots(x: Matrix, at: Matrix) -> tuple[npt.NDArray[np.intp], Matrix]:
+    """Between which values (given as log(1 + value)) each x lies: the lower one's index, the share of the next."""
+    x = np.log1p(np.maximum(np.nan_to_num(x), 0.0))
+    lower = np.clip(np.searchsorted(at, x, side="right") - 1, 0, max(len(at) - 2, 0))
+    if len(at) == 1:
+        return lower, np.zeros(len(x))
+    return lower, np.clip((x - at[lower]) / (at[lower + 1] - at[lower]), 0.0, 1.0)
+
+
+def at_knots(x: Matrix, at: Matrix, table: Matrix) -> Matrix:
+    """The table's row at each x, linear in log(1 + x) and flat beyond its ends; 0 where x is missing."""
+    lower, share = knots(x, at)
+    upper = np.minimum(lower + 1, len(at) - 1)
+    out = table[lower] * (1 - share)[:, None] + table[upper] * share[:, None]
+    return np.asarray(np.where(np.isnan(x)[:, None], 0.0, out), dtype=np.float64)

@@ -434,11 +434,14 @@ class Scorer:
         soon, late = linear.parts(matrix)
         row = np.repeat(np.arange(len(matrix)), counts)
         k = np.concatenate([np.arange(count) for count in counts])
-        raw = linear.trees * raw + linear.log_odds(soon, late)[row, k]
+        tables = linear.by_table(matrix)
+        raw = linear.trees * raw + linear.log_odds(soon, late, tables)[row, k]
         if parts is None:
             return raw, None
-        own = parts[:, : len(self._names)]
-        return raw, linear.trees * own + soon[row] + linear.late[k, None] * late[row]
+        out = linear.trees * parts[:, : len(self._names)] + soon[row] + linear.late[k, None] * late[row]
+        for i, table in tables:
+            out[:, i] += table[row, k]
+        return raw, out
 
     def _cells(self, data: Rows | Columns, r: int) -> Callable[[int], Any]:
         if isinstance(data, Mapping):

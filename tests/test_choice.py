@@ -22,15 +22,18 @@ from tests.funnels import planted
 from training import choice, hazard
 from training.calibration import Platt, platt
 from training.dataset import TrainingSet, build, intervals, labels
-from training.hazard import Blend, Pooled
+from training.hazard import Blend, Kept, Pooled
 from training.model import DEFAULTS, columns, fit
+from training.start import start
 
 FEATURES = (
     Attribute("prospects", "origin"),
     Attribute("prospects", "size"),
     Expression("age", (Attribute("prospects", "created_at"),)),
+    Expression("calendar", part="weekday"),
 )
-KINDS = [Blend(60), Blend(1, 1.0), Blend(60, 0.5)]
+AGE = "days_since_created_at"
+KINDS = [Blend(60), Blend(60, 1.0), Blend(60, 0.5)]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,8 @@ def pooled_of(rows: TrainingSet) -> Pooled:
     encoded = encode(columns(rows.values, rows.features), rows.features.names, {"origin": levels})
     _, prospect = np.unique(rows.rows["prospect_id"].to_numpy(dtype=object), return_inverse=True)
     ends = rows.as_of[row] + np.asarray(edges)[k + 1] * DAY
-    return Pooled(encoded, row, k, y, ends, edges, {0: 3}, rows.features.names, prospect)
+    weekday = (rows.goal_at // DAY + 3) % 7
+    return Pooled(encoded, row, k, y, ends, edges, {0: 3}, rows.features.names, prospect, weekday, by_time=True)
 
 
 def linear_part(seed: int = 0) -> dict[str, Any]:
@@ -70,7 +74,19 @@ def linear_part(seed: int = 0) -> dict[str, Any]:
         "late": np.linspace(-1, 1, 7).tolist(),
         "numbers": numbers,
         "levels": levels,
+        "tables": [
+            {"feature": AGE, "at": [0, 3, 30], "log_odds": rng.normal(0, 0.3, (3, 7)).tolist()},
+            {"feature": "budget", "at": [2], "log_odds": rng.normal(0, 0.3, (1, 7)).tolist()},
+        ],
     }
+
+
+def table_log_odds(table: dict[str, Any], x: float, k: int) -> float:
+    """By hand: linear in log(1 + x) between the values, flat beyond them, 0 where x is missing."""
+    if math.isnan(x):
+        return 0.0
+    at = [math.log1p(v) for v in table["at"]]
+    return float(np.interp(math.log1p(max(x, 0.0)), at, [row[k] for row in table["log_odds"]]))
 
 
 def test_the_logistic_part_adds_what_its_tables_say() -> None:
@@ -98,6 +114,7 @@ def test_the_logistic_part_adds_what_its_tables_say() -> None:
         for k in range(constants["edges"].index(30 if regime == "mass" else 90)):
             trees = booster.predict(np.append(encoded, k)[None], raw_score=True)[0]
             z = constants["starting_score"][k] + 0.5 * trees + linear["intervals"][k] + soon + linear["late"][k] * late
+            z += sum(table_log_odds(t, encoded[SPEC.names.index(t["feature"])], k) for t in linear["tables"])
             survival *= 1 - 1 / (1 + math.exp(-(-0.1 + 0.9 * z)))
         assert scorer.score_rows([values], [regime])[0].probability == pytest.approx(1 - survival, abs=1e-12)
 
@@ -122,8 +139,11 @@ def test_reasons_of_a_blend_are_the_parts_of_both() -> None:
     soon, late = Linear(SPEC.names, linear).parts(matrix)
     trees = scorer._trees.contributions(expanded)[:, :-2]
     each = 0.5 * trees + soon + np.array(linear["late"])[:, None] * late
+    tables = Linear(SPEC.names, linear).by_table(matrix)
+    for i, table in tables:
+        each[:, i] += table[0]
     z = scorer._log_odds(
-        (0.5 * scorer._trees.raw(expanded) + Linear(SPEC.names, linear).log_odds(soon, late)[0]).tolist()
+        (0.5 * scorer._trees.raw(expanded) + Linear(SPEC.names, linear).log_odds(soon, late, tables)[0]).tolist()
     )
     expected = 0.9 * (np.array(interval_weights(z))[:, None] * each).sum(axis=0)
     found = {r.feature: r.effect for r in scorer.score_rows(raw[:1], [None], reasons=99)[0].reasons}
@@ -136,7 +156,10 @@ def test_reasons_of_a_blend_are_the_parts_of_both() -> None:
         ({"trees": 1.5}, "`trees`"),
         ({"late": [0.0] * 6}, "`late`"),
         ({"numbers": {}}, "`numbers`"),
-        ({"levels": {"source": [], "origin": [], "account_country": []}}, "`source`"),
+        ({"tables": [{"feature": "source", "at": [0.0], "log_odds": [[0.0] * 7]}]}, "`feature`"),
+        ({"tables": [{"feature": AGE, "at": [1.0, 1.0], "log_odds": [[0.0] * 7] * 2}]}, "`at`"),
+        ({"tables": [{"feature": AGE, "at": [1.0], "log_odds": [[0.0] * 6]}]}, "`log_odds`"),
+        ({"levels": {"source": [], "origin": [], "account_country": []}}, "`account_country`"),
     ],
 )
 def test_a_damaged_logistic_part_is_refused(change: dict[str, Any], words: str) -> None:
@@ -172,16 +195,17 @@ def test_contributions_of_the_logistic_part_are_relative_to_the_average_landmark
     assert np.abs(np.column_stack([soon, late]).mean(axis=0)).max() < 1e-9
 
 
-def test_thinned_rows_stand_for_all(rows: TrainingSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thinned_rows_stand_for_all(rows: TrainingSet) -> None:
     pooled = pooled_of(rows)
-    assert pooled.thinned(0) is pooled  # few enough
-    monkeypatch.setattr(hazard, "LEAST_KEPT", 3_000)
-    monkeypatch.setattr(hazard, "PER_OUTCOME", 2)
-    thin = pooled.thinned(0)
+    assert pooled.thinned(0, hazard.TO_FIT) is pooled  # few enough
+    thin = pooled.thinned(0, Kept(2, 3_000, 10_000))
     assert thin.weight is not None
     assert (int((thin.y == 0).sum()), int(thin.y.sum())) == (3_000, int(pooled.y.sum()))
     assert thin.weight.sum() == pytest.approx(len(pooled.y))
-    assert thin.starting_score() == pytest.approx(pooled.starting_score(), abs=0.15)
+    again = thin.thinned(1, Kept(1, 1_500, 10_000))
+    assert again.weight is not None
+    assert again.weight.sum() == pytest.approx(len(pooled.y))
+    assert start(thin).intervals == pytest.approx(start(pooled).intervals, abs=0.15)
     p = [hazard.train(part, Blend(60), DEFAULTS, 0, [None])[0].log_odds(pooled.encoded) for part in (pooled, thin)]
     assert np.corrcoef(p[0].ravel(), p[1].ravel())[0, 1] > 0.97
     assert p[1].mean() == pytest.approx(p[0].mean(), abs=0.1)

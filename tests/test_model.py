@@ -21,8 +21,9 @@ from tests.funnels import at, by_hand, planted
 from training import model as models
 from training.dataset import TrainingSet, build, labels
 from training.hazard import Pooled
-from training.interval import interval
+from training.interval import LEVEL, interval
 from training.model import DEFAULTS, Model, columns, fit
+from training.start import start
 
 ORIGIN_SIZE = (Attribute("prospects", "origin"), Attribute("prospects", "size"))
 AGE = Expression("age", (Attribute("prospects", "created_at"),))
@@ -68,9 +69,9 @@ def test_the_probability_is_that_of_the_trees_and_the_starting_score(rows: Train
     part = rows.select(np.arange(len(rows)) < 50)
     plain = part.values.assign(origin=part.values["origin"].map(codes)).to_numpy(dtype=float)
     survival = np.ones(len(part))
-    for k, start in enumerate(constants["starting_score"]):
+    for k, begun in enumerate(constants["starting_score"]):
         raw = booster.predict(np.column_stack([plain, np.full(len(part), k)]), raw_score=True)
-        survival *= 1 - 1 / (1 + np.exp(-(start + raw)))
+        survival *= 1 - 1 / (1 + np.exp(-(begun + raw)))
     assert constants["edges"] == [0, 1, 3, 7, 14, 30]
     assert model.predict(part) == pytest.approx(1 - survival, abs=1e-12)
 
@@ -150,7 +151,7 @@ def parsed(model: Model, request: dict[str, Any]) -> tuple[Any, int]:
 def test_the_starting_score_is_the_base_rate_of_each_interval() -> None:
     def starting(k: Any, y: Any) -> Any:
         none = np.zeros(len(k), dtype=np.int64)
-        return Pooled(np.zeros((1, 0)), none, k, y, none, (0, 1, 3), {}, (), none[:1]).starting_score()
+        return start(Pooled(np.zeros((1, 0)), none, k, y, none, (0, 1, 3), {}, (), none[:1], none[:1])).intervals
 
     k = np.repeat([0, 1], [100_000, 50_000])
     y = np.zeros(150_000, dtype=np.int64)
@@ -314,57 +315,36 @@ def test_out_of_fold_figures_do_not_know_their_own_labels() -> None:
     assert "weak_signal" in {w["code"] for w in model.card["warnings"]}
 
 
-def drawn(count: int, seed: int, repeat: int = 1) -> tuple[Any, Any, Any]:
-    rng = np.random.default_rng(seed)
-    p = 1 / (1 + np.exp(-rng.normal(-2, 1, count)))
-    y = (rng.random(count) < p).astype(np.int64)
-    ids = np.array([f"p{i}" for i in range(count)], dtype=object)
-    return np.repeat(p, repeat), np.repeat(y, repeat), np.repeat(ids, repeat)
+def test_an_interval_adds_up_what_the_folds_and_the_kinds_of_model_leave_open() -> None:
+    x = np.linspace(-4, 0, 400)
+    folds = x + np.array([-0.2, -0.1, 0.0, 0.1, 0.2])[:, None]
+    kinds = np.array([x + 0.3, x - 0.3])
+    found = interval(x, folds, kinds, 1000)
+    # By hand: the jackknife's variance is 4/5 of the sum of squares, 0.08; half the distance is 0.3.
+    arm = 1.6448536 * math.sqrt(0.08 + 0.09)
+    assert found["low"] == found["high"] == pytest.approx([arm] * 16)
+    assert found["level"] == LEVEL == 0.9
+    assert (np.diff(found["logit"]) > 0).all()
+    # So few outcomes leave more open than the folds show.
+    assert interval(x, folds, kinds, 4)["low"][0] == pytest.approx(1.6448536 * math.sqrt(1 / 4 + 0.09))
+    # Where models differ more, the interval is wider there, and there only.
+    wider = interval(x, folds, np.where(x > -1, 3, 1) * (kinds - x) + x, 1000)["low"]
+    assert wider[0] == pytest.approx(arm)
+    assert wider[-1] > 1.5 * arm
 
 
-def widths(found: dict[str, Any]) -> tuple[Any, Any]:
-    return np.array(found["low"]), np.array(found["high"])
+@pytest.mark.parametrize("count", [1, 20, 60, 400])
+def test_an_interval_is_knots_that_the_scorer_takes(count: int) -> None:
+    x = np.repeat(-2.0, count) if count < 60 else np.random.default_rng(1).normal(-2, 1, count)
+    found = interval(x, np.tile(x, (5, 1)), np.tile(x, (2, 1)), 30)
+    assert (np.diff(found["logit"]) > 0).all()
+    assert 1 <= len(found["logit"]) == len(found["low"]) == len(found["high"]) <= 16
+    assert found["low"] == pytest.approx([1.6448536 / math.sqrt(30)] * len(found["low"]))
 
 
-def test_intervals_are_knots_that_the_scorer_takes() -> None:
-    for count in (1, 40, 400, 4_000, 40_000):
-        found = interval(*drawn(count, 1))
-        low, high = widths(found)
-        assert found["level"] == 0.9
-        assert (np.diff(found["logit"]) > 0).all()
-        assert len(found["logit"]) == len(low) == len(high) <= 32
-        assert (low > 0).all()
-        assert (high > 0).all()
-
-
-def test_intervals_hold_the_truth_of_single_prospects() -> None:
-    # Predictions that miss the true log-odds by 0.4 (standard deviation), as a fair model's do.
-    p, y, ids = drawn(20_000, 4)
-    truth = np.log(p / (1 - p))
-    x = truth + np.random.default_rng(5).normal(0, 0.4, len(truth))
-    found = interval(1 / (1 + np.exp(-x)), y, ids)
-    low, high = (np.interp(x, found["logit"], found[name]) for name in ("low", "high"))
-    held = ((x - low <= truth) & (truth <= x + high)).mean()
-    assert 0.85 < held <= 0.99
-
-
-def test_many_rows_of_the_same_prospects_are_not_more_evidence() -> None:
-    p, y, ids = drawn(2_000, 2)
-    low, high = widths(interval(np.tile(p, 4), np.tile(y, 4), np.tile(ids, 4)))
-    independent = np.array([f"r{i}" for i in range(8_000)], dtype=object)
-    low_, high_ = widths(interval(np.tile(p, 4), np.tile(y, 4), independent))
-    assert (low + high).mean() > 1.5 * (low_ + high_).mean()
-
-
-def test_an_interval_reaches_to_where_the_outcomes_were() -> None:
-    # Predictions of twice the true odds: the lower arm has to reach down to the rate that was seen.
-    p, y, ids = drawn(20_000, 3)
-    logit = np.log(p / (1 - p)) + math.log(2)
-    found = interval(1 / (1 + np.exp(-logit)), y, ids)
-    x, low, high = (np.array(found[name]) for name in ("logit", "low", "high"))
-    middle = (x > -2.5) & (x < 0)
-    assert (low[middle] > math.log(2)).all()
-    assert (low[middle] > high[middle] + 0.3).all()
+def test_the_interval_narrows_with_data() -> None:
+    few, many = (fit(rows_of(planted(count, seed=9))) for count in (250, 2_000))
+    assert np.mean(few.constants["interval"]["low"]) > 1.4 * np.mean(many.constants["interval"]["low"])
 
 
 def test_grades_follow_the_base_rate_or_what_they_were(rows: TrainingSet, model: Model) -> None:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from features.contract import DAY, format_time
 from serving.linear import Linear
-from training.hazard import Blend, Pooled, boosters, logistic, recent_level
+from training.hazard import TO_CHOOSE, Blend, Pooled, blended, boosters, logistic, recent_level
+from training.start import Start, start
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -24,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 LADDER = (50, 100, 200, 400)
 HALF = 0.5  # the logistic share of a blend
 PLAIN = Blend(100)
-CANDIDATES = (*map(Blend, LADDER), Blend(1, 1.0), *(Blend(trees, HALF) for trees in LADDER))
+CANDIDATES = (*map(Blend, LADDER), Blend(LADDER[0], 1.0), *(Blend(trees, HALF) for trees in LADDER))
 SHARES = (0.4, 0.6, 0.8)
 FEWEST = 20  # outcomes before a cut and after it, for it to tell models apart
 HALF_LIFE = 30.0  # days; how recent the level is, to which a hazard is shifted
@@ -57,13 +58,14 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
     """The candidate with the least rolling log loss, or the plain one where the gain is not clear.
 
     Args:
-        pooled: the (thinned) pooled rows.
+        pooled: the pooled rows; where they are many, a sample of them chooses.
         as_of: of each landmark, microseconds.
         horizons: of each landmark, days: later intervals are not judged.
         until: what is known ends here, microseconds.
         params: LightGBM parameters, but for the number of trees.
         seed: of the trees.
     """
+    pooled = pooled.thinned(seed, TO_CHOOSE)
     cuts = _cuts(pooled, as_of)
     if not cuts:
         return Choice(PLAIN, (), ())
@@ -80,9 +82,10 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
     ):
         before, after = pooled.select(past), pooled.select(ahead)
         recent = before.select(before.ends > cut - round(5 * HALF_LIFE) * DAY)
-        starting = before.starting_score()
-        linear = logistic(before, starting, seed)
-        now, then = (_log_odds(part, booster, linear, starting) for part in (after, recent))
+        begun = start(before)
+        linear = blended(before, begun, logistic(before, begun, seed), 1.0)
+        assert linear is not None
+        now, then = (_log_odds(part, booster, linear, begun) for part in (after, recent))
         for blend in CANDIDATES:
             z = now[blend] + level(recent, then[blend], cut)
             loss = np.logaddexp(0.0, z) - after.y * z
@@ -136,13 +139,13 @@ def _cuts(pooled: Pooled, as_of: Ints) -> tuple[int, ...]:
     return tuple(out)
 
 
-def _log_odds(pooled: Pooled, booster: Any, linear: Mapping[str, Any], starting: Floats) -> dict[Blend, Floats]:
+def _log_odds(pooled: Pooled, booster: Any, linear: Mapping[str, Any], begun: Start) -> dict[Blend, Floats]:
     """The log-odds of each pooled row by every candidate."""
     matrix = np.empty((len(pooled.row), pooled.encoded.shape[1] + 1))
     np.take(pooled.encoded, pooled.row, axis=0, out=matrix[:, :-1])
     matrix[:, -1] = pooled.k
     trees: dict[int, Floats] = {}
-    total, first = starting[pooled.k], 0
+    total, first = pooled.starting(begun), 0
     for rounds in LADDER:
         if len(matrix):
             total = total + booster.predict(
@@ -151,7 +154,8 @@ def _log_odds(pooled: Pooled, booster: Any, linear: Mapping[str, Any], starting:
         trees[rounds], first = total, rounds
     tables = Linear(pooled.names, linear)
     used, at = np.unique(pooled.row, return_inverse=True)
-    flat = starting[pooled.k] + tables.log_odds(*tables.parts(pooled.encoded[used]))[at, pooled.k]
+    encoded = pooled.encoded[used]
+    flat = begun.intervals[pooled.k] + tables.log_odds(*tables.parts(encoded), tables.by_table(encoded))[at, pooled.k]
     return {
         blend: flat if blend.logistic == 1 else (1 - blend.logistic) * trees[blend.trees] + blend.logistic * flat
         for blend in CANDIDATES

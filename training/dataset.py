@@ -85,9 +85,7 @@ class TrainingSet:
 
     def horizons(self) -> Ints:
         """Each row's own horizon in days: that of its regime."""
-        regimes = [regime if isinstance(regime, str) else None for regime in self.rows["regime"]]
-        days = {regime: self.goal.horizon(regime) for regime in set(regimes)}
-        return np.array([days[regime] for regime in regimes], dtype=np.int64)
+        return regime_horizons(self.goal, self.rows)
 
     def select(self, mask: Mask) -> TrainingSet:
         """The set with only the rows where the mask (one bool per row) is true."""
@@ -191,6 +189,13 @@ def build(
         rows[is_open].reset_index(drop=True) if with_open else None,
         values[is_open].reset_index(drop=True) if with_open else None,
     )
+
+
+def regime_horizons(goal: Goal, rows: pd.DataFrame) -> Ints:
+    """The horizon in days of each row: that of its regime."""
+    regimes = [regime if isinstance(regime, str) else None for regime in rows["regime"]]
+    days = {regime: goal.horizon(regime) for regime in set(regimes)}
+    return np.array([days[regime] for regime in regimes], dtype=np.int64)
 
 
 def labels(training_set: TrainingSet, horizon_days: int | Ints | None = None) -> tuple[Ints, Mask]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from features.contract import DAY
 from serving.linear import CLIP, Linear, squash
 from serving.scorer import Trees, expand
+from training.start import Start, start
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -47,8 +48,6 @@ _FIXED = {
 }
 _WORKERS = 2
 _CHUNK = 65_536  # model rows predicted at a time
-PER_OUTCOME = 20  # pooled rows without the outcome that are kept for each one with it: more change no figure
-LEAST_KEPT, MOST_KEPT = 200_000, 500_000
 MOST_FOR_LOGISTIC = 60_000  # its few weights are sure with fewer rows than trees need
 STRENGTH = 0.01  # scikit-learn's C: a prior deviation of 0.1 per standard deviation of a feature
 _FREE = 3.0  # scale of the intervals' indicators, so that the prior hardly holds them
@@ -70,6 +69,19 @@ class Blend:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """How many pooled rows without the outcome are kept: so many for each with it, within two bounds."""
+
+    per_outcome: int
+    least: int
+    most: int
+
+
+TO_FIT = Kept(20, 200_000, 500_000)  # more moved no figure
+TO_CHOOSE = Kept(12, 60_000, 200_000)  # enough to tell models apart, a dozen trainings in the time of one
+
+
+@dataclass(frozen=True)
 class Pooled:
     """The pooled rows: ``row`` indexes the encoded matrix, ``k`` is the interval, ``y`` whether the goal came in it.
 
@@ -77,6 +89,8 @@ class Pooled:
         encoded: float64 (landmarks, features), as the scorer encodes them.
         ends: when each pooled row's interval ended, int64 microseconds.
         weight: how many rows each stands for; None where all are kept.
+        came_on: the weekday (0 is Monday) of each landmark's outcome; anything where there is none.
+        by_time: whether base rates are told apart by age and weekday.
         levels: category feature's position -> how many levels have a code of their own.
         prospect: of each landmark, a number.
     """
@@ -90,7 +104,13 @@ class Pooled:
     levels: Mapping[int, int]
     names: tuple[str, ...]
     prospect: Ints
+    came_on: Ints
     weight: Floats | None = None
+    by_time: bool = False
+
+    def starting(self, start: Start) -> Floats:
+        """The starting log-odds of each pooled row."""
+        return np.asarray(start.of(self.encoded)[self.row, self.k], dtype=np.float64)
 
     def select(self, which: Mask | Ints) -> Pooled:
         """Some of the pooled rows."""
@@ -99,40 +119,30 @@ class Pooled:
             self, row=self.row[which], k=self.k[which], y=self.y[which], ends=self.ends[which], weight=weight
         )
 
-    def thinned(self, seed: int) -> Pooled:
+    def thinned(self, seed: int, kept: Kept) -> Pooled:
         """All rows with the outcome, and so many of the others as still tell something, weighted to stand for all."""
         others = np.flatnonzero(self.y == 0)
-        kept = min(max(PER_OUTCOME * int(self.y.sum()), LEAST_KEPT), MOST_KEPT)
-        if len(others) <= kept:
+        count = min(max(kept.per_outcome * int(self.y.sum()), kept.least), kept.most)
+        if len(others) <= count:
             return self
-        chosen = np.random.default_rng(seed).permutation(others)[:kept]
-        which = np.sort(np.concatenate([np.flatnonzero(self.y == 1), chosen]))
-        part = self.select(which)
-        return replace(part, weight=np.where(part.y == 1, 1.0, len(others) / kept))
-
-    def starting_score(self) -> Floats:
-        """Log-odds of each interval's base rate, shrunk as one outcome's worth towards one daily rate for all.
-
-        A gamma-Poisson mean: (outcomes + 1) / (expected + 1) times the expected rate, where the expected rate is that
-        of the pooled daily hazard over the interval's length. It vanishes with data and never says never.
-        """
-        width = np.diff(np.asarray(self.edges, dtype=np.float64))
-        rows = np.bincount(self.k, self.weight, minlength=len(width)).astype(np.float64)
-        outcomes = np.bincount(self.k, self.y, len(width))
-        daily = max(float(outcomes.sum()), 0.5) / float(rows @ width)
-        expected = -np.expm1(-daily * width)
-        rate = np.clip(expected * (outcomes + 1) / (rows * expected + 1), 1e-9, 0.999)
-        return np.asarray(np.log(rate) - np.log1p(-rate), dtype=np.float64)
+        chosen = np.random.default_rng(seed).permutation(others)[:count]
+        part = self.select(np.sort(np.concatenate([np.flatnonzero(self.y == 1), chosen])))
+        weight = np.ones(len(part.y)) if part.weight is None else part.weight
+        return replace(part, weight=np.where(part.y == 1, weight, weight * len(others) / count))
 
 
 @dataclass(frozen=True)
 class Hazard:
-    """A fitted hazard: the starting score, the trees' text, and the tables of the logistic part where it has one."""
+    """A fitted hazard: the intervals' starting score, the trees' text, and what tables add to it, if anything.
+
+    ``kinds`` are the same trees and the logistic model, each alone; empty unless asked for.
+    """
 
     starting: Floats
     text: str
     linear: Mapping[str, Any] | None
     names: tuple[str, ...]
+    kinds: tuple[Hazard, ...] = ()
 
     def log_odds(self, encoded: Floats) -> Floats:
         """The log-odds of the hazard of every row in every interval, shape (rows, intervals)."""
@@ -145,23 +155,37 @@ class Hazard:
             part = encoded[at : at + step]
             raw = trees.raw(expand(part, [count] * len(part))).reshape(-1, count)
             if linear is not None:
-                raw = linear.trees * raw + linear.log_odds(*linear.parts(part))
+                raw = linear.trees * raw + linear.log_odds(*linear.parts(part), linear.by_table(part))
             out[at : at + step] = self.starting + raw
         return out
 
 
 def train(
-    pooled: Pooled, blend: Blend, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
+    pooled: Pooled,
+    blend: Blend,
+    params: Mapping[str, Any],
+    seed: int,
+    parts: Sequence[Mask | None],
+    kinds: bool = False,
 ) -> list[Hazard]:
-    """One hazard on the pooled rows of each mask (None: on all), side by side over the same binned rows."""
+    """One hazard on the pooled rows of each mask (None: on all), side by side over the same binned rows.
+
+    With ``kinds``, that on all the rows has both kinds of model alone beside it.
+    """
 
     def one(text: str, part: Mask | None) -> Hazard:
         mine = pooled if part is None else pooled.select(part)
-        starting = mine.starting_score()
-        linear = None if blend.logistic == 0 else logistic(mine, starting, seed)
-        return Hazard(starting, text, None if linear is None else _share(linear, blend.logistic), pooled.names)
+        begun = start(mine)
+        both = kinds and part is None
+        linear = logistic(mine, begun, seed) if blend.logistic > 0 or both else None
 
-    rounds = blend.trees if blend.logistic < 1 else 1
+        def of(share: float) -> Hazard:
+            tables = blended(mine, begun, linear if share else None, share)
+            return Hazard(begun.intervals, text, tables, pooled.names)
+
+        return replace(of(blend.logistic), kinds=(of(0.0), of(1.0)) if both else ())
+
+    rounds = blend.trees
     texts = [str(booster.model_to_string()) for booster in boosters(pooled, rounds, params, seed, parts)]
     with ThreadPoolExecutor(_WORKERS) as pool:
         return list(pool.map(one, texts, parts))
@@ -187,7 +211,7 @@ def boosters(
         given = all_params(params, seed, len(mine.y))
         given.pop("num_iterations")
         data = whole if part is None and len(parts) == 1 else _subset(whole, part, given)
-        data.set_init_score(mine.starting_score()[mine.k])
+        data.set_init_score(mine.starting(start(mine)))
         return lightgbm.train(given, data, num_boost_round=rounds)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -207,8 +231,8 @@ def all_params(given: Mapping[str, Any], seed: int, rows: int) -> dict[str, Any]
     return {**_FIXED, **given, "min_data_in_leaf": leaf, "seed": seed}
 
 
-def logistic(pooled: Pooled, starting: Floats, seed: int) -> dict[str, Any]:
-    """The tables of a logistic hazard (see ``serving.linear.Linear``), with ``trees`` 0.
+def logistic(pooled: Pooled, begun: Start, seed: int) -> dict[str, Any]:
+    """A logistic hazard, as ``blended`` takes it: what ``serving.linear.Linear`` does, its ``tables`` not yet as JSON.
 
     Every feature has an effect and another that grows with the logarithm of the time to the interval; a ridge prior
     (``STRENGTH``) holds both, and hardly the intervals' own levels. Contributions are relative to their mean over the
@@ -241,7 +265,9 @@ def logistic(pooled: Pooled, starting: Floats, seed: int) -> dict[str, Any]:
     rows = _fewer(pooled, seed)
     at = np.searchsorted(used, pooled.row[rows])
     k = pooled.k[rows]
-    matrix = np.hstack([design[at], design[at] * late[k][:, None], _FREE * np.eye(len(starting))[k]])
+    offset = pooled.starting(begun)[rows] - begun.intervals[k]
+    free = _FREE * np.column_stack([np.eye(len(late))[k], offset])
+    matrix = np.hstack([design[at], design[at] * late[k][:, None], free])
     weight = np.ones(len(rows)) if pooled.weight is None else pooled.weight[rows]
     others = pooled.y[rows] == 0
     everyone = np.ones(len(pooled.y)) if pooled.weight is None else pooled.weight
@@ -250,9 +276,10 @@ def logistic(pooled: Pooled, starting: Floats, seed: int) -> dict[str, Any]:
         fitted = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-4).fit(matrix, pooled.y[rows], weight)
     width = design.shape[1]
     effects = fitted.coef_[0][: 2 * width].reshape(2, width)  # soon, late
-    own = _FREE * fitted.coef_[0][2 * width :] + fitted.intercept_[0]
+    own = _FREE * fitted.coef_[0][2 * width : -1] + fitted.intercept_[0]
 
-    out: dict[str, Any] = {"trees": 0.0, "late": late.tolist(), "numbers": {}, "levels": {}}
+    out: dict[str, Any] = {"late": late.tolist(), "numbers": {}, "levels": {}}
+    out["tables"] = [table.times(_FREE * float(fitted.coef_[0][-1])) for table in begun.tables]
     means = np.zeros(2)
     gap = {int(j): len(numbers) + n for n, j in enumerate(gaps)}
     for j, i in enumerate(numbers):
@@ -266,14 +293,14 @@ def logistic(pooled: Pooled, starting: Floats, seed: int) -> dict[str, Any]:
             "known": (-mean).tolist(),
             "missing": (absent - mean).tolist(),
         }
-    start = len(numbers) + len(gaps)
+    first = len(numbers) + len(gaps)
     for i, count in pooled.levels.items():
-        pairs = effects[:, start : start + count + 2]
-        mean = pairs @ design[:, start : start + count + 2].mean(axis=0)
+        pairs = effects[:, first : first + count + 2]
+        mean = pairs @ design[:, first : first + count + 2].mean(axis=0)
         means += mean
         out["levels"][pooled.names[i]] = (pairs - mean[:, None]).T.tolist()
-        start += count + 2
-    out["intervals"] = (own + means[0] + means[1] * late - starting).tolist()
+        first += count + 2
+    out["intervals"] = (own + means[0] + means[1] * late - begun.intervals).tolist()
     return out
 
 
@@ -288,25 +315,29 @@ def _fewer(pooled: Pooled, seed: int) -> Ints:
     return np.sort(np.concatenate([with_outcome, rng.permutation(others)[: MOST_FOR_LOGISTIC - len(with_outcome)]]))
 
 
-def _share(linear: Mapping[str, Any], share: float) -> dict[str, Any]:
-    """The tables with every log-odds times a share; the rest of the weight is the trees'."""
+def blended(pooled: Pooled, begun: Start, linear: Mapping[str, Any] | None, share: float) -> dict[str, Any] | None:
+    """What tables add to trees that were boosted from a start, with so large a share of a logistic model.
+
+    None where they add nothing: no logistic model, and no base rate but that of the intervals.
+    """
 
     def times(value: Any) -> Any:
-        if isinstance(value, list):
-            return [times(v) for v in value]
-        return value * share
+        return [times(v) for v in value] if isinstance(value, list) else value * share
 
-    numbers = {
-        name: {key: entry[key] if key in ("centre", "scale") else times(entry[key]) for key in entry}
-        for name, entry in linear["numbers"].items()
-    }
-    return {
-        "trees": 1.0 - share,
-        "intervals": times(linear["intervals"]),
-        "late": linear["late"],
-        "numbers": numbers,
-        "levels": {name: times(pairs) for name, pairs in linear["levels"].items()},
-    }
+    count = len(begun.intervals)
+    out: dict[str, Any] = {"trees": 1.0 - share, "intervals": [0.0] * count, "late": [0.0] * count}
+    out |= {"numbers": {}, "levels": {}}
+    if linear is not None:
+        out["intervals"], out["late"] = times(linear["intervals"]), linear["late"]
+        out["levels"] = {name: times(pairs) for name, pairs in linear["levels"].items()}
+        for name, entry in linear["numbers"].items():
+            out["numbers"][name] = {k: v if k in ("centre", "scale") else times(v) for k, v in entry.items()}
+    tables = [table.times(1 - share) for table in begun.tables]
+    if linear is not None:
+        both = zip(tables, linear["tables"], strict=True)
+        tables = [replace(own, log_odds=own.log_odds + share * other.log_odds) for own, other in both]
+    out["tables"] = [table.to_json(pooled.names) for table in tables]
+    return out if linear is not None or tables else None
 
 
 def recent_level(pooled: Pooled, log_odds: Floats, until: int, half_life: float) -> tuple[float, float]:

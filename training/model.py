@@ -26,11 +26,11 @@ from serving.scorer import Scorer, encode
 from training import goal as goals
 from training.calibration import Platt, platt
 from training.choice import choose, level
-from training.dataset import TrainingSet, intervals, labels
+from training.dataset import TrainingSet, intervals, labels, regime_horizons
 from training.evaluate import metrics, weak_signal
 from training.example import example
 from training.hazard import DEFAULTS as DEFAULTS
-from training.hazard import Blend, Pooled, all_params, train
+from training.hazard import TO_FIT, Blend, Pooled, all_params, train
 from training.interval import LEVEL, WIDEST, interval
 
 if TYPE_CHECKING:
@@ -150,20 +150,23 @@ def fit(
     at = {name: i for i, name in enumerate(features.names)}
     _, prospect = np.unique(training_set.rows["prospect_id"].to_numpy(dtype=object), return_inverse=True)
     levels = {at[name]: len(known) for name, known in categories.items()}
-    pooled = Pooled(encoded, row, k, y, ends, edges, levels, features.names, prospect)
+    came_on = (training_set.goal_at // DAY + 3) % 7  # the first of January 1970 was a Thursday
+    pooled = Pooled(encoded, row, k, y, ends, edges, levels, features.names, prospect, came_on)
     given = {**DEFAULTS, **(params or {})}
     choice, blend = None, Blend(int(given["num_iterations"]))
     if params is None:
-        pooled = pooled.thinned(seed)
+        pooled = replace(pooled.thinned(seed, TO_FIT), by_time=True)
         choice = choose(pooled, training_set.as_of, horizons, training_set.observed_until, given, seed)
         blend = choice.chosen
 
     fold = _folds(training_set, row[y == 1], folds, seed) if folds else np.zeros(0, dtype=np.int64)
     numbers = np.unique(fold)
-    whole, *others = train(pooled, blend, given, seed, [None, *(fold[pooled.row] != n for n in numbers)])
+    parts = [None, *(fold[pooled.row] != n for n in numbers)]
+    whole, *others = train(pooled, blend, given, seed, parts, kinds=folds > 0)
     base_rates = _base_rates(whole.starting, edges, horizons)
     base_rate = float(base_rates.mean())
-    judged, guard = None, Platt()
+    learned = len(np.unique(prospect[row[y == 1]]))
+    judged, guard, doubt = None, Platt(), _WIDE
     if others:
         # Hazard log-odds (rows, intervals) of every row from a hazard that saw neither its prospect nor its account.
         held_out = np.empty((len(encoded), len(edges) - 1))
@@ -172,6 +175,14 @@ def fit(
         guard = platt(held_out[pooled.row, pooled.k], pooled.y, prospect[pooled.row], pooled.weight)
         slope, intercept = guard.used
         judged = _Judged.of(training_set, intercept + slope * held_out, edges, base_rates, seed)
+        people, seen = _population(training_set)
+        served = encode(columns(seen, features), features.names, categories, list(rare))
+        until = regime_horizons(goal, people)
+        own, *rest = (
+            _logit_within(intercept + slope * each.log_odds(served), edges, until)
+            for each in (whole, *others, *whole.kinds)
+        )
+        doubt = interval(own, np.array(rest[: len(others)]), np.array(rest[len(others) :]), learned)
     slope, intercept = guard.used
     if params is None:
         fitted = whole.log_odds(encoded)[pooled.row, pooled.k]
@@ -186,11 +197,10 @@ def fit(
         "has_other": sorted(rare),
         "rare": rare,
         "calibration": {"slope": slope, "intercept": intercept},
-        "interval": _WIDE if judged is None else judged.interval,
+        "interval": doubt,
         "grade_cuts": _grade_cuts(base_rate) if grade_cuts is None else dict(grade_cuts),
         **({} if whole.linear is None else {"linear": whole.linear}),
     }
-    learned = int(training_set.rows["prospect_id"].iloc[row[y == 1]].nunique())
     card = {
         "goal": goal.to_json(),
         "horizon_days": goal.to_json()["horizon_days"],
@@ -234,7 +244,6 @@ class _Judged:
 
     rows: pd.DataFrame
     figures: Mapping[str, Any]
-    interval: Mapping[str, Any]
 
     @staticmethod
     def of(
@@ -252,7 +261,6 @@ class _Judged:
         return _Judged(
             rows,
             metrics(rows["y"], rows["p"], constant=base_rates[observed], groups=prospects, seed=seed),
-            interval(rows["p"].to_numpy(), rows["y"].to_numpy(), prospects),
         )
 
 
@@ -382,6 +390,12 @@ def _within(log_odds: Floats, edges: Sequence[int], horizons: Ints) -> Floats:
     return np.asarray(-np.expm1(-survived[np.arange(len(log_odds)), last]), dtype=np.float64)
 
 
+def _logit_within(log_odds: Floats, edges: Sequence[int], horizons: Ints) -> Floats:
+    """The log-odds of ``_within``."""
+    p = np.clip(_within(log_odds, edges, horizons), 1e-12, 1 - 1e-12)
+    return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float64)
+
+
 def _base_rates(starting: npt.ArrayLike, edges: Sequence[int], horizons: Ints) -> Floats:
     wide = np.broadcast_to(np.asarray(starting, dtype=np.float64), (len(horizons), len(edges) - 1))
     return _within(wide, edges, horizons)
@@ -397,15 +411,18 @@ def _grade_cuts(base_rate: float) -> dict[str, float]:
     return {"A": min(2 * base_rate, (1 + base_rate) / 2), "B": base_rate, "C": base_rate / 2}
 
 
-def _reference(scorer: Scorer, training_set: TrainingSet) -> dict[str, Any]:
-    """Quantiles of the probability among the prospects open at T, for all and by regime: what a rank compares with.
-
-    With fewer than ``FEW_OPEN`` of them, each prospect's latest landmark stands in.
-    """
+def _population(training_set: TrainingSet) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The prospects open at T with their features; with fewer than ``FEW_OPEN``, each prospect's latest landmark."""
     rows, values = training_set.open_rows, training_set.open_values
     if rows is None or values is None or len(rows) < FEW_OPEN:
         latest = ~training_set.rows.duplicated("prospect_id", keep="last").to_numpy()
-        rows, values = training_set.rows[latest], training_set.values[latest]
+        return training_set.rows[latest], training_set.values[latest]
+    return rows, values
+
+
+def _reference(scorer: Scorer, training_set: TrainingSet) -> dict[str, Any]:
+    """Quantiles of the probability among the prospects open at T, for all and by regime: what a rank compares with."""
+    rows, values = _population(training_set)
     p = _predict(scorer, rows, values)
     by_regime = {"": _quantiles(p)}
     for regime in sorted({r for r in rows["regime"] if isinstance(r, str)}):
