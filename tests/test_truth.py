@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,5 +100,10 @@ def test_the_benchmark_measures_what_it_says(capsys: pytest.CaptureFixture[str],
     assert 0 < found.ours < found.constant  # it has learned, and nothing beats the truth
     assert 0 < found.peer < found.constant
     assert 0 < found.held <= 1
-    assert code == int(found.ratio < benchmark.LEAST)
+    assert code == int(bool(benchmark.missed([found])))
+    assert set(found.curve) == set(benchmark.HORIZONS)
+    assert all(0.2 < ratio < 5 for ratio in found.curve.values())
+    fine = replace(found, ours=found.peer, slope=1.0, held=0.9, held_top=0.9, curve=dict.fromkeys(found.curve, 1.0))
+    assert benchmark.missed([fine]) == []
+    assert len(benchmark.missed([replace(fine, ours=found.constant, held_top=0.8, curve={**fine.curve, 3: 1.2})])) == 3
     assert f"{found.ratio:.1%}" in capsys.readouterr().out

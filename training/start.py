@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 AGE = "days_since_created_at"  # the features by which base rates are told apart, where a model has them
 WEEKDAY = "as_of_weekday"
 CELL = 5.0  # outcomes' worth of what is expected of an age and an interval together
+PACE = 50.0  # outcomes' worth of a daily rate that depends on the age attained, and not on how soon it is
 DAY_WORTH = 10.0  # outcomes' worth of equal weekdays
 
 
@@ -76,14 +77,14 @@ def start(pooled: Pooled) -> Start:
     rows = np.bincount(pooled.k, weight, minlength=len(width)).astype(np.float64)
     outcomes = np.bincount(pooled.k, pooled.y, len(width)).astype(np.float64)
     daily = max(float(outcomes.sum()), 0.5) / float(rows @ width)
-    rate = _shrunk(-np.expm1(-daily * width), rows, outcomes)
-    intervals = _logit(rate)
+    even = -np.expm1(-daily * width)
+    intervals = _logit(_shrunk(even, rows, outcomes))
     if not pooled.by_time:
         return Start(intervals)
     position = {name: i for i, name in enumerate(pooled.names)}
     tables = []
     if AGE in position:
-        tables.append(_by_age(pooled, position[AGE], weight, rate))
+        tables.append(_by_age(pooled, position[AGE], weight, even, intervals))
     if WEEKDAY in position:
         tables.append(_by_weekday(pooled, position[WEEKDAY]))
     return Start(intervals, tuple(tables))
@@ -98,16 +99,17 @@ def _shrunk(expected: Floats, rows: Floats, outcomes: Floats, worth: float = 1.0
     return np.asarray(np.clip(rate, 1e-9, 0.999), dtype=np.float64)
 
 
-def _by_age(pooled: Pooled, feature: int, weight: Floats, rate: Floats) -> Table:
+def _by_age(pooled: Pooled, feature: int, weight: Floats, even: Floats, intervals: Floats) -> Table:
     """The rate at each age of the landmarks in each interval, though many of those cells hold no outcome.
 
-    What is expected in a cell is a rate of its interval times a rate of the age attained in it, alternately fitted
-    (a log-linear model of Poisson counts); what came there moves it by ``CELL`` outcomes' worth.
+    What is expected in a cell is the even daily rate times a factor of the age attained in it and a factor of the
+    interval, alternately fitted (a log-linear model of Poisson counts); what came there moves it by ``CELL`` outcomes'
+    worth. The interval's factor, which the first days leave unsure, is 1 but for ``PACE``.
     """
     age = pooled.encoded[:, feature][pooled.row]
     days = np.array([d for d in AGES if d <= np.nanmax(age, initial=0.0)], dtype=np.float64)
     lower, share = knots(age, np.log1p(days))
-    rows, outcomes = np.zeros((2, len(days), len(rate)))
+    rows, outcomes = np.zeros((2, len(days), len(even)))
     for at, part in ((lower, 1 - share), (np.minimum(lower + 1, len(days) - 1), share)):
         part = np.where(np.isnan(age), 0.0, part * weight)
         np.add.at(rows, (at, pooled.k), part)
@@ -115,15 +117,15 @@ def _by_age(pooled: Pooled, feature: int, weight: Floats, rate: Floats) -> Table
     edges = np.asarray(pooled.edges, dtype=np.float64)
     middle = (edges[:-1] + edges[1:]) / 2
     attained = np.searchsorted(days, days[:, None] + middle[None, :], side="right") - 1
-    by_interval, by_attained = np.ones(len(rate)), np.ones(len(days))
+    by_interval, by_attained = np.ones(len(even)), np.ones(len(days))
     for _ in range(20):
-        expected = rows * rate * by_attained[attained]
-        by_interval = (outcomes.sum(axis=0) + 1) / (expected.sum(axis=0) + 1)
-        expected = rows * rate * by_interval
+        expected = rows * even * by_attained[attained]
+        by_interval = (outcomes.sum(axis=0) + PACE) / (expected.sum(axis=0) + PACE)
+        expected = rows * even * by_interval
         came, awaited = (np.bincount(attained.ravel(), x.ravel(), len(days)) for x in (outcomes, expected))
         by_attained = (came + 1) / (awaited + 1)
-    here = _shrunk(rate * by_interval * by_attained[attained], rows, outcomes, CELL)
-    return Table(feature, days, _logit(here) - _logit(rate))
+    here = _shrunk(even * by_interval * by_attained[attained], rows, outcomes, CELL)
+    return Table(feature, days, _logit(here) - intervals)
 
 
 def _by_weekday(pooled: Pooled, feature: int) -> Table:
