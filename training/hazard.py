@@ -77,7 +77,7 @@ class Kept:
     most: int
 
 
-TO_FIT = Kept(20, 200_000, 500_000)  # more moved no figure
+TO_FIT = Kept(20, 200_000, 300_000)  # more moved no figure
 TO_CHOOSE = Kept(12, 60_000, 200_000)  # enough to tell models apart, a dozen trainings in the time of one
 
 
