@@ -13,6 +13,7 @@ from typing import Any
 
 from features.contract import DAY, MICRO
 from features.records import Event
+from features.spec import Aggregate
 
 
 class Group:
@@ -144,3 +145,8 @@ OPERATIONS: dict[str, Operation] = {
         lambda g, start, t: float(len(g.times) - start),
     ),
 }
+
+
+def needs_contacts(aggregate: Aggregate) -> bool:
+    """Whether the aggregate is missing where the contacts are unknown."""
+    return OPERATIONS[aggregate.operation].contacts or aggregate.role is not None

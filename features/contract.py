@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from features.errors import BadInput
 
 DAY = 86_400_000_000  # microseconds
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 ALWAYS = -(2**62)  # "known always": earlier than any time
 NEVER = 2**62  # a version that no later one replaces
 
@@ -121,20 +124,21 @@ class Goal:
 
     def horizon(self, regime: str | None = None) -> int:
         """The horizon in days for a regime; without one of its own, the common or else the longest."""
-        table = dict(self.horizons)
-        if regime in table and regime:
-            return table[regime]
-        return table.get("", max(table.values()))
+        table = self._table
+        return table[regime] if regime and regime in table else table.get("", max(table.values()))
 
-    @property
+    @cached_property
+    def _table(self) -> dict[str, int]:
+        return dict(self.horizons)
+
+    @cached_property  # scoring asks for it once for each outcome
     def closing(self) -> tuple[str, ...]:
         """The outcomes that close a prospect: the goal's own, and won and lost (but for the start's own)."""
         return tuple(sorted({self.outcome, "won", "lost"} - {self.starts_at or ""}))
 
     def to_json(self) -> dict[str, Any]:
         """The goal as ``[goal]`` of dataset.toml writes it."""
-        table = dict(self.horizons)
-        horizon: Any = table[""] if set(table) == {""} else table
+        horizon: Any = self._table[""] if set(self._table) == {""} else dict(self._table)
         return {"outcome": self.outcome, "starts_at": self.starts_at, "horizon_days": horizon}
 
 
@@ -355,12 +359,6 @@ def is_visible(name: str) -> bool:
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(?:[.,](\d{1,9}))?\s?([Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
 
 
 def parse_time(text: str) -> int:
@@ -387,7 +385,7 @@ def _parse(text: str) -> int:
     micros = int(((fraction or "") + "000000")[:6])
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{seconds or ':00'}{zone}")
-        return _micros(moment) + micros
+        return (moment - EPOCH) // MICROSECOND + micros
     except (ValueError, OverflowError):
         raise ValueError("no such day or hour") from None
 
@@ -414,7 +412,7 @@ def parse_date(text: str) -> int:
 
 def format_time(micros: int) -> str:
     """Microseconds since 1970 as an ISO 8601 text in UTC, with no more digits than needed."""
-    moment = _EPOCH + timedelta(microseconds=micros)
+    moment = EPOCH + timedelta(microseconds=micros)
     return moment.replace(tzinfo=None).isoformat() + "Z"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 
-from features.aggregates import OPERATIONS
+from features.aggregates import OPERATIONS, needs_contacts
 from features.contract import DAY
 from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet, walk
 
@@ -135,7 +135,7 @@ def _where(events: Any, aggregate: Aggregate) -> Any:
 
 def _filled(aggregate: Aggregate, column: Any, rows: Any, tables: Tables) -> Any:
     operation = OPERATIONS[aggregate.operation]
-    if (operation.contacts or aggregate.role is not None) and tables.contacts is None:
+    if needs_contacts(aggregate) and tables.contacts is None:
         return ibis.null("float64")
     if operation.empty is not None and aggregate.operation != "share":
         column = column.fill_null(operation.empty)
@@ -176,4 +176,5 @@ def _expression(feature: Expression, arguments: list[Any], rows: Any) -> Any:
     if feature.operation == "days_until":
         return (arguments[0].cast("int64") - rows.as_of).cast("float64") / float(DAY)
     first, second = (a.cast("float64") for a in arguments)
-    return first / second.nullif(0.0) if feature.operation == "ratio" else first - second
+    number = first / second.nullif(0.0) if feature.operation == "ratio" else first - second
+    return number.isinf().ifelse(ibis.null("float64"), number)  # too large for a double: missing, as online

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from features.aggregates import OPERATIONS, Group
-from features.contract import DAY
-from features.errors import BadInput
-from features.records import Event, Records, Versions
+from features.aggregates import OPERATIONS, Group, needs_contacts
+from features.contract import DAY, EPOCH
+from features.records import Event, Records, Versions, first_recorded
 from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet, walk
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Filter = tuple[str, str | None, str | None, str | None, str | None]  # scope, type, direction, role, channel
 
 
@@ -53,19 +52,7 @@ def merge_events(events: Iterable[Event]) -> tuple[Event, ...]:
     """
     kept: dict[str, Event] = {}
     for event in events:
-        other = kept.setdefault(event.event_id, event)
-        if other is event:
-            continue
-        if other._replace(recorded_at=0) != event._replace(recorded_at=0):
-            raise BadInput(
-                "conflicting_event",
-                f"the event id {event.event_id!r} comes with two contents.",
-                where="events",
-                remedy="An event never changes: send a correction under an id of its own.",
-                details={"event_id": event.event_id},
-            )
-        if event.recorded_at < other.recorded_at:
-            kept[event.event_id] = event
+        kept[event.event_id] = first_recorded(kept.get(event.event_id, event), event)
     return tuple(kept.values())
 
 
@@ -175,7 +162,7 @@ def _aggregate(feature: Aggregate, filters: dict[_Filter, int]) -> _Getter:
     whole = filters.setdefault((feature.scope, None, None, None, None), len(filters)) if share else index
     window = None if feature.days is None else feature.days * DAY
     account = feature.scope == "account"
-    contacts = operation.contacts or feature.role is not None
+    contacts = needs_contacts(feature)
     reduce, empty = operation.online, operation.empty
 
     def get(context: _Context) -> float | None:
@@ -211,19 +198,24 @@ def _expression(feature: Expression, arguments: list[_Getter]) -> _Getter:
 
         def ratio(context: _Context) -> float | None:
             a, b = first(context), second(context)
-            return None if a is None or b is None or b == 0 else float(a / b)
+            return None if a is None or b is None or b == 0 else _finite(a / b)
 
         return ratio
 
     def difference(context: _Context) -> float | None:
         a, b = first(context), second(context)
-        return None if a is None or b is None else float(a - b)
+        return None if a is None or b is None else _finite(a - b)
 
     return difference
 
 
+def _finite(x: float) -> float | None:
+    """The number, or missing where it is too large for a double: no answer can hold an infinite one."""
+    return x if math.isfinite(x) else None
+
+
 def _moment(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)
+    return EPOCH + timedelta(microseconds=micros)
 
 
 _CALENDAR: dict[str, Callable[[int], float]] = {

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from features.errors import BadInput
 
 
 class Version(NamedTuple):
@@ -40,6 +42,23 @@ class Outcome(NamedTuple):
     outcome: str
     occurred_at: int
     recorded_at: int
+
+
+Fact = TypeVar("Fact", Event, Outcome)
+
+
+def first_recorded(one: Fact, other: Fact) -> Fact:
+    """Of two records of one id, which must be of one content, the one that was recorded first.
+
+    Raises BadInput ``conflicting_event`` or ``conflicting_outcome``, without a place.
+    """
+    if one._replace(recorded_at=0) != other._replace(recorded_at=0):
+        raise BadInput(
+            f"conflicting_{type(one).__name__.lower()}",
+            "the id comes twice, with two contents.",
+            remedy="A fact never changes: send a correction under an id of its own.",
+        )
+    return other if other.recorded_at < one.recorded_at else one
 
 
 Versions = tuple[Version, ...]

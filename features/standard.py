@@ -86,7 +86,7 @@ def _events(tables: Tables, until: int) -> list[Feature]:
     if counts["values"]:
         out += [Aggregate("last"), Aggregate("sum", days=90), Aggregate("max")]
     if tables.contacts is not None:
-        out += _committee(tables, known)
+        out += _committee(tables, known, until)
     if "account_id" in tables.present["prospects"]:
         if _siblings(tables, until) <= FEW_SIBLINGS:
             out.append(Aggregate("count", days=30, scope="account"))
@@ -95,9 +95,10 @@ def _events(tables: Tables, until: int) -> list[Feature]:
     return out
 
 
-def _committee(tables: Tables, known: Any) -> list[Feature]:
+def _committee(tables: Tables, known: Any, until: int) -> list[Feature]:
     """What contacts add: how many take part, and which roles, where these tell prospects apart."""
     contacts: Any = tables.contacts
+    contacts = contacts.filter(contacts.valid_from <= until)
     pairs = known.filter(known.contact_id.notnull()).select("prospect_id", "contact_id").distinct()
     several = pairs.group_by("prospect_id").aggregate(n=pairs.count())
     most = _row(several.aggregate(n=several.n.max()))["n"]

@@ -12,8 +12,9 @@ import hashlib
 import json
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -433,6 +434,20 @@ def _quiet_end(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[
         yield Note("quiet_end", text, days, "dataset.toml: complete_until")
 
 
+def nearest(wanted: str, names: Iterable[str]) -> str | None:
+    """The name that is most like the wanted one but for its capitals; of alike ones the first, None where none is."""
+    plain = {name.casefold(): name for name in reversed([*names])}
+    near = difflib.get_close_matches(wanted.casefold(), plain, 1, 0.4)
+    return plain[near[0]] if near else None
+
+
+def there_are(occurring: Mapping[str, int]) -> str:
+    """Which names occur how often, in words: the first five of them, commonest first as given."""
+    shown = ", ".join(f"{name!r} ({n:,})" for name, n in islice(occurring.items(), 5))
+    more = f" and {number_of(len(occurring) - 5, 'other')}" if len(occurring) > 5 else ""
+    return f"there are {shown or 'none at all'}{more}"
+
+
 def _goal_never_occurs(con: Any, raw: Raw, dataset: Dataset) -> Iterator[Note]:
     """A note for each outcome that the goal names and that no row of outcomes holds."""
     occurring = run(con, "SELECT outcome, count(*) AS n FROM outcomes GROUP BY outcome ORDER BY n DESC, outcome")
@@ -440,17 +455,14 @@ def _goal_never_occurs(con: Any, raw: Raw, dataset: Dataset) -> Iterator[Note]:
     if not names:
         return
     total = sum(names.values())
-    shown = ", ".join(f"{name!r} ({n:,})" for name, n in occurring[:5])
-    more = f" and {number_of(len(names) - 5, 'other')}" if len(names) > 5 else ""
-    plain = {name.casefold(): name for name in reversed(names)}
     for code, setting, wanted in (
         ("goal_never_occurs", "outcome", dataset.goal.outcome),
         ("start_never_occurs", "starts_at", dataset.goal.starts_at),
     ):
         if wanted is None or wanted in names:
             continue
-        near = difflib.get_close_matches(wanted.casefold(), plain, 1, 0.4)
-        written = json.dumps(plain[near[0]] if near else occurring[0][0], ensure_ascii=False)
-        remedy = f"for {'the nearest' if near else 'the commonest'}, write {setting} = {written} below [goal]"
+        near = nearest(wanted, names)
+        written = json.dumps(occurring[0][0] if near is None else near, ensure_ascii=False)
+        remedy = f"for {'the commonest' if near is None else 'the nearest'}, write {setting} = {written} below [goal]"
         found = f"of {number_of(total, 'outcome')} none is {wanted!r}, which [goal] names as {setting}"
-        yield Note(code, f"{found}; there are {shown}{more}; {remedy} in dataset.toml.", total, raw.at("outcome"))
+        yield Note(code, f"{found}; {there_are(names)}; {remedy} in dataset.toml.", total, raw.at("outcome"))

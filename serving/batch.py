@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from features.contract import MICRO, STANDARD, Column, format_time
 from features.errors import BadInput
-from features.spec import FeatureSet
+from features.spec import Attribute, FeatureSet, walk
 
 if TYPE_CHECKING:
     from features.tables import Tables
@@ -58,7 +58,8 @@ def check_columns(spec: FeatureSet, tables: Tables) -> None:
         if getattr(tables, table) is None:  # unknown: its features are missing, and ``table_warnings`` says so
             continue
         wanted, have = spec.dataset.declared_columns(table), tables.dataset.columns(table)
-        used = {f.column for f in _attributes(spec) if f.table == table}
+        parts = (part for feature in spec.features for part in walk(feature))
+        used = {part.column for part in parts if isinstance(part, Attribute) and part.table == table}
         for name in sorted(used & set(wanted)):
             if name not in have or have[name].kind != wanted[name].kind:
                 raise BadInput(
@@ -71,32 +72,18 @@ def check_columns(spec: FeatureSet, tables: Tables) -> None:
 
 def table_warnings(scorer: Scorer, tables: Tables, as_of: int) -> list[dict[str, str]]:
     """What a reader of the scores should know of the tables, as {code, text}: what is absent, a time past the data."""
-    from features.spec import Aggregate, Attribute, walk
-
-    parts = [part for f in scorer.spec.features for part in walk(f)]
-    aggregates = [part for part in parts if isinstance(part, Aggregate)]
-    needed = {
-        "events": bool(aggregates),
-        "contacts": any(a.role or a.operation == "distinct_contacts" for a in aggregates),
-        "accounts": any(isinstance(part, Attribute) and part.table == "accounts" for part in parts),
-        "outcomes": True,
-    }
     out = []
-    for table, used in needed.items():
-        if used and getattr(tables, table) is None:
-            what = "who is closed is unknown" if table == "outcomes" else "the features that need it are missing"
-            out.append({"code": f"{table}_unknown", "text": f"There is no table of {table}: {what}."})
+    for table, part in (("events", "events"), ("contacts", "contacts"), ("accounts", "account")):
+        if scorer.needs[part] and getattr(tables, table) is None:
+            text = f"There is no table of {table}: the features that need it are missing."
+            out.append({"code": f"{table}_unknown", "text": text})
+    if tables.outcomes is None:
+        out.append({"code": "outcomes_unknown", "text": "There is no table of outcomes: who is closed is unknown."})
     until = tables.until
     if as_of > until:
         text = f"The data end {format_time(until)}, before the time that is scored: what came since is unknown."
         out.append({"code": "as_of_after_data", "text": text})
     return out
-
-
-def _attributes(spec: FeatureSet) -> list[Any]:
-    from features.spec import Attribute, walk
-
-    return [part for f in spec.features for part in walk(f) if isinstance(part, Attribute)]
 
 
 def requests(tables: Tables, as_of: int, prospect_ids: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -76,17 +76,18 @@ class Champions:
         self.state = State()
         self.failures = 0
         self._seen: Any = object()
-        self._broken: list[Path] = []
+        self._broken: dict[Path, Any] = {}  # what each refused bundle held when it was tried
 
     def refresh(self) -> bool:
         """Follow the pointer if it, or a bundle that was broken, has changed on disk. True where something was tried.
 
         Never raises: what cannot be loaded is logged, told in ``state.problems`` and leaves the old champion in place.
         """
-        signature = self._signature()
-        if signature == self._seen:
+        # Looked at before it is read: what is promoted or mended while bundles load is seen at the next look.
+        seen = _stat(self.home / POINTER)
+        if seen == self._seen and all(_contents(folder) == held for folder, held in self._broken.items()):
             return False
-        self._seen = signature
+        self._seen = seen
         try:
             pointer = read_pointer(self.home)
         except LeadscoreError as e:
@@ -98,24 +99,24 @@ class Champions:
                 logger.warning("No champion under %s: answers are 503 until one is promoted.", self.home)
             return True
         self._load(pointer)
-        self._seen = self._signature()  # now with the bundles that are broken
         return True
 
     def _load(self, pointer: Mapping[str, Any]) -> None:
         champions: dict[str, Champion] = {}
         problems: list[LeadscoreError] = []
-        self._broken = []
+        self._broken = {}
         for goal, entry in pointer["goals"].items():
             old = self.state.champions.get(goal)
             if old is not None and (old.version, old.digest) == (entry["version"], entry["digest"]):
                 champions[goal] = old
                 continue
             folder = self.home / entry["path"]
+            contents = _contents(folder)
             try:
                 champions[goal] = _champion(goal, entry, folder)
                 logger.info("Champion %s: version %s (%s) serves.", goal, entry["version"], entry["digest"][:12])
             except LeadscoreError as e:
-                self._broken.append(folder)
+                self._broken[folder] = contents
                 problems.append(e)
                 self._tell(f"champion {goal}, version {entry['version']}", e, old is not None)
                 if old is not None:
@@ -126,9 +127,6 @@ class Champions:
         self.failures += 1
         then = "the one before it keeps serving" if old else "nothing serves in its place"
         logger.error("Refused the %s: %s: %s (%s)", what, error.code, error, then)
-
-    def _signature(self) -> Any:
-        return (_stat(self.home / POINTER), [_contents(folder) for folder in self._broken])
 
 
 def _champion(goal: str, entry: Mapping[str, Any], folder: Path) -> Champion:

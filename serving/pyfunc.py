@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from features.errors import BadInput
 from serving.bundle import read_bundle
-from serving.schema import parse_request
-from serving.scorer import Scorer
+from serving.schema import RequestReader
+from serving.scorer import Score, Scorer
+from serving.values import decode
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMN = "request"
+FIELDS = (*(field.name for field in fields(Score)), "error")  # an answer's, and what is wrong with a request
 
 
 def _now() -> int:
@@ -26,6 +29,7 @@ class BundleModel:
 
     def __init__(self, scorer: Scorer, clock: Callable[[], int] = _now) -> None:
         self.scorer = scorer
+        self._reader = RequestReader(scorer.spec.dataset)
         self._clock = clock
 
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -52,15 +56,15 @@ class BundleModel:
                 answers.append({**self._answer(body, now, params), "error": None})
             except BadInput as e:
                 answers.append({"error": e.to_json()})
-        rows = [{field: answer.get(field) for field in (*FIELDS, "error")} for answer in answers]
-        return pd.DataFrame(rows, columns=[*FIELDS, "error"], index=frame.index)
+        rows = [{field: answer.get(field) for field in FIELDS} for answer in answers]
+        return pd.DataFrame(rows, columns=list(FIELDS), index=frame.index)
 
     def _answer(self, body: Any, now: int, params: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(body, str):
             raise BadInput(
                 "wrong_type", "the request is no text.", where="", remedy="Give the JSON body of POST /score as a text."
             )
-        parsed = parse_request(body, self.scorer.spec.dataset, now)
+        parsed = self._reader.read(decode(body), now)
         goal = parsed.goal
         if goal is not None and goal != self.scorer.goal.outcome:
             raise BadInput(
@@ -76,23 +80,6 @@ class BundleModel:
             language=str(params.get("language", "en")),
         )
         return score.with_warnings(parsed.warnings).to_json()
-
-
-FIELDS = (
-    "prospect_id",
-    "as_of",
-    "goal",
-    "horizon_days",
-    "probability",
-    "probability_low",
-    "probability_high",
-    "curve",
-    "score",
-    "grade",
-    "reasons",
-    "warnings",
-    "model_version",
-)
 
 
 def _load_pyfunc(data_path: str) -> BundleModel:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.aggregates import needs_contacts
 from features.contract import format_time
 from features.errors import BadBundle, BadInput
 from features.online import as_of as row_as_of
@@ -310,7 +311,7 @@ class Scorer:
         # Replaceable: any function from model rows to their contributions, as exact and perhaps faster.
         self._contributions: Callable[[Matrix], Matrix] = self._trees.contributions
         self._reference = bundle.reference
-        self._needs = _needs(self._names, self.spec.features)
+        self.needs = _needs(self._names, self.spec.features)  # by list of a request: the features missing without it
         self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
 
     def score(self, records: Records, as_of: int, *, reasons: int = 5, language: str = "en") -> Score:
@@ -545,7 +546,7 @@ class Scorer:
             ("account_unknown", "account", records.accounts is None),
             ("related_unknown", "related", records.related is None or records.related_events is None),
         ):
-            users = self._needs[name]
+            users = self.needs[name]
             if absent and users:
                 features = "1 feature is" if len(users) == 1 else f"{len(users)} features are"
                 out.append(Warned(code, f"`{name}` was not given; {features} missing for it ({users[0]}, for one)."))
@@ -560,7 +561,7 @@ def _needs(names: Sequence[str], features: Sequence[Any]) -> dict[str, list[str]
         aggregates = [p for p in parts if isinstance(p, Aggregate)]
         if aggregates:
             out["events"].append(name)
-        if any(a.role is not None or a.operation == "distinct_contacts" for a in aggregates):
+        if any(needs_contacts(a) for a in aggregates):
             out["contacts"].append(name)
         if any(a.scope == "account" for a in aggregates):
             out["related"].append(name)

@@ -28,9 +28,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import BadInput, LeadscoreError
 from serving import openapi
+from serving.faults import error_body, status_of, within
 from serving.live import Champion, Champions, State
-from serving.schema import decode, error_body, goal_of, items_of, status_of
+from serving.schema import goal_of, items_of
 from serving.settings import Settings
+from serving.values import decode
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
@@ -144,7 +146,7 @@ class Body(bentoml.IODescriptor):  # type: ignore[misc]
     async def from_http_request(cls, request: Request, serde: Any) -> bytes | LeadscoreError:
         """BentoML's hook: what the API is called with. Nothing may leave it, since BentoML would log its text."""
         try:
-            return await _body(request, _limits()[request.url.path], settings().body_seconds)
+            return await _body(request, _limits()[request.scope["path"]], settings().body_seconds)
         except Exception as e:
             return _crashed(e)
 
@@ -163,7 +165,9 @@ class Answer(bentoml.IODescriptor):  # type: ignore[misc]
         return {"type": "object", "title": "Answer"}
 
 
+@lru_cache(maxsize=1)
 def _limits() -> Mapping[str, int]:
+    """The largest body of each API, in bytes."""
     return {"/score": settings().score_bytes, "/score_batch": settings().batch_bytes}
 
 
@@ -174,7 +178,7 @@ async def _model(request: Request) -> Response:
     try:
         champion = state.champion(request.query_params.get("goal"))
     except LeadscoreError as e:
-        service.metrics.errors.labels(e.code).inc()
+        _count(e)
         return _error(e)
     card = {key: champion.scorer.card[key] for key in _PUBLIC if key in champion.scorer.card}
     return _json({**champion.to_json(), "default": champion.goal == state.default, "card": card})
@@ -421,10 +425,8 @@ class LeadScore:
             if isinstance(body, LeadscoreError):
                 raise body
             return _json(self._score(decode(body), self.champions.state))
-        except LeadscoreError as e:
-            return self._refuse(e)
         except Exception as e:
-            return self._refuse(_crashed(e))
+            return _error(self._told(e))
 
     @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def score_batch(self, body: bytes | LeadscoreError, /) -> Response:
@@ -440,24 +442,18 @@ class LeadScore:
                 try:
                     results.append(self._score(item, state, f"items[{index}]"))
                 except Exception as e:
-                    error = e if isinstance(e, LeadscoreError) else _crashed(e)
-                    self.metrics.errors.labels(error.code).inc()
-                    results.append(error_body(error))
+                    results.append(error_body(self._told(e)))
                 if index % _PAUSE == _PAUSE - 1:
                     await asyncio.sleep(0)
             return _json({"results": results})
-        except LeadscoreError as e:
-            return self._refuse(e)
         except Exception as e:
-            return self._refuse(_crashed(e))
+            return _error(self._told(e))
 
     def _score(self, data: Any, state: State, place: str = "") -> dict[str, Any]:
         try:
             champion: Champion = state.champion(goal_of(data))
         except LeadscoreError as e:
-            if place:
-                e.where = f"{place}.{e.where}" if e.where else place
-            raise
+            raise within(e, place) from None
         parsed = champion.reader.read(data, time.time_ns() // 1000, place)
         score = champion.scorer.score(
             parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language
@@ -467,6 +463,8 @@ class LeadScore:
         self.metrics.scores.labels(champion.goal, champion.version).inc()
         return answer
 
-    def _refuse(self, error: LeadscoreError) -> Response:
+    def _told(self, e: Exception) -> LeadscoreError:
+        """What is answered for an exception, counted."""
+        error = e if isinstance(e, LeadscoreError) else _crashed(e)
         self.metrics.errors.labels(error.code).inc()
-        return _error(error)
+        return error

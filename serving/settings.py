@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import BadInput
+from serving.explain import LANGUAGES
 
-LANGUAGES = ("en", "fr")
 MIB = 1024 * 1024
 DEFAULT_HOME = ".leadscore"
 

@@ -122,6 +122,10 @@ EDITS: list[tuple[str, Callable[[dict[str, Any]], Any], str, str]] = [
     ("no versions", _at("prospect", value=[]), "empty_list", "prospect"),
     ("empty id", _at("prospect", "prospect_id", value=""), "empty_key", "prospect.prospect_id"),
     ("empty contact of an event", _at("events", 0, "contact_id", value=""), "empty_key", "events[0].contact_id"),
+    ("blank id", _at("prospect", "prospect_id", value=" \u00a0"), "empty_key", "prospect.prospect_id"),
+    ("blank account", _at("prospect", "account_id", value="\t"), "empty_key", "prospect.account_id"),
+    ("blank id of an event", _at("events", 0, "event_id", value="  "), "empty_key", "events[0].event_id"),
+    ("blank contact of an event", _at("events", 0, "contact_id", value=" "), "empty_key", "events[0].contact_id"),
     # wrong types: nothing is coerced
     ("prospect is a text", _at("prospect", value=MARK), "wrong_type", "prospect"),
     ("events is an object", _at("events", value={MARK: 1}), "wrong_type", "events"),

@@ -174,7 +174,7 @@ class _Maker:
                 "legal_form": self.text(("SA", "SARL")),
                 "public_body": self.maybe(r.random() < 0.5),
                 "tier": self.text(("gold", "\u00e9tain")),
-                "growth": self.maybe(r.choice((0, -0.25, 0.1, 7, 1 / 3))),
+                "growth": self.maybe(r.choice((0, -0.25, 0.1, 7, 1 / 3, 5e-324, -1e308))),
             }
 
         def contact(key: str) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class _Maker:
                 "approach": self.text(("b2b", "b2b2e", "b2b2u")),
                 "tender_deadline": self.maybe(self.moment() + r.choice((0, 30 * _DAY))),
                 "origin": self.text(("paid", "organic")),
-                "fit": self.maybe(r.choice((0, 0.1, -2.5, 10, 10.0000001, 1e-9))),
+                "fit": self.maybe(r.choice((0, 0.1, -2.5, 10, 10.0000001, 1e-9, 1.7e308))),
                 "flagged": self.maybe(r.random() < 0.5),
                 "remark": self.text(('call back, "soon"', "line\nbreak")),
             }

@@ -7,6 +7,7 @@ dates ``datetime.date``, values ``Decimal``, texts as they were typed, None wher
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -178,9 +179,11 @@ class Oracle:
             return None
         match feature.operation:
             case "ratio":
-                return arguments[0] / arguments[1] if arguments[1] != 0 else None
+                ratio = math.nan if arguments[1] == 0 else arguments[0] / arguments[1]
+                return ratio if math.isfinite(ratio) else None
             case "difference":
-                return arguments[0] - arguments[1]
+                difference = arguments[0] - arguments[1]
+                return None if abs(difference) == math.inf else difference
             case "age":
                 return (t - arguments[0]) / _DAY
             case "days_until":

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from features.contract import DAY, parse_dataset, parse_time
+from features.contract import DAY, Dataset, parse_dataset, parse_time
+from features.errors import BadInput
 from features.spec import Aggregate, Attribute, Expression, FeatureSet
 from features.tables import Tables, tables_from_frames
 from serving.batch import check_columns, requests, table_warnings
@@ -82,6 +83,39 @@ def test_a_prospect_observed_later_reads_as_the_engine_sees_it() -> None:
     parsed = parse_request(json.dumps(body), found.dataset, AT)
     assert compile_features(spec)(parsed.records, AT) == [row[name] for name in spec.names]
     assert [row[name] for name in spec.names] == [None, None, 1.0, None]
+
+
+def keyed(key: str) -> tuple[Any, list[dict[str, Any]]]:
+    """A prospect or an event of this id: as a frame, and in requests."""
+    frame = pd.DataFrame({"prospect_id": ["p1", key], "created_at": [time("2025-01-01")] * 2})
+    born = {"created_at": "2025-01-01T00:00:00Z"}
+    event = {"event_id": key, "type": "call", "occurred_at": "2025-01-01T00:00:00Z"}
+    return frame, [
+        {"prospect": {"prospect_id": key, **born}},
+        {"prospect": {"prospect_id": "p", **born}, "events": [event]},
+    ]
+
+
+@pytest.mark.parametrize("key", [" ", "  ", "\t\n\u00a0"], ids=ascii)
+def test_a_key_of_white_space_names_nobody_in_files_and_in_requests(key: str) -> None:
+    frame, bodies = keyed(key)
+    with pytest.raises(BadInput) as caught:
+        tables(prospects=frame, events=None, outcomes=None)
+    assert caught.value.code == "null_key"
+    for body in bodies:
+        with pytest.raises(BadInput) as caught:
+            parse_request(body, Dataset(), AT)
+        assert caught.value.code == "empty_key"
+
+
+@pytest.mark.parametrize("key", ["\u2003", "\u200b", " a ", "\u00a0a"], ids=ascii)
+def test_any_other_key_is_exact_in_files_and_in_requests(key: str) -> None:
+    frame, bodies = keyed(key)
+    found = tables(prospects=frame, events=None, outcomes=None)
+    assert set(found.prospects.prospect_id.to_pyarrow().to_pylist()) == {"p1", key}
+    first, second = (parse_request(body, Dataset(), AT).records for body in bodies)
+    assert first.prospect_id == key
+    assert [e.event_id for e in second.events or ()] == [key]
 
 
 def test_absent_tables_and_a_time_past_the_data_are_warned_of(scorer: Scorer) -> None:

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from features.contract import DAY, NEVER, parse_time
 from features.online import compile_features
@@ -674,6 +678,49 @@ def test_by_hand(case: Case, offline: dict[str, dict[str, Any]]) -> None:
         answers = {"oracle": found[0], "online": found[1], "offline": offline[case.name][feature.name]}
         wrong = {who: answer for who, answer in answers.items() if not same(answer, expected)}
         assert not wrong, f"{feature.name} is {expected}, but {wrong}"
+
+
+EXTREMES = (0.0, 5e-324, 2.3e-308, 1e-160, 0.1, 1.0, 3.0, 1e160, 1e308, sys.float_info.max)
+FIT, GROWTH = Attribute("prospects", "fit"), Attribute("accounts", "growth")
+RATIO, DIFFERENCE = Expression("ratio", (FIT, GROWTH)), Expression("difference", (FIT, GROWTH))
+OF_EXTREMES = (
+    RATIO,
+    DIFFERENCE,
+    Expression("ratio", (GROWTH, FIT)),
+    Expression("ratio", (RATIO, DIFFERENCE)),
+    Expression("difference", (DIFFERENCE, RATIO)),
+    Expression("band", (RATIO,), cuts=(0.0, 1.0)),
+    Expression("ratio", (Aggregate("count"), FIT)),
+)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet-us"])
+def test_extreme_numbers_agree_and_what_no_double_can_hold_is_missing(form: str, tmp_path: Path) -> None:
+    """Every pair of them: no infinite number may reach a model, nor an answer, whose JSON could not hold it."""
+    numbers = (*EXTREMES, *(-x for x in EXTREMES))
+    pairs = [(f"{i}", a, b) for i, (a, b) in enumerate(product(numbers, numbers))]
+    rows = world(
+        prospects=[prospect(prospect_id=key, account_id=key, fit=a) for key, a, _ in pairs],
+        accounts=[{"account_id": key, "growth": b} for key, _, b in pairs],
+    )
+    features = FeatureSet(Shape().dataset, OF_EXTREMES)
+    small = World(rows, [(key, T) for key, _, _ in pairs])
+    assert_agree(features, [small], Shape(form=form), tmp_path)
+    found = by_online(features, small)
+    for key, a, b in pairs:
+        ratio, difference, *_ = found[key, T]
+        assert (ratio is None) == (b == 0 or math.isinf(a / b)), (a, b)
+        assert (difference is None) == math.isinf(a - b), (a, b)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_any_two_numbers_agree(a: float, b: float) -> None:
+    small = World(
+        world(prospects=[prospect(account_id="a", fit=a)], accounts=[{"account_id": "a", "growth": b}]), [("p", T)]
+    )
+    features = FeatureSet(Shape().dataset, OF_EXTREMES)
+    (expected,), (found,) = by_oracle(features, small).values(), by_online(features, small).values()
+    assert all(same(x, y) for x, y in zip(expected, found, strict=True)), (expected, found)
 
 
 def test_an_absent_list_is_unknown_and_an_empty_one_empty() -> None:

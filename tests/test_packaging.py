@@ -60,7 +60,9 @@ def declared() -> list[str]:
     assert isinstance(table, dict)
     build = data["build-system"]
     assert isinstance(build, dict)
-    extras = [requirement for extra in table["optional-dependencies"].values() for requirement in extra]
+    locked = re.findall(r"--extra (\S+)", (ROOT / ".ci" / "lock").read_text())
+    assert {"dev", "notebooks"} <= set(locked)
+    extras = [requirement for name in locked for requirement in table["optional-dependencies"][name]]
     return [*table["dependencies"], *extras, *build["requires"]]
 
 

@@ -25,8 +25,10 @@ from features.contract import (
 from features.errors import BadInput
 from features.online import merge_events
 from features.records import Event, Outcome, Records, Version
-from serving import openapi, schema
-from serving.schema import ParsedRequest, decode, error_body, parse_request, status_of
+from serving import openapi, rows, schema, values
+from serving.faults import error_body, status_of
+from serving.schema import ParsedRequest, parse_request
+from serving.values import decode
 from tests.bad_requests import BAD, LATER, OUTCOME, SIBLING, SIBLINGS_EVENT, Bad
 from tests.fixtures_bundle import DATASET, SPEC, make_request, request_records
 
@@ -324,6 +326,10 @@ def test_the_account_that_nobody_names_is_a_placeholder() -> None:
     assert records.accounts[""][0].values["account_id"] == ""
     assert records.related is not None
     assert records.related["p2"][0].values["account_id"] == ""
+    contacts = [{"contact_id": "c1", "account_id": "a1"}, {"contact_id": "c2"}]  # a name that nothing contradicts
+    people = read(minimal(account={"country": "FR"}, contacts=contacts)).records.contacts
+    assert people is not None
+    assert {c: v[0].values["account_id"] for c, v in people.items()} == {"c1": "a1", "c2": ""}
 
 
 def test_the_account_is_implied_by_its_place() -> None:
@@ -648,14 +654,14 @@ def _outcome_of(function: Any, *arguments: Any) -> Any:
 @settings(max_examples=400, deadline=None)
 @given(EVENTS, st.booleans())
 def test_the_straight_line_reads_events_as_field_by_field(event: dict[str, Any], related: bool) -> None:
-    scope = schema._Scope("p1", related, {"p1": 0, "p2": 0})
-    assert _outcome_of(schema._event, event, scope) == _outcome_of(schema._careful_event, event, scope)
+    scope = rows.Scope("p1", related, {"p1": 0, "p2": 0})
+    assert _outcome_of(rows.read_event, event, scope) == _outcome_of(rows.careful_event, event, scope)
 
 
 def test_the_straight_line_is_taken_by_ordinary_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(schema, "_careful_event")
+    monkeypatch.delattr(rows, "careful_event")
     for event in (*make_request()["events"], *_full()["events"]):
-        assert isinstance(schema._event(event, schema._Scope("p1", False, None)), Event)
+        assert isinstance(rows.read_event(event, rows.Scope("p1", False, None)), Event)
 
 
 def _by_the_contract(text: str) -> Any:
@@ -677,7 +683,7 @@ def _by_the_contract(text: str) -> Any:
 )
 def test_times_are_read_as_the_contract_does(text: str) -> None:
     try:
-        found = schema._time(text)
+        found = values.read_time(text)
     except BadInput:
         found = None
     assert found == _by_the_contract(text)

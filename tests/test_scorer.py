@@ -518,7 +518,7 @@ def test_an_unknown_list_is_warned_of_where_features_need_it(
         assert [w.code for w in scorer.score(without, t).warnings if w.code.endswith("_unknown")] == [code]
         # The features said to be missing are those that turn missing, and no other changes.
         for name, whole, rest in zip(SPEC.names, run(records, t), run(without, t), strict=True):
-            assert rest is None if name in scorer._needs[list_name] else rest == whole
+            assert rest is None if name in scorer.needs[list_name] else rest == whole
     text = next(w.text for w in scorer.score(without, t).warnings if w.code == code)
     assert f"`{list_name}`" in text
 

@@ -18,7 +18,11 @@ SELECT
     ELSE "t25"."x665f9d21f8246096"
   END AS "account_mail_share_30d",
   CAST("t25"."as_of" - "t25"."p_created_at" AS DOUBLE) / 86400000000.0 AS "days_since_created_at",
-  COALESCE("t25"."x66892668371285e4", 0.0) / NULLIF("t25"."a_headcount", 0.0) AS "event_count_per_account_headcount",
+  CASE
+    WHEN ISINF(COALESCE("t25"."x66892668371285e4", 0.0) / NULLIF("t25"."a_headcount", 0.0))
+    THEN CAST(NULL AS DOUBLE)
+    ELSE COALESCE("t25"."x66892668371285e4", 0.0) / NULLIF("t25"."a_headcount", 0.0)
+  END AS "event_count_per_account_headcount",
   CAST(0 + CAST("t25"."a_headcount" >= 10.0 AS BIGINT) + CAST("t25"."a_headcount" >= 50.0 AS BIGINT) AS DOUBLE) AS "account_headcount_band",
   CAST((
     DAYOFWEEK(

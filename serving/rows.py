@@ -1,0 +1,258 @@
+"""One record of a request: a row of a state table, an event or an outcome, canonical, with the path of every fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from features.contract import ALWAYS, STANDARD, Dataset
+from features.errors import BadInput
+from features.records import Event, Outcome, first_recorded
+from serving.faults import itself, mismatch, missing, optional, shown, unknown_field, within
+from serving.values import read_list, read_time, read_value, reader_of, wrong
+
+Row = dict[str, Any]
+_UNDROPPABLE = frozenset({"prospect_id", "account_id", "contact_id", "created_at", "observed_at"})
+
+
+class StateReader:
+    """Reads the rows of one state table: standard fields beside one another, declared ones under ``attributes``."""
+
+    def __init__(self, table: str, dataset: Dataset) -> None:
+        self.table = table
+        columns = dataset.columns(table)
+        standard = {c.name for c in STANDARD[table]}
+        dropped = {n for n, c in columns.items() if c.known == "never"} - _UNDROPPABLE
+        self.fields = {n: (reader_of(columns[n]), n not in dropped) for n in standard}
+        self.declared = {n: (reader_of(c), n not in dropped) for n, c in columns.items() if n not in standard}
+        self.required = tuple(c.name for c in STANDARD[table] if c.required and c.name != "account_id")
+        self.demanded = frozenset({*self.required, "observed_at"})  # the latter in a list of versions
+        self.empty: Row = dict.fromkeys(columns)
+
+    def read(self, data: Any) -> Row:
+        """A row with every column of the table, None where unknown; times in microseconds."""
+        if type(data) is not dict:
+            raise wrong(data, "an object")
+        row = self.empty.copy()
+        fields = self.fields
+        for name, value in data.items():
+            found = fields.get(name)
+            if found is None:
+                if name != "attributes":
+                    raise self._unknown(name)
+                if value is not None:
+                    self._attributes(value, row)
+            elif value is not None:
+                read, kept = found
+                try:
+                    value = read(value)
+                except BadInput as e:
+                    raise within(e if name in self.demanded else optional(e), name) from None
+                if kept:
+                    row[name] = value
+        return row
+
+    def _attributes(self, data: Any, row: Row) -> None:
+        if type(data) is not dict:
+            raise within(optional(wrong(data, "an object")), "attributes")
+        for name, value in data.items():
+            found = self.declared.get(name)
+            if found is None:
+                raise self._undeclared(name)
+            if value is not None:
+                read, kept = found
+                try:
+                    value = read(value)
+                except BadInput as e:
+                    raise within(optional(e), f"attributes.{shown(name)}") from None
+                if kept:
+                    row[name] = value
+
+    def _unknown(self, name: str) -> BadInput:
+        if name in self.declared:
+            return BadInput(
+                "unknown_field",
+                "the column is a declared one and has its place under `attributes`.",
+                where=shown(name),
+                remedy="Move it into `attributes`.",
+            )
+        return unknown_field(name, (*self.fields, "attributes"))
+
+    def _undeclared(self, name: str) -> BadInput:
+        if name in self.fields:
+            return BadInput(
+                "undeclared_column",
+                "this is a standard field and stands beside `attributes`, not in it.",
+                where=f"attributes.{shown(name)}",
+                remedy="Move it out of `attributes`.",
+            )
+        listed = ", ".join(self.declared) or "none"
+        return BadInput(
+            "undeclared_column",
+            f"the model's data set declares no such column of {self.table}.",
+            where=f"attributes.{shown(name)}",
+            remedy=f"Leave it out, or declare it in dataset.toml under [{self.table}.columns] and train again; "
+            f"declared: {listed}.",
+        )
+
+
+def _fact_reader(table: str) -> Mapping[str, Callable[[Any], Any]]:
+    return {c.name: reader_of(c) for c in STANDARD[table]}
+
+
+_EVENT = _fact_reader("events")
+_EVENT_FIELDS = frozenset(_EVENT)
+_direction = _EVENT["direction"]
+_OUTCOME = _fact_reader("outcomes")
+# In both tables, which share these names; prospect_id among the related.
+_DEMANDED = frozenset(c.name for table in ("events", "outcomes") for c in STANDARD[table] if c.required)
+
+
+def _fact(data: Any, fields: Mapping[str, Callable[[Any], Any]]) -> Row:
+    if type(data) is not dict:
+        raise wrong(data, "an object")
+    row: Row = {}
+    for name, value in data.items():
+        read = fields.get(name)
+        if read is None:
+            raise unknown_field(name, fields)
+        if value is not None:
+            try:
+                row[name] = read(value)
+            except BadInput as e:
+                raise within(e if name in _DEMANDED else optional(e), name) from None
+    return row
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose facts a list may hold: the prospect's own, or those of its related prospects.
+
+    ``created`` maps the prospects in question to their creation; None where they are unknown.
+    """
+
+    own: str
+    related: bool
+    created: Mapping[str, int] | None
+
+    def owner(self, row: Row) -> str:
+        """The prospect that a fact belongs to."""
+        named: str | None = row.get("prospect_id")
+        if not self.related:
+            if named is not None and named != self.own:
+                raise mismatch("prospect_id", "the record names another prospect than the one it stands with")
+            return self.own
+        if named is None:
+            raise missing("prospect_id", " in a related list")
+        if named == self.own:
+            raise itself("prospect_id")
+        if self.created is not None and named not in self.created:
+            raise BadInput(
+                "unknown_prospect",
+                "the record names a prospect that is not among the related ones.",
+                where="prospect_id",
+                remedy="Add that prospect to related.prospects, or remove the record.",
+            )
+        return named
+
+
+def read_event(data: Any, scope: Scope) -> Event:
+    """An event: the ordinary ones, which are nearly all, in one straight line, any other field by field."""
+    if type(data) is dict and data.keys() <= _EVENT_FIELDS:
+        get = data.get
+        event_id, kind, contact_id, channel = get("event_id"), get("type"), get("contact_id"), get("channel")
+        if (
+            type(event_id) is str
+            and event_id.isascii()
+            and event_id.isprintable()
+            and event_id.strip(" ")
+            and type(kind) is str
+            and kind.isascii()
+            and kind.isprintable()
+            and (kind := kind.strip(" "))
+            and (contact_id is None or (type(contact_id) is str and contact_id.isalnum() and contact_id.isascii()))
+            and (channel is None or (type(channel) is str and channel.isalnum() and channel.isascii()))
+            and get("prospect_id") in (None, scope.own)
+            and not scope.related
+        ):
+            try:
+                direction, value, recorded_at = get("direction"), get("value"), get("recorded_at")
+                if direction is not None:
+                    direction = _direction(direction)
+                if value is not None:
+                    value = read_value(value)
+                occurred_at = read_time(get("occurred_at"))
+                recorded_at = occurred_at if recorded_at is None else read_time(recorded_at)
+            except BadInput:
+                pass  # told with its place below
+            else:
+                row = (event_id, scope.own, kind, occurred_at, recorded_at, contact_id, direction, channel, value)
+                return tuple.__new__(Event, row)  # half the time of Event(...)
+    return careful_event(data, scope)
+
+
+def careful_event(data: Any, scope: Scope) -> Event:
+    """An event, field by field: any that is sound, and the place of what is wrong with any other."""
+    row = _fact(data, _EVENT)
+    get = row.get
+    event_id, kind, occurred_at = get("event_id"), get("type"), get("occurred_at")
+    if event_id is None or kind is None or occurred_at is None:
+        raise missing("event_id" if event_id is None else "type" if kind is None else "occurred_at")
+    recorded_at = get("recorded_at")
+    return Event(
+        event_id,
+        scope.owner(row),
+        kind,
+        occurred_at,
+        occurred_at if recorded_at is None else recorded_at,
+        get("contact_id"),
+        get("direction"),
+        get("channel"),
+        get("value"),
+    )
+
+
+def read_outcome(data: Any, scope: Scope) -> Outcome:
+    """An outcome; its id is by default made of what it says."""
+    row = _fact(data, _OUTCOME)
+    outcome, occurred_at = row.get("outcome"), row.get("occurred_at")
+    if outcome is None or occurred_at is None:
+        raise missing("outcome" if outcome is None else "occurred_at")
+    owner = scope.owner(row)
+    if occurred_at < (scope.created or {}).get(owner, ALWAYS):
+        raise BadInput(
+            "outcome_before_creation",
+            "the outcome occurred before its prospect was created.",
+            where="occurred_at",
+            remedy="Correct the time of the one or of the other.",
+        )
+    recorded_at = row.get("recorded_at")
+    return Outcome(
+        row.get("outcome_id") or f"{owner}|{outcome}|{occurred_at}",
+        owner,
+        outcome,
+        occurred_at,
+        occurred_at if recorded_at is None else recorded_at,
+    )
+
+
+def read_facts(data: Any, place: str, scope: Scope, read: Callable[[Any, Scope], Any], seen: Row) -> Any:
+    """The facts of one list, identical repeats collapsed to the smallest ``recorded_at``; None for an absent list.
+
+    ``seen`` maps ids to facts and is shared by the own and the related list: an id is one fact wherever it stands.
+    Events and outcomes both hold their id at index 0.
+    """
+    if data is None:
+        return None
+    before = len(seen)
+    for index, item in enumerate(read_list(data, place)):
+        try:
+            fact = read(item, scope)
+            known = seen.setdefault(fact[0], fact)
+            if known is not fact:
+                seen[fact[0]] = first_recorded(known, fact)
+        except BadInput as e:
+            raise within(e, f"{place}[{index}]") from None
+    return tuple(islice(seen.values(), before, None))
