@@ -1,30 +1,32 @@
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from features.contract import DAY, Goal, format_time, parse_moment
+from features.contract import DAY, Dataset, Goal, format_time
 from features.errors import BadInput
-from features.spec import Attribute, FeatureSet
-from features.tables import Tables, read_tables
-from tests.funnels import at, by_hand, planted
+from features.spec import Attribute, Expression, FeatureSet
+from features.tables import Tables, tables_from_frames
+from tests.funnels import at, by_hand, planted, times
 from training.dataset import build, labels
 from training.evaluate import (
     default_cuts,
     evaluate_forward,
+    log_losses,
     metrics,
+    paired_interval,
     rolling,
-    weak_signal,
 )
-from training.model import fit
+from training.model import columns, fit
 
-OLIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "olist_funnel"
 ORIGIN_SIZE = (Attribute("prospects", "origin"), Attribute("prospects", "size"))
 
 
@@ -67,6 +69,78 @@ def test_figures_agree_with_scikit_learn(seed: int) -> None:
     assert found["auc"] == pytest.approx(roc_auc_score(y, p))
     assert found["log_loss"] == pytest.approx(log_loss(y, p))
     assert found["brier"] == pytest.approx(brier_score_loss(y, p))
+    assert found["average_precision"] == pytest.approx(average_precision_score(y, p))
+    fitted = LogisticRegression(C=1e12, tol=1e-10, max_iter=1_000).fit(np.log(p / (1 - p))[:, None], y)
+    assert found["slope"] == pytest.approx(fitted.coef_[0, 0], rel=1e-4)
+    assert found["intercept"] == pytest.approx(fitted.intercept_[0], rel=1e-4, abs=1e-5)
+
+
+def test_slope_and_intercept_undo_what_was_done_to_calibrated_probabilities() -> None:
+    rng = np.random.default_rng(3)
+    z = rng.normal(-2, 1.2, 5_000)  # more than the levels that a resample keeps apart
+    y = (rng.random(5_000) < 1 / (1 + np.exp(-z))).astype(int)
+    honest = metrics(y, 1 / (1 + np.exp(-z)), groups=np.arange(5_000), resamples=60)
+    boasting = metrics(y, 1 / (1 + np.exp(-2 * z - 1)), groups=np.arange(5_000), resamples=60)
+    assert honest["slope"] == pytest.approx(1, abs=0.08)
+    assert boasting["slope"] == pytest.approx(honest["slope"] / 2, rel=1e-6)
+    assert boasting["intercept"] == pytest.approx(honest["intercept"] - honest["slope"] / 2, rel=1e-6)
+    for found in (honest, boasting):
+        low, high = found["interval"]["slope"]
+        assert low < found["slope"] < high < low * 1.2
+        assert found["interval"]["intercept"][0] < found["intercept"] < found["interval"]["intercept"][1]
+
+
+def test_slope_is_undefined_where_no_line_can_be_told() -> None:
+    for y, p in (([0, 0], [0.1, 0.2]), ([0, 1], [0.3, 0.3]), ([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.7])):
+        found = metrics(y, p, groups=np.arange(len(y)))
+        assert (found["slope"], found["intercept"]) == (None, None)
+        assert "slope" not in found["interval"] or len(set(p)) > 1
+    certain = metrics([1, 0, 1, 0], [1.0, 0.0, 0.4, 0.6])  # probabilities of 0 and 1 do not break it
+    assert certain["slope"] is not None
+    assert math.isfinite(certain["slope"])
+
+
+def test_average_precision_by_hand() -> None:
+    # Best first: won, lost, won, lost; a tie is one step.
+    assert metrics([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1])["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.1])["average_precision"] == pytest.approx(2 / 3)
+    assert metrics([0, 0], [0.5, 0.1])["average_precision"] is None
+
+
+def test_the_loss_of_each_row() -> None:
+    found = log_losses([1, 0, 1], [0.8, 0.4, 0.0])
+    assert found[:2] == pytest.approx([-math.log(0.8), -math.log(0.6)])
+    assert math.isfinite(found[2])
+    assert found[2] > 30
+
+
+def test_a_paired_interval_resamples_whole_prospects() -> None:
+    rng = np.random.default_rng(0)
+    difference = rng.normal(0.1, 1, 400)
+    low, high = paired_interval(difference, np.arange(400))
+    assert low < difference.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * difference.std() / math.sqrt(400), rel=0.15)
+    # Ten copies of each prospect's row tell no more than one.
+    copies = paired_interval(np.tile(difference, 10), np.tile(np.arange(400), 10))
+    assert copies == pytest.approx((low, high))
+    assert paired_interval(difference, np.arange(400), seed=1) != (low, high)
+    held = [paired_interval(rng.normal(0, 1, 60), np.arange(60), resamples=200, seed=i) for i in range(60)]
+    assert 51 <= sum(a <= 0 <= b for a, b in held) <= 60
+
+
+@pytest.mark.parametrize("told", [1.0, 0.05, 4.0, -0.5])
+@pytest.mark.parametrize("never", [0.0, 0.1])
+def test_the_slope_is_that_of_a_logistic_regression_however_far_off(told: float, never: float) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 1, 3_000)
+    y = (rng.random(3_000) < 1 / (1 + np.exp(2 - z))).astype(int)
+    p = np.where(rng.random(3_000) < never, 0.0, 1 / (1 + np.exp(2 - told * z)))
+    clipped = np.clip(p, 1e-15, 1 - 1e-15)
+    log_odds = (np.log(clipped) - np.log1p(-clipped))[:, None]
+    expected = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1_000).fit(log_odds, y)
+    found = metrics(y, p)
+    assert found["slope"] == pytest.approx(expected.coef_[0, 0], rel=1e-3)
+    assert found["intercept"] == pytest.approx(expected.intercept_[0], rel=1e-3)
 
 
 def test_calibration_error_over_ten_bins_of_equal_mass() -> None:
@@ -207,6 +281,104 @@ def test_a_horizon_of_ones_own(tables: Tables, features: FeatureSet) -> None:
     assert found.figures["rate"] < 0.6 * evaluate_forward(tables, features, at(120), at(150)).figures["rate"]
 
 
+def test_every_point_of_the_curve_on_the_rows_observed_up_to_it(tables: Tables, features: FeatureSet) -> None:
+    found = evaluate_forward(tables, features, at(120), at(200))
+    every = build(tables, features)
+    every = every.select((every.as_of > at(120)) & (every.as_of <= at(200)))
+    scores = found.model.scorer.score_rows(columns(every.values, features))
+    start = np.asarray(found.model.constants["starting_score"])
+    assert [h["days"] for h in found.by_horizon] == [1, 3, 7, 14, 30]
+    for i, figures in enumerate(found.by_horizon):
+        y, observed = labels(every, figures["days"])
+        p = np.array([score.curve[i][1] for score in scores])[observed]
+        constant = 1 - np.prod(1 - 1 / (1 + np.exp(-start[: i + 1])))
+        expected = metrics(y[observed], p, constant=constant)
+        assert figures == {"days": figures["days"], **{k: pytest.approx(v) for k, v in expected.items()}}
+    sizes = [h["n"] for h in found.by_horizon]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1] == found.figures["n"]
+    assert found.by_horizon[-1]["log_loss"] == pytest.approx(found.figures["log_loss"])
+    assert found.by_horizon[-1]["log_loss_gain"] == pytest.approx(found.figures["log_loss_gain"])
+    rates = [h["rate"] for h in found.by_horizon]
+    assert rates == sorted(rates)
+
+
+def test_a_regime_is_tested_up_to_its_own_horizon() -> None:
+    goal = Goal(horizons=(("", 30), ("mass", 7)))
+    tables = planted(700, seed=4, regimes=("mass", "industrial"), goal=goal)
+    features = FeatureSet(tables.dataset, ORIGIN_SIZE)
+    found = evaluate_forward(tables, features, at(120), at(150), resamples=0)
+    mass, rest = (found.rows["regime"] == r for r in ("mass", "industrial"))
+    assert {level["level"]: level["n"] for level in found.by["regime"]} == {
+        "mass": mass.sum(),
+        "industrial": rest.sum(),
+    }
+    by_days = {h["days"]: h["n"] for h in found.by_horizon}
+    assert by_days[7] >= len(found.rows)
+    assert by_days[14] <= by_days[7] - mass.sum()
+    for level in found.by["regime"]:
+        part = found.rows[found.rows["regime"] == level["level"]]
+        assert level["log_loss"] == pytest.approx(metrics(part["y"], part["p"])["log_loss"])
+        assert level["rate"] == part["y"].mean()
+
+
+def segmented() -> Tables:
+    """800 prospects of 200 accounts: a fourth has 5 heads, a fourth 20 and from day 120 on 300, a fourth only a band,
+    a fourth nothing known. Half came from the web, the other half from fifty rare sources, or from none."""
+    rng = np.random.default_rng(5)
+    created = np.sort(rng.uniform(0, 200, 800))
+    account = rng.integers(0, 200, 800)
+    ids = [f"p{i:03d}" for i in range(800)]
+    source = np.where(rng.random(800) < 0.5, "web", [f"fair {i}" for i in rng.integers(0, 50, 800)]).astype(object)
+    source[rng.random(800) < 0.2] = None
+    won = created + rng.exponential(150, 800)
+    accounts = [
+        {
+            "account_id": f"a{i}",
+            "observed_at": day,
+            "headcount": {0: 5.0, 1: 20.0 if day < 120 else 300.0}.get(i % 4),
+            "headcount_band": "50-249" if i % 4 == 2 else None,
+        }
+        for i in range(200)
+        for day in ((0.0, 120.0) if i % 4 == 1 else (0.0,))
+    ]
+    versions = pd.DataFrame(accounts)
+    versions["observed_at"] = times(versions["observed_at"])
+    frames = {
+        "prospects": pd.DataFrame({"prospect_id": ids, "created_at": times(created), "source": source}),
+        "accounts": versions,
+        "outcomes": pd.DataFrame({"prospect_id": ids, "outcome": "won", "occurred_at": times(won)})[won < 200],
+    }
+    frames["prospects"]["account_id"] = [f"a{i}" for i in account]
+    frames["outcomes"]["recorded_at"] = frames["outcomes"]["occurred_at"]
+    return tables_from_frames(frames, Dataset(complete_until=at(200), goal=Goal(horizons=(("", 14),))))
+
+
+def test_segments_are_those_of_the_tables_as_of_t_whatever_the_features_are() -> None:
+    tables = segmented()
+    features = FeatureSet(tables.dataset, (Expression("age", (Attribute("prospects", "created_at"),)),))
+    found = evaluate_forward(tables, features, at(100), at(150), resamples=0)
+    rows = found.rows
+    facts = tables.prospects.select("prospect_id", "source", "account_id").to_pandas().set_index("prospect_id")
+    facts = facts.loc[rows["prospect_id"]].reset_index()
+    kind = facts["account_id"].str[1:].astype(int) % 4
+    grown = rows["as_of"] >= at(120)
+    expected = kind.map({0: "1-9", 1: "10-49", 2: "50-249", 3: "unknown"}).mask((kind == 1) & grown, "250+")
+    sizes = found.by["size"]
+    assert [level["level"] for level in sizes] == ["1-9", "10-49", "50-249", "250+", "unknown"]
+    assert {level["level"]: level["n"] for level in sizes} == expected.value_counts().to_dict()
+    for level in sizes:
+        part = rows[(expected == level["level"]).to_numpy()]
+        assert level["log_loss"] == pytest.approx(metrics(part["y"], part["p"])["log_loss"])
+    web, unknown = facts["source"] == "web", facts["source"].isna()
+    assert [(level["level"], level["n"]) for level in found.by["source"]] == [
+        ("web", web.sum()),
+        ("unknown", unknown.sum()),
+        ("other", (~web & ~unknown).sum()),  # fifty sources of a few prospects each
+    ]
+    assert "regime" not in found.by  # nothing is known of it
+
+
 def test_a_census_tests_everyone_open_each_week(tables: Tables, features: FeatureSet) -> None:
     found = evaluate_forward(tables, features, at(120), at(150), census=True)
     assert sorted(found.rows["as_of"].unique()) == [at(127), at(134), at(141), at(148)]
@@ -246,9 +418,13 @@ def test_rolling_takes_the_rows_of_all_cuts_together(tables: Tables, features: F
             weights=[len(first.rows), len(second.rows)],
         )
     )
-    said = found.to_json()
+    said = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert [c["cut"] for c in said["cuts"]] == [format_time(c) for c in cuts]
     assert said["figures"]["n"] == found.figures["n"]
+    assert set(said) == {"cuts", "figures", "by_age", "by", "by_horizon", "skipped"}
+    assert set(said["cuts"][0]) == {"cut", "test_until", "base_rate", "counts", "figures", "by_age"}
+    assert [h["days"] for h in said["by_horizon"]] == [1, 3, 7, 14, 30]
+    assert said["by_horizon"][0]["n"] == sum(e.by_horizon[0]["n"] for e in found.evaluations)
 
 
 def test_cuts_at_which_nothing_can_be_trained_are_skipped_with_the_reason(tables: Tables, features: FeatureSet) -> None:
@@ -272,38 +448,3 @@ def test_default_cuts_lie_in_the_later_half_of_what_can_be_tested(tables: Tables
     with pytest.raises(BadInput) as caught:
         rolling(tables, horizon=300)
     assert caught.value.code == "no_cuts"
-
-
-def test_weak_signal_unless_the_gain_is_clearly_positive() -> None:
-    assert weak_signal({"interval": {"log_loss_gain": [0.001, 0.02]}}) is None
-    weak = weak_signal({"interval": {"log_loss_gain": [-0.001, 0.02]}})
-    assert weak is not None
-    assert weak["code"] == "weak_signal"
-    assert "-0.0010 and +0.0200" in weak["text"]
-    assert weak_signal({"interval": {}}) is not None
-
-
-def test_noise_gives_weak_signal_and_an_effect_does_not() -> None:
-    goal = Goal(horizons=(("", 14),))
-    for daily, expected in (({"any": 0.006}, True), ({"good": 0.02, "poor": 0.001}, False)):
-        tables = planted(600, seed=12, daily=daily, goal=goal)
-        found = rolling(tables, FeatureSet(tables.dataset, ORIGIN_SIZE), [at(110), at(150)])
-        assert (weak_signal(found.figures) is not None) == expected
-
-
-@pytest.mark.skipif(not OLIST.is_dir(), reason="the olist data are not beside the repository")
-def test_olist_forward_in_time_reaches_its_bounds(tmp_path: Path) -> None:
-    from training.sources.olist import import_olist
-
-    import_olist(OLIST, tmp_path / "olist")
-    tables = read_tables(tmp_path / "olist")
-    found = evaluate_forward(tables, None, parse_moment("2018-04-20"), parse_moment("2018-07-30"), 90)
-    assert set(found.model.spec.names) == {"source", "landing_page", "days_since_created_at"}
-    assert found.counts["unobserved"] == 0
-    assert found.figures["auc"] >= 0.66
-    assert found.figures["log_loss"] <= 0.175
-    # Old landmarks are easily told from young ones: without them the bounds must hold too.
-    young = found.rows[found.rows["age_days"] <= 60]
-    figures = metrics(young["y"], young["p"], constant=young["constant"])
-    assert figures["auc"] >= 0.66
-    assert figures["log_loss"] <= 0.175

@@ -19,7 +19,7 @@ from training.cli import app
 from training.registry import Home
 from training.simulate import simulate
 
-PICTURES = {"calibration.png", "curve.png", "importance.png", "lift.png"}
+PICTURES = {f"{name}.png" for name in ("calibration", "curve", "forward", "horizons", "importance", "lift")}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_pictures_and_feature_definitions_are_artifacts(
 ) -> None:
     for told in trained:
         run_id = told["run_id"]
-        assert {Path(f.path).name for f in client.list_artifacts(run_id, "report")} == PICTURES
+        assert {Path(f.path).name for f in client.list_artifacts(run_id, "report")} == PICTURES | {"report.html"}
         for name in PICTURES:
             picture = Path(client.download_artifacts(run_id, f"report/{name}", str(tmp_path))).read_bytes()
             assert picture.startswith(b"\x89PNG")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from features.errors import BadInput, LeadscoreError
 
@@ -19,8 +20,27 @@ if TYPE_CHECKING:
     from features.tables import Tables
     from training.registry import Home
 
+UsageError: Any = typer.BadParameter.__base__
+
+
+class _Commands(TyperGroup):
+    """The commands; with ``--json``, a call that cannot be understood is answered in JSON as other refusals are."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        given = args[0] if args else settings.get("args")
+        if "--json" not in (sys.argv[1:] if given is None else list(given)):
+            return super().main(*args, **settings)
+        try:
+            code = super().main(*args, **{**settings, "standalone_mode": False})
+        except UsageError as error:
+            where = error.ctx.command_path if error.ctx else "leadscore"
+            _refuse(BadInput("bad_usage", error.format_message(), where=where, remedy=f"See {where} --help."), True)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
 app = typer.Typer(
     name="leadscore",
+    cls=_Commands,
     help="Lead scoring for firms that sell to firms: from CRM tables to served conversion probabilities.\n\n"
     "Start with [bold]leadscore demo[/]. With your own tables: [bold]leadscore check DATA[/], then "
     "[bold]leadscore train DATA[/], then [bold]leadscore serve[/].",
@@ -42,6 +62,13 @@ HomeOption = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output; logs stay on stderr.")]
+GoalOption = Annotated[
+    str | None, typer.Option("--goal", help="Of this goal; default: the one that was promoted first.")
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse (exit code 2) tables in which something seems to know the outcome already."),
+]
 Time = Annotated[str, typer.Option("--as-of", metavar="T", help="ISO 8601 time; a bare date is its midnight in UTC.")]
 _globals: dict[str, Any] = {"home": None, "json": False}
 
@@ -72,8 +99,7 @@ def _command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             try:
                 answer = function(*args, **kwargs)
             except LeadscoreError as error:
-                _fail(error, as_json)
-                raise typer.Exit(error.exit_code) from None
+                _refuse(error, as_json)
             except KeyboardInterrupt:
                 raise typer.Exit(130) from None
             if as_json and answer is not None:
@@ -84,7 +110,8 @@ def _command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return register
 
 
-def _fail(error: LeadscoreError, as_json: bool) -> None:
+def _refuse(error: LeadscoreError, as_json: bool) -> NoReturn:
+    """Say what is wrong, for people on standard error, and end with the error's exit code."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -99,12 +126,22 @@ def _fail(error: LeadscoreError, as_json: bool) -> None:
             console.print(f"    {escape(json.dumps(row, ensure_ascii=False, default=str))}")
         if problem["remedy"]:
             console.print(f"    [green]->[/] {escape(problem['remedy'])}")
+    sys.exit(error.exit_code)
 
 
 def _print(*parts: Any) -> None:
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=True).print(*parts)
+
+
+def _warn(warnings: Iterable[Mapping[str, Any]]) -> None:
+    """The warnings for people; what seems to know the outcome stands out, since it makes every figure too good."""
+    from rich.markup import escape
+
+    for warning in warnings:
+        colour = "bold red" if warning["code"] == "suspected_leak" else "yellow"
+        _print(f"[{colour}]warning[/] ({warning['code']}) {escape(warning['text'])}")
 
 
 def _table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
@@ -274,20 +311,42 @@ def import_(
 
 
 @_command("check")
-def check(data: Data, as_json: Json = False) -> dict[str, Any]:
-    """Check a data folder against the contract: what is wrong with rows and remedy, what is odd with counts."""
+def check(data: Data, strict: Strict = False, as_json: Json = False) -> dict[str, Any]:
+    """Check a data folder: what is wrong with rows and remedy, what is odd with counts, what is hindsight.
+
+    Rows that break the contract are refused. With outcomes, every column, event
+    type and id is asked whether it knows the outcome that it should help to
+    predict: filled only when a prospect is decided, written after the fact
+    with an early date, changed at the outcome's time, or telling winners
+    apart almost alone. Each suspect is a warning (suspected_leak) with its
+    name, the sign it shows, the numbers and what to do, most often:
+
+    - a column filled in later: declare it known = "never" in dataset.toml, or
+      give its history, a row for each version with observed_at
+    - an event written after the fact: give the true recorded_at
+    """
+    from rich.markup import escape
+
     from features.contract import format_time
+    from training.audit import audit, refuse
 
     tables = _read(data)
+    with _progress() as say:
+        if tables.outcomes is not None:
+            say("looking for columns and events that know the outcome")
+        suspects = audit(tables)
+    if strict:
+        refuse(suspects)
     goal = tables.dataset.goal
     if not as_json:
         _table(["table", "rows"], [[name, count] for name, count in tables.rows.items()])
         for note in tables.notes:
-            _print(f"[yellow]note[/] ({note.code}) {note.where}: {note.text}")
-        _print(
-            f"[green]ok[/] The tables keep the contract. Goal: {goal.outcome} within {_horizon(goal)} days; "
-            f"the data ends {format_time(tables.until)}."
-        )
+            _print(f"[yellow]note[/] ({note.code}) {escape(f'{note.where}: {note.text}')}")
+        _warn(s.warning() for s in suspects)
+        kept = "[green]ok[/] The tables keep the contract"
+        if suspects:
+            kept += ", but a model would learn from hindsight: see the warnings (leadscore train --strict refuses)"
+        _print(f"{kept}. Goal: {goal.outcome} within {_horizon(goal)} days; the data ends {format_time(tables.until)}.")
     notes = [{"code": n.code, "text": n.text, "count": n.count, "where": n.where} for n in tables.notes]
     return {
         "ok": True,
@@ -295,7 +354,7 @@ def check(data: Data, as_json: Json = False) -> dict[str, Any]:
         "until": format_time(tables.until),
         "digest": tables.digest,
         "goal": goal.to_json(),
-        "warnings": notes,
+        "warnings": [*notes, *(s.to_json() for s in suspects)],
     }
 
 
@@ -316,6 +375,7 @@ def train_(
     ] = None,
     no_promote: Annotated[bool, typer.Option("--no-promote", help="Register the version, promote nothing.")] = False,
     seed: Annotated[int, typer.Option(help="Same data and seed, same model.", min=0)] = 0,
+    strict: Strict = False,
     home: HomeOption = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
@@ -326,7 +386,9 @@ def train_(
     at = _until(tables, until)
     spec = None if features is None else read_features(features, tables.dataset)
     with _progress() as say:
-        done = train(tables, home=_home(home), features=spec, until=at, promote=not no_promote, seed=seed, say=say)
+        done = train(
+            tables, home=_home(home), features=spec, until=at, promote=not no_promote, seed=seed, strict=strict, say=say
+        )
     if not as_json:
         figures, interval = (done.metrics, done.metrics.get("interval", {}))
         rows = [
@@ -334,8 +396,7 @@ def train_(
             for name in ("auc", "log_loss", "log_loss_gain", "brier_skill", "calibration_error", "lift_top_tenth")
         ]
         _table(["forward in time", "figure", "low", "high"], rows)
-        for warning in done.warnings:
-            _print(f"[yellow]warning[/] ({warning['code']}) {warning['text']}")
+        _warn(done.warnings)
         word = "[green]promoted[/]" if done.promoted else "not promoted"
         _print(f"Version {done.version} {word}: {done.reason}")
         _print("Next: leadscore serve" if done.promoted else f"Next: leadscore promote {done.version}")
@@ -383,7 +444,7 @@ def dataset_(
     from training.goal import edges
     from training.run import read_features
 
-    check_output(out, data)
+    check_output(out, spec_path(out), data=data)
     tables = _read(data, need_outcomes=True)
     at = _until(tables, until)
     spec = None if features is None else read_features(features, tables.dataset)
@@ -431,7 +492,8 @@ def score(
 ) -> dict[str, Any]:
     """Score the prospects open at T, with the champion."""
     from serving.batch import table_warnings
-    from training.run import check_output, load_scorer, write_scores
+    from training.export import check_output
+    from training.run import load_scorer, write_scores
 
     at = _moment(as_of, "--as-of")
     assert at is not None
@@ -445,8 +507,7 @@ def score(
     if not rows:
         warnings.append({"code": "no_open_prospects", "text": "No prospect was open at this time: nothing was scored."})
     if not as_json:
-        for warning in warnings:
-            _print(f"[yellow]warning[/] ({warning['code']}) {warning['text']}")
+        _warn(warnings)
         _print(f"Scored {rows} open prospects for {scorer.goal.outcome} with version {scorer.version} into {out}.")
     return {
         "rows": rows,
@@ -472,18 +533,28 @@ def serve(
     run(_home(home).path, host=host, port=port, workers=workers)
 
 
-@_command("models")
-def models(
-    goal: Annotated[str | None, typer.Option(help="Of this goal; default: the one that was promoted first.")] = None,
-    home: HomeOption = None,
-    as_json: Json = False,
-) -> dict[str, Any]:
-    """List the versions: which one is the champion, their figures, and why each was promoted or not."""
-    from features.contract import format_time
-    from training.registry import default_goal, versions
+def _of_goal(home: Path | None, goal: str | None) -> tuple[Home, str]:
+    """The home, and the goal whose versions are meant."""
+    from training.registry import default_goal
 
     place = _home(home)
-    goal = goal or default_goal(place)
+    return place, goal or default_goal(place)
+
+
+def _say_champion(text: str, notes: Iterable[str], as_json: bool) -> None:
+    if not as_json:
+        _print(text)
+        for note in notes:
+            _print(f"[yellow]note[/] {note}")
+
+
+@_command("models")
+def models(goal: GoalOption = None, home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
+    """List the versions: which one is the champion, their figures, and why each was promoted or not."""
+    from features.contract import format_time
+    from training.registry import versions
+
+    place, goal = _of_goal(home, goal)
     found = versions(place, goal)
     if not as_json and not found:
         _print(f"There are no versions for `{goal}` under {place.path}. Train one: leadscore train DATA")
@@ -508,40 +579,28 @@ def models(
 @_command("promote")
 def promote(
     version: Annotated[str, typer.Argument(help="A version as `leadscore models` lists it.")],
-    goal: Annotated[str | None, typer.Option(help="Of this goal; default: the one that was promoted first.")] = None,
+    goal: GoalOption = None,
     home: HomeOption = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Make a version the champion; running services pick it up by themselves."""
     from training import registry
 
-    place = _home(home)
-    champion = registry.promote(
-        version, home=place, goal=goal or registry.default_goal(place), reason="promoted by hand"
-    )
-    if not as_json:
-        undo = f" `leadscore rollback` returns to version {champion.previous}." if champion.previous else ""
-        _print(f"Version {version} is the champion.{undo}")
-        for note in champion.notes:
-            _print(f"[yellow]note[/] {note}")
+    place, goal = _of_goal(home, goal)
+    champion = registry.promote(version, home=place, goal=goal, reason="promoted by hand")
+    undo = f" `leadscore rollback` returns to version {champion.previous}." if champion.previous else ""
+    _say_champion(f"Version {version} is the champion.{undo}", champion.notes, as_json)
     return {"version": version, "champion": True}
 
 
 @_command("rollback")
-def rollback(
-    goal: Annotated[str | None, typer.Option(help="Of this goal; default: the one that was promoted first.")] = None,
-    home: HomeOption = None,
-    as_json: Json = False,
-) -> dict[str, Any]:
+def rollback(goal: GoalOption = None, home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
     """Make the champion before this one the champion again."""
     from training import registry
 
-    place = _home(home)
-    champion = registry.rollback(home=place, goal=goal or registry.default_goal(place))
-    if not as_json:
-        _print(f"Version {champion.version} is the champion again.")
-        for note in champion.notes:
-            _print(f"[yellow]note[/] {note}")
+    place, goal = _of_goal(home, goal)
+    champion = registry.rollback(home=place, goal=goal)
+    _say_champion(f"Version {champion.version} is the champion again.", champion.notes, as_json)
     return {"version": champion.version, "champion": True}
 
 

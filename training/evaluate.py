@@ -8,6 +8,7 @@ prospect go together.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,14 @@ import numpy.typing as npt
 
 from features.contract import DAY, Goal, format_time
 from features.errors import BadInput
+from training.verdicts import weak_signal as weak_signal
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from features.spec import FeatureSet
     from features.tables import Tables
+    from training.dataset import TrainingSet
     from training.model import Model
 
 Floats = npt.NDArray[np.float64]
@@ -30,19 +33,27 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 200
 BINS = 10
 CUTS = 4
+LEAST = 30  # prospects that a level of a segment needs to stand for itself
+MOST_LEVELS = 12
+SIZES = (("1-9", 10), ("10-49", 50), ("50-249", 250), ("250+", None))  # headcount bands, each below its end
+OTHER, UNKNOWN = "other", "unknown"
 FIGURES = (
     "n",
     "rate",
     "mean_predicted",
     "auc",
+    "average_precision",
     "log_loss",
     "brier",
     "brier_skill",
     "log_loss_gain",
     "calibration_error",
+    "slope",
+    "intercept",
     "lift_top_tenth",
 )
 _TINY = 1e-15
+_COARSE = 2_048  # levels of p to which a resample's slope is rounded
 
 
 def metrics(
@@ -66,10 +77,12 @@ def metrics(
         seed: of the bootstrap.
 
     Returns:
-        ``n``, ``rate`` and ``mean_predicted``; ``auc`` (ties count half), ``log_loss``, ``brier``; ``brier_skill``
-        (1 - Brier / the constant's Brier) and ``log_loss_gain`` (the constant's log loss - log loss);
-        ``calibration_error`` (mean distance of predicted and observed over 10 bins of equal mass; ties share a bin);
-        ``lift_top_tenth`` (the rate among the tenth with the highest p / the rate). None where undefined (one class).
+        ``n``, ``rate`` and ``mean_predicted``; ``auc`` (ties count half), ``average_precision`` (ties are one step),
+        ``log_loss``, ``brier``; ``brier_skill`` (1 - Brier / the constant's Brier) and ``log_loss_gain`` (the
+        constant's log loss - log loss); ``calibration_error`` (mean distance of predicted and observed over 10 bins of
+        equal mass; ties share a bin); ``slope`` and ``intercept`` (logistic regression of y on the log-odds of p: 1 and
+        0 are calibrated, a slope below 1 says too much spread; Cox 1958); ``lift_top_tenth`` (the rate among the tenth
+        with the highest p / the rate). None where undefined (one class, or one p for the slope).
         With ``groups``: ``interval``, a mapping of figure -> [low, high].
     """
     rows = _Rows(y, p, constant)
@@ -78,9 +91,11 @@ def metrics(
         _, index = np.unique(np.asarray(groups), return_inverse=True)
         count = int(index.max()) + 1 if rows.n else 0
         rng = np.random.default_rng(seed)
+        line = (1.0, 0.0) if out["slope"] is None else (out["slope"], out["intercept"])
         draws = []
         for _ in range(resamples if count > 1 else 0):
-            draws.append(rows.figures(rng.multinomial(count, np.full(count, 1 / count))[index].astype(np.float64)))
+            times = np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
+            draws.append(rows.figures(times[index], line))
         interval = {}
         for name in out:
             found = [d[name] for d in draws if d[name] is not None]
@@ -89,6 +104,35 @@ def metrics(
         out["interval"] = interval
     out["n"] = rows.n
     return out
+
+
+def log_losses(y: npt.ArrayLike, p: npt.ArrayLike) -> Floats:
+    """The log loss of each row: -log of the probability that was given to what happened (0 or 1); never infinite."""
+    p = np.clip(np.asarray(p, dtype=np.float64), _TINY, 1 - _TINY)
+    return np.asarray(-np.where(np.asarray(y) > 0, np.log(p), np.log1p(-p)), dtype=np.float64)
+
+
+def paired_interval(
+    difference: npt.ArrayLike, prospects: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % interval of the mean of a difference per row, as of two recipes' losses, resampling whole prospects.
+
+    Args:
+        difference: one number per row.
+        prospects: the prospect of each row.
+        resamples: number of bootstrap resamples.
+        seed: of the bootstrap.
+    """
+    _, index = np.unique(np.asarray(prospects), return_inverse=True)
+    count = int(index.max()) + 1
+    sums, sizes = np.bincount(index, np.asarray(difference, np.float64), count), np.bincount(index, minlength=count)
+    rng = np.random.default_rng(seed)
+    means = []
+    for _ in range(resamples):
+        drawn = rng.integers(0, count, count)
+        means.append(float(sums[drawn].sum() / sizes[drawn].sum()))
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
 
 
 class _Rows:
@@ -103,14 +147,19 @@ class _Rows:
             raise ValueError("p must lie within 0 and 1, and y be 0 or 1")
         self.n = len(self.y)
         self.levels, self.level = np.unique(self.p, return_inverse=True)
-        self.log_loss = _log_loss(self.y, self.p)
+        clipped = np.clip(self.levels, _TINY, 1 - _TINY)
+        self.log_odds = np.log(clipped) - np.log1p(-clipped)
+        self.coarse = np.arange(len(self.levels)) * min(_COARSE, len(self.levels)) // max(1, len(self.levels))
+        self.coarse_log_odds = np.bincount(self.coarse, self.log_odds) / np.maximum(1, np.bincount(self.coarse))
+        self.log_loss = log_losses(self.y, self.p)
         self.brier = (self.y - self.p) ** 2
         self.constant: tuple[Floats, Floats] | None = None
         if constant is not None:
             flat = np.broadcast_to(np.asarray(constant, np.float64), self.y.shape)
-            self.constant = (_log_loss(self.y, flat), (self.y - flat) ** 2)
+            self.constant = (log_losses(self.y, flat), (self.y - flat) ** 2)
 
-    def figures(self, weight: Floats) -> dict[str, Any]:
+    def figures(self, weight: Floats, near: tuple[float, float] | None = None) -> dict[str, Any]:
+        """The figures of the rows so weighted; ``near``, the line of all rows, makes a resample's cheap."""
         # Everything that depends on the order of p is computed on its distinct values: ties are exact. Sums are
         # written out, since a matrix product would start threads, which spin where cores are shared.
         mass: Floats = np.bincount(self.level, weight, len(self.levels)).astype(np.float64)
@@ -125,23 +174,26 @@ class _Rows:
         else:
             constant_log_loss, constant_brier = (float((weight * loss).sum()) / total for loss in self.constant)
         below = np.cumsum(mass) - mass
+        if near is None:
+            line = logistic_line(self.log_odds, won, mass)
+        else:
+            won_here, mass_here = (np.bincount(self.coarse, w).astype(np.float64) for w in (won, mass))
+            line = logistic_line(self.coarse_log_odds, won_here, mass_here, near)
         return {
             "n": total,
             "rate": rate,
             "mean_predicted": float((mass * self.levels).sum()) / total,
             "auc": _auc(mass, won),
+            "average_precision": _average_precision(mass, won),
             "log_loss": log_loss,
             "brier": brier,
             "brier_skill": 1 - brier / constant_brier if constant_brier else None,
             "log_loss_gain": constant_log_loss - log_loss,
             "calibration_error": _calibration_error(self.levels, mass, won, below / total),
+            "slope": None if line is None else line[0],
+            "intercept": None if line is None else line[1],
             "lift_top_tenth": _top_tenth(mass, won, total) / rate if rate else None,
         }
-
-
-def _log_loss(y: Floats, p: Floats) -> Floats:
-    p = np.clip(p, _TINY, 1 - _TINY)
-    return np.asarray(-np.where(y > 0, np.log(p), np.log1p(-p)), dtype=np.float64)
 
 
 def _entropy(rate: float) -> float:
@@ -154,6 +206,63 @@ def _auc(mass: Floats, won: Floats) -> float | None:
     if not pairs:
         return None
     return float((won * (np.cumsum(lost) - lost / 2)).sum() / pairs)
+
+
+def _average_precision(mass: Floats, won: Floats) -> float | None:
+    """The mean precision over the wins, each at its own threshold."""
+    total = won.sum()
+    if not total:
+        return None
+    mass, won = mass[::-1], won[::-1]
+    precision = np.cumsum(won) / np.maximum(np.cumsum(mass), _TINY)
+    return float((precision * won).sum() / total)
+
+
+def logistic_line(
+    x: Floats, won: Floats, mass: Floats, start: tuple[float, float] | None = None
+) -> tuple[float, float] | None:
+    """Slope and intercept of a logistic regression on one variable, by Newton's method.
+
+    Args:
+        x: the variable, as the log-odds of a prediction.
+        won: the weight of the ones at each x.
+        mass: the weight of all at each x.
+        start: slope and intercept to begin at; the flat line at the rate when None, from which Newton's method comes
+            to the solution wherever it lies.
+
+    Returns:
+        None where they cannot be told: one class, one x, or classes that x separates.
+    """
+    rate = float(won.sum()) / float(mass.sum())
+    if not 0 < rate < 1:
+        return None
+    # On the scale of x itself the two go together, and a predictor that says nearly the same of all has a steep line:
+    # Newton's steps are taken about the mean of x, in its standard deviations.
+    mean = float((mass * x).sum()) / float(mass.sum())
+    x = x - mean
+    spread = math.sqrt(float((mass * x * x).sum()) / float(mass.sum()))
+    if not spread > 1e-9:
+        return None
+    x = x / spread
+    slope, intercept = 0.0, math.log(rate) - math.log1p(-rate)
+    if start is not None:
+        slope, intercept = start[0] * spread, start[1] + start[0] * mean
+    for _ in range(25):
+        z = slope * x + intercept
+        p = 1 / (1 + np.exp(-np.clip(z, -500, 500)))
+        weight, miss = mass * p * (1 - p), won - mass * p
+        weighted = weight * x
+        a, b, c = float((weighted * x).sum()), float(weighted.sum()), float(weight.sum())
+        determinant = a * c - b * b
+        if not determinant > 1e-9 * a * c:
+            return None
+        up, over = float((miss * x).sum()), float(miss.sum())
+        # A step in either is held to 2: far from the solution Newton's own may leap out of all bounds.
+        step = np.clip(((c * up - b * over) / determinant, (a * over - b * up) / determinant), -2, 2)
+        slope, intercept = slope + float(step[0]), intercept + float(step[1])
+        if np.abs(step).max() < 1e-7:
+            return slope / spread, intercept - slope * mean / spread
+    return None
 
 
 def _calibration_error(levels: Floats, mass: Floats, won: Floats, below: Floats) -> float:
@@ -179,10 +288,18 @@ class Evaluation:
         base_rate: the training base rate, the constant that the skill is measured against.
         figures: as ``metrics`` gives them, with intervals.
         by_age: the same without intervals for each landmark age (days; on a census, its floor to a landmark age).
+        by: the same for each ``level`` of a segment as of t: ``regime``, ``size`` (headcount band of the account) and
+            ``source``. Levels of fewer than 30 prospects are taken together as ``other``; a segment of which nothing is
+            known is absent.
+        by_horizon: the same for every point of the curve (``days``), on the rows whose time up to it is wholly observed
+            and whose own horizon reaches it; the skill is over the base rate within those days.
         counts: ``tested`` rows and prospects, ``unobserved`` (the horizon not over by the end of what is known),
             ``late`` (kept out: closed by t, recorded later), and ``trained`` rows, prospects and outcomes.
-        rows: pandas, one line per tested row: prospect_id, as_of, age_days, regime, y, p, constant.
+        rows: pandas, one line per tested row: prospect_id, as_of, age_days, regime, source, size (text, None where
+            unknown), y, p, constant.
+        curve: pandas, one line per row and point of its curve: days, y, p, constant.
         model: the model of the cut, without folds: its probabilities are what was tested.
+        seconds: that the fit took, with the choice of the model where there is one.
     """
 
     cut: int
@@ -190,9 +307,13 @@ class Evaluation:
     base_rate: float
     figures: Mapping[str, Any]
     by_age: Sequence[Mapping[str, Any]]
+    by: Mapping[str, Sequence[Mapping[str, Any]]]
+    by_horizon: Sequence[Mapping[str, Any]]
     counts: Mapping[str, int]
     rows: pd.DataFrame = field(repr=False)
+    curve: pd.DataFrame = field(repr=False)
     model: Model = field(repr=False)
+    seconds: float = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain data, with times as ISO texts."""
@@ -201,8 +322,7 @@ class Evaluation:
             "test_until": format_time(self.test_until),
             "base_rate": self.base_rate,
             "counts": dict(self.counts),
-            "figures": dict(self.figures),
-            "by_age": [dict(a) for a in self.by_age],
+            **_plain(self),
         }
 
 
@@ -213,16 +333,27 @@ class Rolling:
     evaluations: Sequence[Evaluation]
     figures: Mapping[str, Any]
     by_age: Sequence[Mapping[str, Any]]
+    by: Mapping[str, Sequence[Mapping[str, Any]]]
+    by_horizon: Sequence[Mapping[str, Any]]
     skipped: Sequence[Mapping[str, str]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as plain data."""
+        """The figures as plain data; a single cut's segments and horizons are left out, being small."""
+        left_out = ("by", "by_horizon")
         return {
-            "cuts": [e.to_json() for e in self.evaluations],
-            "figures": dict(self.figures),
-            "by_age": [dict(a) for a in self.by_age],
+            "cuts": [{name: v for name, v in e.to_json().items() if name not in left_out} for e in self.evaluations],
+            **_plain(self),
             "skipped": [dict(s) for s in self.skipped],
         }
+
+
+def _plain(found: Evaluation | Rolling) -> dict[str, Any]:
+    return {
+        "figures": dict(found.figures),
+        "by_age": [dict(a) for a in found.by_age],
+        "by": {name: [dict(level) for level in levels] for name, levels in found.by.items()},
+        "by_horizon": [dict(h) for h in found.by_horizon],
+    }
 
 
 def evaluate_forward(
@@ -248,7 +379,7 @@ def evaluate_forward(
         test_until: microseconds; rows whose horizon ends after what is known are left out and counted.
         horizon: days, for every regime; the goal's own when None.
         goal: what is predicted; the tables' own when None.
-        params: LightGBM parameters over the defaults.
+        params: LightGBM parameters over the defaults; None lets the data choose the model, at each cut anew.
         census: test on weekly censuses of all open prospects (what is served) instead of on landmarks.
         seed: of the training and the bootstrap.
         resamples: of the bootstrap.
@@ -261,14 +392,16 @@ def evaluate_forward(
     from features.standard import standard_features
     from training import goal as goals
     from training.dataset import build, labels
-    from training.model import DEFAULTS, fit
+    from training.model import fit
 
     goal = tables.dataset.goal if goal is None else goal
     if horizon is not None:
         goal = replace(goal, horizons=(("", horizon),))
     features = standard_features(tables, until=cut) if features is None else features
     training_set = build(tables, features, until=cut, goal=goal, with_open=False, computed=computed)
-    model = fit(training_set, {**DEFAULTS, **(params or {})}, seed=seed, folds=0)
+    started = time.perf_counter()
+    model = fit(training_set, params, seed=seed, folds=0)
+    seconds = time.perf_counter() - started
     if census:
         times = goals.weekly(cut, test_until)
         spine = census_spine(tables, goal, times) if times else None
@@ -284,28 +417,81 @@ def evaluate_forward(
     y, observed = labels(tested)
     if not observed.any():
         raise _nothing(cut, test_until)
-    whole = len(tested)
-    tested, y = tested.select(observed), y[observed]
+    p, points = _scored(model, tested)
     rows = tested.rows[["prospect_id", "as_of", "age_days", "regime"]].copy()
-    rows["y"], rows["p"], rows["constant"] = y, model.predict(tested), model.base_rates(tested)
+    rows["y"], rows["p"], rows["constant"] = y, p, model.base_rates(tested)
+    rows = rows.merge(_segments(tables, spine), how="left", on=["prospect_id", "as_of"])
+    rows = rows[observed].reset_index(drop=True)
+    curve = _curve(model, tested, points)
     return Evaluation(
-        cut,
-        test_until,
-        float(model.card["base_rate"]),
-        _figures(rows, resamples, seed),
-        _by_age(rows),
-        {
-            "tested": len(tested),
-            "prospects": tested.counts["prospects"],
-            "unobserved": whole - len(tested),
+        cut=cut,
+        test_until=test_until,
+        base_rate=float(model.card["base_rate"]),
+        counts={
+            "tested": len(rows),
+            "prospects": int(rows["prospect_id"].nunique()),
+            "unobserved": len(tested) - len(rows),
             "late": tested.counts["late"],
             "trained": len(training_set),
             "trained_prospects": training_set.counts["prospects"],
             "trained_outcomes": training_set.counts["outcomes"],
         },
-        rows,
-        model,
+        rows=rows,
+        curve=curve,
+        model=model,
+        seconds=seconds,
+        **_broken_down(rows, curve, resamples, seed),
     )
+
+
+def _scored(model: Model, tested: TrainingSet) -> tuple[Floats, Floats]:
+    """The scorer's probability of each row, and its curve: (rows, points), NaN beyond the row's own horizon."""
+    from training.model import columns
+
+    regimes = [r if isinstance(r, str) else None for r in tested.rows["regime"]]
+    scores = model.scorer.score_rows(columns(tested.values, model.spec), regimes)
+    curve = np.full((len(scores), len(model.constants["edges"]) - 1), np.nan)
+    for line, score in zip(curve, scores, strict=True):
+        line[: len(score.curve)] = [p for _, p in score.curve]
+    return np.array([score.probability for score in scores], dtype=np.float64), curve
+
+
+def _curve(model: Model, tested: TrainingSet, predicted: Floats) -> pd.DataFrame:
+    """Every point of the curves of the rows, as long as what happened up to it is known."""
+    import pandas as pd
+
+    from training.dataset import labels
+
+    base = -np.expm1(-np.cumsum(np.logaddexp(0.0, np.asarray(model.constants["starting_score"], dtype=np.float64))))
+    parts = []
+    for i, days in enumerate(model.constants["edges"][1:]):
+        y, observed = labels(tested, days)
+        here = observed & np.isfinite(predicted[:, i])
+        parts.append(pd.DataFrame({"days": days, "y": y[here], "p": predicted[here, i], "constant": base[i]}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _segments(tables: Tables, spine: Any) -> pd.DataFrame:
+    """The source of each prospect and the size of its account as of t, from the tables whatever the features are."""
+    import ibis
+
+    def as_of(rows: Any, states: Any, key: str, *names: str) -> Any:
+        found = rows.left_join(
+            states.select(key, "valid_from", "valid_to", *names),
+            [rows[key] == states[key], states.valid_from <= rows.as_of, states.valid_to > rows.as_of],
+        )
+        return found.select(*rows.columns, *names)
+
+    rows = as_of(spine, tables.prospects, "prospect_id", "source", "account_id")
+    if tables.accounts is None:
+        rows = rows.mutate(size=ibis.null("string"))
+    else:
+        rows = as_of(rows, tables.accounts, "account_id", "headcount", "headcount_band")
+        bands = [(rows.headcount < end, name) for name, end in SIZES if end is not None]
+        band = ibis.cases((rows.headcount.isnull(), rows.headcount_band), *bands, else_=SIZES[-1][0])
+        rows = rows.mutate(size=band)
+    frame: pd.DataFrame = rows.select("prospect_id", "as_of", "source", "size").to_pandas()
+    return frame
 
 
 def rolling(
@@ -367,8 +553,8 @@ def rolling(
             where="cuts",
             remedy="Use data that span at least twice the horizon, or a shorter horizon.",
         )
-    rows = pd.concat([e.rows for e in done], ignore_index=True)
-    return Rolling(done, _figures(rows, resamples, seed), _by_age(rows), skipped)
+    rows, curve = (pd.concat([getattr(e, name) for e in done], ignore_index=True) for name in ("rows", "curve"))
+    return Rolling(done, skipped=skipped, **_broken_down(rows, curve, resamples, seed))
 
 
 def default_cuts(tables: Tables, goal: Goal, count: int = CUTS) -> tuple[int, ...]:
@@ -384,19 +570,6 @@ def default_cuts(tables: Tables, goal: Goal, count: int = CUTS) -> tuple[int, ..
         return ()
     half = int(first) + (last - int(first)) // 2
     return tuple(sorted({(half + (last - half) * i // count) // DAY * DAY for i in range(count)}))
-
-
-def weak_signal(figures: Mapping[str, Any]) -> dict[str, str] | None:
-    """The warning that the gain over a constant is not clearly positive, or None where it is."""
-    low, high = figures.get("interval", {}).get("log_loss_gain", (-math.inf, math.inf))
-    if low > 0:
-        return None
-    found = "cannot be told" if not math.isfinite(low) else f"lies between {low:+.4f} and {high:+.4f} (log loss, 95 %)"
-    return {
-        "code": "weak_signal",
-        "text": f"the gain over a constant {found}: the scores may rank no better than chance. "
-        "Add what distinguishes prospects, or more outcomes.",
-    }
 
 
 def _last_tested(tables: Tables, goal: Goal) -> int:
@@ -417,19 +590,38 @@ def _nothing(cut: int, test_until: int) -> BadInput:
     )
 
 
-def _figures(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
-    ids = rows["prospect_id"].to_numpy(dtype=object)
-    constant = rows["constant"].to_numpy()
-    return metrics(rows["y"], rows["p"], constant=constant, groups=ids, resamples=resamples, seed=seed)
-
-
-def _by_age(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _broken_down(rows: pd.DataFrame, curve: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+    """The figures of all rows with intervals, and without them by age, by segment and by horizon."""
     from training.goal import AGES
 
     ages = np.asarray(AGES)
     floor = ages[np.searchsorted(ages, rows["age_days"].to_numpy(), side="right") - 1]
-    out = []
-    for age in np.unique(floor):
-        part = rows[floor == age]
-        out.append({"age_days": int(age), **metrics(part["y"], part["p"], constant=part["constant"].to_numpy())})
-    return out
+    ids, constant = rows["prospect_id"].to_numpy(dtype=object), rows["constant"].to_numpy()
+    by = {name: _by_level(rows, name) for name in ("regime", "size", "source")}
+    return {
+        "figures": metrics(rows["y"], rows["p"], constant=constant, groups=ids, resamples=resamples, seed=seed),
+        "by_age": [{"age_days": int(age), **_of(rows[floor == age])} for age in np.unique(floor)],
+        "by": {name: levels for name, levels in by.items() if levels},
+        "by_horizon": [{"days": int(d), **_of(curve[curve["days"] == d])} for d in np.unique(curve["days"])],
+    }
+
+
+def _by_level(rows: pd.DataFrame, segment: str) -> list[dict[str, Any]]:
+    """Figures by level: sizes in their order, others by their number of rows, what is unknown or pooled last."""
+    if rows[segment].isna().all():
+        return []
+    level = rows[segment].astype(object).where(rows[segment].notna(), UNKNOWN)
+    prospects = rows["prospect_id"].groupby(level).nunique()
+    sizes = [name for name, _ in SIZES]
+
+    def place(name: str) -> tuple[Any, ...]:
+        return name == UNKNOWN, sizes.index(name) if name in sizes else len(sizes), -int((level == name).sum()), name
+
+    kept = sorted((str(name) for name in prospects.index[prospects >= LEAST]), key=place)[:MOST_LEVELS]
+    level = level.where(level.isin(kept), OTHER)
+    parts = {name: rows[level == name] for name in dict.fromkeys((*kept, OTHER))}
+    return [{"level": name, **_of(part)} for name, part in parts.items() if part["prospect_id"].nunique() >= LEAST]
+
+
+def _of(part: pd.DataFrame) -> dict[str, Any]:
+    return metrics(part["y"], part["p"], constant=part["constant"].to_numpy())

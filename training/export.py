@@ -84,23 +84,26 @@ def _timestamps(micros: pd.Series) -> pd.Series:
     return pd.to_datetime(micros, unit="us", utc=True).astype("datetime64[us, UTC]")
 
 
-def check_output(out: Path, data: Path) -> None:
-    """Raise BadInput where the table cannot be written to ``out``; called before the work.
+def check_output(out: Path, *beside: Path, data: Path | None = None) -> None:
+    """Raise BadInput ``bad_output`` where a table cannot be written to ``out``; called before the work.
 
-    A file among the tables themselves is refused too: it could replace one of them.
+    ``beside`` are the files that are written with it. With ``data``, a file in that folder is refused too: it could
+    replace one of the tables that it is made from.
     """
 
     def bad(message: str, remedy: str) -> BadInput:
         return BadInput("bad_output", message, where="--out", remedy=remedy)
 
-    if out.suffix not in ENDINGS:
-        raise bad(f"{out.name!r} is neither .parquet nor .csv.", "Name one: training.parquet.")
+    if out.suffix.lower() not in ENDINGS:
+        raise bad(f"{out.name!r} is neither .parquet nor .csv.", "Name one: table.parquet.")
     if not out.parent.is_dir():
         raise bad(f"there is no folder {str(out.parent)!r}.", "Make it first.")
-    for path in (out, spec_path(out)):
+    for path in (out, *beside):
         if path.is_dir():
             raise bad(f"{str(path)!r} is a folder.", "Name a file.")
-    if data.is_dir() and out.parent.resolve() == data.resolve():
+    if not os.access(out.parent, os.W_OK):
+        raise bad(f"the folder {str(out.parent)!r} cannot be written.", "Name a place that can.")
+    if data is not None and data.is_dir() and out.parent.resolve() == data.resolve():
         raise bad("the file would lie among the tables that it is made from.", "Name a file in another folder.")
 
 
@@ -122,7 +125,7 @@ def write_training_table(training_set: TrainingSet, out: Path) -> pd.DataFrame:
     text = json.dumps(training_set.features.to_json(), indent=2, ensure_ascii=False) + "\n"
 
     def write_table(path: Path) -> None:
-        if out.suffix == ".parquet":
+        if out.suffix.lower() == ".parquet":
             frame.to_parquet(path, index=False)
             return
         texts = frame.copy()

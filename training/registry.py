@@ -2,7 +2,7 @@
 
 The pointer file is the truth, and it moves last: by then the bundle stands in the model store, verified and tried in a
 child process. MLflow's alias ``champion`` follows the pointer; where the two differ (a server that was away, a process
-that was killed in between), the next command that reaches MLflow mends the alias. Every writer holds the home's lock.
+that was killed in between), the next command that reaches MLflow mends alias and reasons. Every writer holds the lock.
 """
 
 from __future__ import annotations
@@ -128,14 +128,17 @@ def record(
     source: str = "",
     files: Sequence[Path] = (),
     started_at: int | None = None,
+    gate: Mapping[str, Any] | None = None,
 ) -> RunInfo:
     """Log a trained bundle as an MLflow run and register it as the goal's newest version, alias ``challenger``.
 
     The goal, the data's digest, the feature spec, the warnings and, unless given, the metrics are read from the
     bundle, which is verified and tried first (BadBundle; nothing is written then). Nested metrics get one name each
     (``rolling_auc``); what is not a finite number is left out. ``source`` says where the data came from; ``files``
-    (reports, plots) are kept under ``report``; ``started_at`` is when the training began (microseconds). Whatever
-    fails later leaves a run marked FAILED and no version.
+    (reports, plots) are kept under ``report``; ``started_at`` is when the training began (microseconds). ``gate``,
+    the record of ``training.gate.Verdict``, becomes ``gate.json``, metrics (``gate_difference``), and tags of the run
+    and the version (``gate_decision``, ``gate_reason``, ``champion_digest``, ``challenger_digest``). Whatever fails
+    later leaves a run marked FAILED and no version.
     """
     for file in files:
         if not file.is_file():
@@ -154,9 +157,10 @@ def record(
             source=source,
             files=files,
             started_at=started_at,
+            gate=gate,
         )
         client.set_registered_model_alias(model_name(goal), "challenger", version)
-        follow(client, _pointer_if_whole(home))
+        _follow(client, home)
     return RunInfo(run_id, version, goal, checked.digest)
 
 
@@ -165,9 +169,9 @@ def promote(version: str, *, home: Home, goal: str, reason: str = "", expected: 
 
     Promoting the champion only restores its bundle where the model store's is damaged. ``expected`` is the version
     that the caller takes for the champion, None for no champion yet: another one raises LeadscoreError
-    ``champion_changed``. Raises BadInput ``unknown_version``, or BadBundle when the bundle is damaged or scores
-    otherwise than when it was trained; the pointer then stands as it stood. A damaged pointer is written anew: see
-    ``_rebuilt``.
+    ``champion_changed``. ``reason`` is kept in the pointer, and in MLflow as the version's tag. Raises BadInput
+    ``unknown_version``, or BadBundle when the bundle is damaged or scores otherwise than when it was trained; the
+    pointer then stands as it stood. A damaged pointer is written anew: see ``_rebuilt``.
     """
     _check_folder(home.path)
     if not has_registry(home):
@@ -236,7 +240,7 @@ def versions(home: Home, goal: str) -> tuple[Recorded, ...]:
     if not has_registry(home):
         return ()
     with _lock(home), connect(home) as client:
-        follow(client, _pointer_if_whole(home))
+        _follow(client, home)
         name = model_name(goal)
         found = all_versions(client, goal)
         if not found:
@@ -554,13 +558,21 @@ def _restored(home: Home, goal: str, entry: Mapping[str, str]) -> Path:
         )
 
 
+def _follow(client: Any, home: Home) -> None:
+    """Mend what MLflow says of the champions: the pointer is the truth."""
+    pointer = _pointer_if_whole(home)
+    if pointer is not None:
+        for goal, entry in pointer["goals"].items():
+            follow(client, goal, entry, _reasons(pointer, goal))
+
+
 def _follow_if_reachable(home: Home) -> tuple[str, ...]:
-    """After the pointer moved: let the alias follow, or say that it will later."""
+    """After the pointer moved: let alias and reasons follow, or say that they will later."""
     if not has_registry(home):
         return ()
     try:
         with connect(home) as client:
-            follow(client, _pointer_if_whole(home))
+            _follow(client, home)
     except LeadscoreError as e:
         return (f"MLflow's alias will follow when {e.where} can be reached again.",)
     return ()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from features.contract import format_time, parse_moment
 from features.errors import BadInput, LeadscoreError
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from training.evaluate import Evaluation
     from training.model import Model
 
-RESAMPLES = 1000  # of the gate's paired bootstrap
-
 
 def _silent(_: str) -> None:
     pass
@@ -41,15 +37,19 @@ class Trained:
     """What a training came to: its MLflow run and version, whether it was promoted and why, figures and warnings.
 
     Attributes:
+        gate: what the gate decided, as MLflow keeps it in ``gate.json``: ``decision`` (promoted or declined),
+            ``reason``, ``champion_digest``, ``challenger_digest``, and the figures of ``training.gate.Comparison``
+            where two recipes were compared; None where it was not asked (``promote=False``).
         metrics: the rolling figures forward in time with their 95 % intervals, and under ``folds`` the out-of-fold
             ones.
-        warnings: {code, text} each.
+        warnings: {code, text, ...} each.
         model: the fitted model itself.
         rows: pandas, one line per tested (prospect, t): prospect_id, as_of (int64 microseconds), age_days, regime,
             y (0 or 1), p (probability). Forward in time, or out of fold where nothing lies forward in time (the
             warning ``not_judged``).
         importance: pandas, mean absolute effect in log-odds by feature, greatest first.
-        pictures: ``calibration``, ``lift``, ``importance`` and ``curve``, as MLflow keeps them under ``report/``.
+        pictures: by name (see ``training.report.pictures``), as MLflow keeps them under ``report/``.
+        report: the page of all that a training tells of itself, as MLflow keeps it in ``report/report.html``.
     """
 
     run_id: str
@@ -57,12 +57,14 @@ class Trained:
     goal: str
     promoted: bool
     reason: str
+    gate: Mapping[str, Any] | None
     metrics: Mapping[str, Any]
     warnings: tuple[Mapping[str, Any], ...]
     model: Model = field(repr=False)
     rows: pd.DataFrame = field(repr=False)
     importance: pd.Series[float] = field(repr=False)
     pictures: Mapping[str, Figure] = field(repr=False)
+    report: str = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """What ``leadscore train --json`` prints."""
@@ -72,6 +74,7 @@ class Trained:
             "goal": self.goal,
             "promoted": self.promoted,
             "reason": self.reason,
+            "gate": None if self.gate is None else dict(self.gate),
             "metrics": dict(self.metrics),
             "warnings": [dict(w) for w in self.warnings],
         }
@@ -86,6 +89,7 @@ def train(
     promote: bool = True,
     params: Mapping[str, Any] | None = None,
     seed: int = 0,
+    strict: bool = False,
     say: Callable[[str], None] = _silent,
 ) -> Trained:
     """Train on what was recorded by T, judge the recipe forward in time, register a version, promote it if it may be.
@@ -96,13 +100,16 @@ def train(
         features: the feature set; ``standard_features`` of the tables when None.
         until: T in microseconds or as an ISO text (``"2026-01-01"``); the tables' own end when None.
         promote: whether the version may become the champion: it does when there is none, or when it passes the gate.
-        params: LightGBM parameters over ``training.model.DEFAULTS``.
+        params: LightGBM parameters over ``training.model.DEFAULTS``, for trees alone; None lets the data choose among
+            a few models (``training.choice``).
         seed: same tables, features, parameters and seed give the same bundle but for its creation time.
+        strict: refuse where a column, an event type or an id seems to know the outcome (``training.audit``); they
+            stand in the warnings and on the card otherwise.
         say: called with the name of each stage.
 
     Raises:
-        BadInput: the tables do not suffice (``one_class``, ``too_few_outcomes``, ``horizon_too_long``, ...); nothing
-            has been written then.
+        BadInput: the tables do not suffice (``one_class``, ``too_few_outcomes``, ``horizon_too_long``, ...) or, with
+            ``strict``, are suspected (``suspected_leak``); nothing has been written then.
     """
     from time import time_ns
 
@@ -111,18 +118,26 @@ def train(
     from features.standard import standard_features
     from features.tables import known_by
     from training import report
+    from training.audit import audit, refuse
     from training.dataset import build
     from training.evaluate import rolling
+    from training.gate import Verdict, judge
     from training.model import DEFAULTS, fit
+    from training.page import page
+    from training.verdicts import drift
 
     started = time_ns() // 1000
     tables = tables if until is None else known_by(tables, _moment(until, "until"))
     goal = tables.dataset.goal.outcome
     features = standard_features(tables) if features is None else features
-    recipe = {**DEFAULTS, **(params or {})}
+    recipe = None if params is None else {**DEFAULTS, **params}
     registry.check_home(home)
     champion, damage = _champion_or_damage(home, goal)
 
+    say("looking for columns and events that know the outcome")
+    suspects = audit(tables)
+    if strict:
+        refuse(suspects)
     say("building the training rows")
     training_set = build(tables, features)
     say(
@@ -132,8 +147,11 @@ def train(
     cuts = None if champion is None else champion[0].constants.grade_cuts
     grades = None if cuts is None else dict(zip("ABC", cuts, strict=True))
     model = fit(training_set, recipe, seed, grade_cuts=grades)
+    model = model.with_card(
+        audit=[s.to_json() for s in suspects], warnings=[*model.card["warnings"], *(s.warning() for s in suspects)]
+    )
     say("judging it forward in time")
-    judged: Evaluation | None = None
+    judged: Sequence[Evaluation] = ()
     try:
         forward = rolling(tables, features, params=recipe, seed=seed)
     except BadInput as error:
@@ -145,29 +163,30 @@ def train(
         tested = model.folds
         assert tested is not None  # ``fit`` makes folds unless told otherwise
     else:
-        judged = forward.evaluations[-1]
+        judged = forward.evaluations
         tested = pd.concat([e.rows for e in forward.evaluations], ignore_index=True).drop(columns="constant")
         model = model.with_rolling(forward.figures, forward.to_json())
         metrics = {**forward.figures, "folds": model.card["metrics"]["folds"]}
+    model = model.with_card(warnings=[*model.card["warnings"], *drift(training_set, model.predict)])
 
-    may, reason = True, "there was no champion"
-    if damage is not None:
-        may, reason = False, f"the champion cannot be read to compare with ({damage}); promote by hand"
-    elif champion is not None and promote:
+    verdict = Verdict(True, "there was no champion")
+    if not promote:
+        verdict = Verdict(False, "not asked for (--no-promote)")
+    elif damage is not None:
+        verdict = Verdict(False, f"the champion cannot be read to compare with ({damage}); promote by hand")
+    elif champion is not None:
         say("comparing it with the champion")
-        may, reason = _gate(tables, champion[0], judged, model, recipe, seed)
+        verdict = judge(tables, champion[0], features, recipe, judged, seed)
+    may, reason = verdict.promoted, verdict.reason
 
     say("registering the version")
     importance = report.importances(model, training_set, seed)
-    pictures = {
-        "calibration": report.calibration(tested),
-        "lift": report.lift(tested),
-        "importance": report.importance(importance),
-        "curve": report.curves(report.examples(model, training_set), ("best", "middle", "last")),
-    }
+    pictures = report.pictures(model.card, tested, importance, report.examples(model, training_set))
+    html = page(model.card, pictures)
     with tempfile.TemporaryDirectory(prefix="leadscore-") as folder:
         bundle = Path(folder) / "bundle"
-        model.write(bundle, created_at=format_time(started), recipe=recipe)
+        digest = model.write(bundle, created_at=format_time(started), recipe=recipe)
+        gate = verdict.to_json(digest, None if champion is None else champion[0].digest) if promote else None
         run = registry.record(
             bundle,
             home=home,
@@ -175,11 +194,10 @@ def train(
             metrics={name: _with_ends(figures) for name, figures in model.card["metrics"].items()},
             tags={"source": tables.source},
             source=tables.source,
-            files=report.write(pictures, Path(folder)),
+            files=report.write(pictures, Path(folder), html),
             started_at=started,
+            gate=gate,
         )
-    if not promote:
-        may, reason = False, "not asked for (--no-promote)"
     if may:
         try:
             registry.promote(
@@ -197,12 +215,14 @@ def train(
         goal,
         may,
         reason,
+        gate,
         metrics,
         tuple(model.card["warnings"]),
         model,
         tested,
         importance,
         pictures,
+        html,
     )
 
 
@@ -294,62 +314,6 @@ def _champion(home: Home, goal: str) -> tuple[Any, str] | None:
     return read_bundle(home.path / entry["path"], entry["digest"]), str(entry["version"])
 
 
-def _gate(
-    tables: Tables,
-    champion: Any,
-    judged: Evaluation | None,
-    model: Model,
-    recipe: Mapping[str, Any],
-    seed: int,
-) -> tuple[bool, str]:
-    """Whether the challenger's recipe may replace the champion's, and the reason in words.
-
-    Both recipes are fitted at the start of the last rolling window and compared on it: a champion that has seen the
-    holdout would always win. The challenger passes when its log loss there is no higher.
-    """
-    from training.evaluate import evaluate_forward
-
-    until, before = format_time(tables.until), str(champion.card["trained_until"])
-    if parse_moment(until) < parse_moment(before):
-        return False, f"the data end {until[:10]}, before those of the champion ({before[:10]}); promote by hand"
-    if champion.features.fingerprint == model.spec.fingerprint and champion.card.get("recipe") == dict(recipe):
-        if until == before:
-            return False, f"the champion's own recipe on data of the same end ({until[:10]}): nothing new to gain"
-        return True, f"the champion's own recipe on fresher data (until {until[:10]}, before: {before[:10]})"
-    if judged is None:
-        return False, "no time is left to compare it forward with the champion; promote by hand"
-    try:
-        other = evaluate_forward(
-            tables, champion.features, judged.cut, judged.test_until, params=champion.card.get("recipe"), seed=seed
-        )
-    except BadInput as error:
-        return False, f"the champion's recipe cannot be fitted on these tables ({error.message}); promote by hand"
-    mine, base = judged.rows, other.rows
-    loss = _losses(mine) - _losses(base)
-    low, high = _paired(loss, mine["prospect_id"].to_numpy(dtype=object), seed)
-    figures = (
-        f"log loss {_losses(mine).mean():.4f} against the champion's {_losses(base).mean():.4f} on {len(mine)} "
-        f"landmarks from {format_time(judged.cut)[:10]}, both fitted at that date (difference {loss.mean():+.4f}, "
-        f"95 % {low:+.4f} to {high:+.4f})"
-    )
-    return bool(loss.mean() <= 0), figures
-
-
-def _losses(rows: Any) -> Any:
-    y, p = rows["y"].to_numpy(dtype=float), np.clip(rows["p"].to_numpy(dtype=float), 1e-15, 1 - 1e-15)
-    return -np.where(y > 0, np.log(p), np.log1p(-p))
-
-
-def _paired(difference: Any, prospects: Any, seed: int) -> tuple[float, float]:
-    """The 95 % interval of a mean difference, resampling whole prospects."""
-    _, index = np.unique(prospects, return_inverse=True)
-    count = int(index.max()) + 1
-    sums, sizes = np.bincount(index, difference, count), np.bincount(index, minlength=count).astype(float)
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    low, high = np.quantile((weights @ sums) / np.maximum(weights @ sizes, 1), (0.025, 0.975))
-    return float(low), float(high)
-
-
 def read_features(path: Path, dataset: Dataset) -> FeatureSet:
     """The features of a spec file, over the declarations of ``dataset``; raises BadInput where they do not fit."""
     from features.spec import FORMAT, FeatureSet, feature_from_json
@@ -433,23 +397,10 @@ def score_frame(scorer: Scorer, tables: Tables, as_of: int | str, *, reasons: in
     return frame
 
 
-def check_output(out: Path) -> None:
-    """Raise BadInput ``bad_output`` where scores could not be written to ``out``, before anything is computed."""
-    problem = remedy = ""
-    if out.suffix.lower() not in (".parquet", ".csv"):
-        problem, remedy = f"{out.name!r} is neither .parquet nor .csv.", "Name a file such as scores.csv."
-    elif out.is_dir():
-        problem, remedy = f"{str(out)!r} is a folder.", "Name a file in it."
-    elif not out.parent.is_dir():
-        problem, remedy = f"there is no folder {str(out.parent)!r}.", "Make it first."
-    elif not os.access(out.parent, os.W_OK):
-        problem, remedy = f"the folder {str(out.parent)!r} cannot be written.", "Name a place that can."
-    if problem:
-        raise BadInput("bad_output", problem, where="--out", remedy=remedy)
-
-
 def write_scores(scorer: Scorer, tables: Tables, as_of: int, out: Path, *, reasons: bool = False) -> int:
     """Score the open prospects into a .parquet or .csv file, whole or not at all; returns the number of rows."""
+    from training.export import check_output
+
     check_output(out)
     frame = score_frame(scorer, tables, as_of, reasons=5 if reasons else 0)
     draft = out.with_name(f".{out.name}.draft")

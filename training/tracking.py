@@ -171,11 +171,12 @@ def log_run(
     source: str,
     files: Sequence[Path],
     started_at: int | None,
+    gate: Mapping[str, Any] | None = None,
 ) -> tuple[str, str]:
     """Log a verified bundle as a run and register it; returns the run and the version.
 
     The registration comes last: whatever fails before leaves a run marked FAILED and no version. ``started_at`` is in
-    microseconds.
+    microseconds; ``gate`` is the record of ``training.gate.Verdict``.
     """
     experiment = _experiment(client, home, model_name(bundle.constants.goal.outcome))
     _close_abandoned(client, home, experiment)
@@ -189,12 +190,14 @@ def log_run(
             STARTED_BY: "1",
             "feature_fingerprint": bundle.features.fingerprint,
             **_tags(bundle),
+            **_gate_tags(gate),
         },
     ).info.run_id
     try:
-        model = _log_content(client, run_id, experiment, bundle, params, flat(metrics), source, files)
+        figures = flat({**metrics, "gate": gate or {}})
+        model = _log_content(client, run_id, experiment, bundle, params, figures, source, files, gate)
         client.set_terminated(run_id, "FINISHED")
-        return run_id, _register(client, run_id, model, bundle)
+        return run_id, _register(client, run_id, model, bundle, gate)
     except BaseException as e:
         with suppress(Exception):
             client.set_tag(run_id, "error", f"{type(e).__name__}: {e}"[:2000])
@@ -211,6 +214,7 @@ def _log_content(
     metrics: Mapping[str, float],
     source: str,
     files: Sequence[Path],
+    gate: Mapping[str, Any] | None,
 ) -> Any:
     """Everything of a run but its end; returns the logged model."""
     from mlflow.entities import LoggedModelOutput, Metric, Param
@@ -240,6 +244,8 @@ def _log_content(
         report.mkdir()
         _dump(report / "features.json", bundle.features.to_json())
         _dump(report / "warnings.json", bundle.card.get("warnings", []))
+        if gate is not None:
+            _dump(report / "gate.json", gate)
         for file in files:
             (report / "report").mkdir(exist_ok=True)
             shutil.copy(file, report / "report")
@@ -248,7 +254,7 @@ def _log_content(
     return model
 
 
-def _register(client: Any, run_id: str, model: Any, bundle: Bundle) -> str:
+def _register(client: Any, run_id: str, model: Any, bundle: Bundle, gate: Mapping[str, Any] | None) -> str:
     goal = bundle.constants.goal.outcome
     name = model_name(goal)
     if not client.search_registered_models(f"name = '{name}'"):
@@ -258,7 +264,7 @@ def _register(client: Any, run_id: str, model: Any, bundle: Bundle) -> str:
         source=model.artifact_location,
         run_id=run_id,
         model_id=model.model_id,
-        tags={"trained_until": str(bundle.card.get("trained_until", "")), **_tags(bundle)},
+        tags={"trained_until": str(bundle.card.get("trained_until", "")), **_tags(bundle), **_gate_tags(gate)},
         description=_note(bundle),
     )
     return str(version.version)
@@ -273,6 +279,14 @@ def _tags(bundle: Bundle) -> dict[str, str]:
         "data_digest": _data_digest(bundle),
         "warnings": ",".join(w["code"] for w in bundle.card.get("warnings", [])),
     }
+
+
+def _gate_tags(gate: Mapping[str, Any] | None) -> dict[str, str]:
+    """What the gate said, as tags of the run and the version: they stay as they are whatever is promoted later."""
+    if gate is None:
+        return {}
+    digests = {name: gate[name] for name in ("champion_digest", "challenger_digest") if gate[name]}
+    return {"gate_decision": gate["decision"], "gate_reason": gate["reason"], **digests}
 
 
 def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -420,21 +434,30 @@ def fetch_bundle(client: Any, home: Home, version: Any, target: Path) -> Path:
     return Path(download_artifacts(f"{uri}/data", dst_path=str(target), tracking_uri=home.uri)) / BUNDLE
 
 
-def follow(client: Any, pointer: Mapping[str, Any] | None) -> None:
-    """Set the alias ``champion`` to what the pointer names; a champion of another registry is left alone."""
+def follow(client: Any, goal: str, entry: Mapping[str, str], words: Mapping[str, str]) -> None:
+    """Let MLflow follow the pointer: the alias ``champion``, and the tag ``reason`` of the versions that it concerns.
+
+    A champion of another registry is left alone. ``entry`` is the pointer's for the goal; ``words`` are the last ones
+    on each version that ever was champion.
+    """
     from mlflow.exceptions import MlflowException
 
-    for goal, entry in (pointer["goals"] if pointer else {}).items():
-        name, version = model_name(goal), entry["version"]
-        try:
-            aliases = client.get_registered_model(name).aliases
-            if client.get_model_version(name, version).tags.get("bundle_digest") != entry["digest"]:
-                continue
-        except MlflowException as e:
-            if e.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            continue
-        if str(aliases.get("champion")) != version:
-            client.set_registered_model_alias(name, "champion", version)
-        if str(aliases.get("challenger")) == version:
-            client.delete_registered_model_alias(name, "challenger")
+    name, version = model_name(goal), entry["version"]
+    try:
+        aliases = client.get_registered_model(name).aliases
+        tags = client.get_model_version(name, version).tags
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return
+    if tags.get("bundle_digest") != entry["digest"]:
+        return
+    if version in words and tags.get("reason") != words[version]:
+        client.set_model_version_tag(name, version, "reason", words[version])
+    before = str(aliases.get("champion", ""))
+    if before != version:
+        if before in words:  # before the alias moves: where this fails, the next command does both
+            client.set_model_version_tag(name, before, "reason", words[before])
+        client.set_registered_model_alias(name, "champion", version)
+    if str(aliases.get("challenger")) == version:
+        client.delete_registered_model_alias(name, "challenger")
