@@ -41,7 +41,7 @@ _SIGNS = {
 _FIGURES = (
     ("rate", "Observed rate", "of the tested, how many converted", True),
     ("mean_predicted", "Promised rate", "the mean probability given", True),
-    ("auc", "AUC", "chance that who converts is ranked above who does not", False),
+    ("auc", "AUC", "chance that one who converts outranks one who does not", False),
     ("average_precision", "Average precision", "mean precision down the ranking", False),
     ("lift_top_tenth", "Lift, top tenth", "the rate among the best tenth, over the rate", False),
     ("log_loss", "Log loss", "lower is better", False),

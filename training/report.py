@@ -240,6 +240,7 @@ def lift(rows: pd.DataFrame) -> Figure:
     bars.bar(found["tenth"], found["lift"], color=BLUE, width=0.7)
     bars.axhline(1, color=GREY, linewidth=1, linestyle="--", label="average")
     bars.set(xlabel="tenth of the prospects, best first", ylabel="lift", xticks=found["tenth"])
+    bars.margins(y=0.2)
     bars.legend(frameon=False, loc="upper right")
     _dress(line, "Gain: the conversions found so far", "both")
     share = np.arange(BINS + 1) / BINS
