@@ -24,8 +24,8 @@ Floats = npt.NDArray[np.float64]
 
 AGE = "days_since_created_at"  # the features by which base rates are told apart, where a model has them
 WEEKDAY = "as_of_weekday"
-CELL = 5.0  # outcomes' worth of what is expected of an age and an interval together
-PACE = 50.0  # outcomes' worth of a daily rate that depends on the age attained, and not on how soon it is
+CELL = 20.0  # outcomes' worth of what is expected of an age and an interval together
+PACE = 150.0  # outcomes' worth of a daily rate that fades evenly with the days ahead
 DAY_WORTH = 10.0  # outcomes' worth of equal weekdays
 
 
@@ -104,7 +104,7 @@ def _by_age(pooled: Pooled, feature: int, weight: Floats, even: Floats, interval
 
     What is expected in a cell is the even daily rate times a factor of the age attained in it and a factor of the
     interval, alternately fitted (a log-linear model of Poisson counts); what came there moves it by ``CELL`` outcomes'
-    worth. The interval's factor, which the first days leave unsure, is 1 but for ``PACE``.
+    worth. The interval's factor, which the first days leave unsure, is that of ``_fading`` but for ``PACE``.
     """
     age = pooled.encoded[:, feature][pooled.row]
     days = np.array([d for d in AGES if d <= np.nanmax(age, initial=0.0)], dtype=np.float64)
