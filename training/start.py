@@ -24,8 +24,8 @@ Floats = npt.NDArray[np.float64]
 
 AGE = "days_since_created_at"  # the features by which base rates are told apart, where a model has them
 WEEKDAY = "as_of_weekday"
-CELL = 5.0  # outcomes' worth of what is expected of an age and an interval together
-PACE = 50.0  # outcomes' worth of a daily rate that depends on the age attained, and not on how soon it is
+CELL = 20.0  # outcomes' worth of what is expected of an age and an interval together
+PACE = 150.0  # outcomes' worth of a daily rate that fades evenly with the days ahead
 DAY_WORTH = 10.0  # outcomes' worth of equal weekdays
 
 
@@ -104,7 +104,7 @@ def _by_age(pooled: Pooled, feature: int, weight: Floats, even: Floats, interval
 
     What is expected in a cell is the even daily rate times a factor of the age attained in it and a factor of the
     interval, alternately fitted (a log-linear model of Poisson counts); what came there moves it by ``CELL`` outcomes'
-    worth. The interval's factor, which the first days leave unsure, is 1 but for ``PACE``.
+    worth. The interval's factor, which the first days leave unsure, is that of ``_fading`` but for ``PACE``.
     """
     age = pooled.encoded[:, feature][pooled.row]
     days = np.array([d for d in AGES if d <= np.nanmax(age, initial=0.0)], dtype=np.float64)
@@ -120,12 +120,30 @@ def _by_age(pooled: Pooled, feature: int, weight: Floats, even: Floats, interval
     by_interval, by_attained = np.ones(len(even)), np.ones(len(days))
     for _ in range(20):
         expected = rows * even * by_attained[attained]
-        by_interval = (outcomes.sum(axis=0) + PACE) / (expected.sum(axis=0) + PACE)
+        fading = _fading(outcomes.sum(axis=0), expected.sum(axis=0), middle)
+        by_interval = fading * (outcomes.sum(axis=0) + PACE) / (fading * expected.sum(axis=0) + PACE)
         expected = rows * even * by_interval
         came, awaited = (np.bincount(attained.ravel(), x.ravel(), len(days)) for x in (outcomes, expected))
         by_attained = (came + 1) / (awaited + 1)
     here = _shrunk(even * by_interval * by_attained[attained], rows, outcomes, CELL)
     return Table(feature, days, _logit(here) - intervals)
+
+
+def _fading(came: Floats, awaited: Floats, days: Floats) -> Floats:
+    """A factor for each interval that rises or falls evenly with the days ahead: a Poisson line through its outcomes.
+
+    Those who are lost meanwhile stay at risk as zeros, ever more of them the farther ahead.
+    """
+    design = np.column_stack([np.ones_like(days), days / days[-1]])
+    line = np.zeros(2)
+    for _ in range(30):
+        mean = awaited * np.exp(design @ line)
+        information = (design * mean[:, None]).T @ design + np.eye(2)  # a prior of one unit: no outcome, no infinity
+        step = np.linalg.solve(information, design.T @ (came - mean) - line)
+        line += np.clip(step, -1, 1)
+        if np.abs(step).max() < 1e-9:
+            break
+    return np.asarray(np.exp(design @ line))
 
 
 def _by_weekday(pooled: Pooled, feature: int) -> Table:
