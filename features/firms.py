@@ -94,7 +94,7 @@ def staff(headcount: float | None, band: str | None) -> float | None:
     """The fewest staff that a firm has by its headcount or else by its band; None where neither tells."""
     if headcount is not None:
         return headcount
-    return BAND_STAFF[band][0] if band in BAND_STAFF else None
+    return BAND_STAFF[band][0] if band is not None and band in BAND_STAFF else None
 
 
 def size_conflict(category: str | None, headcount: float | None, band: str | None) -> bool | None:
@@ -104,7 +104,7 @@ def size_conflict(category: str | None, headcount: float | None, band: str | Non
     a small unit of a large group, or a large one whose turnover is small.
     """
     own = staff(headcount, band)
-    if own is None or category not in CATEGORY_STAFF:
+    if own is None or category is None or category not in CATEGORY_STAFF:
         return None
     lowest, highest = CATEGORY_STAFF[category]
     return own < lowest or (highest is not None and own >= highest + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from features.contract import REGIMES
@@ -83,7 +85,7 @@ def test_bands_stand_in_the_order_of_their_staff() -> None:
     assert list(BANDS.values()) == list(range(16))
     assert BANDS["NN"] == 0
     employing = [BAND_STAFF[b] for b in BANDS_IN_ORDER[2:]]
-    for (_, highest), (lowest, _) in zip(employing, employing[1:], strict=False):
+    for (_, highest), (lowest, _) in pairwise(employing):
         assert highest is not None
         assert lowest == highest + 1
     assert (employing[0], employing[-1]) == ((1, 2), (10_000, None))
