@@ -352,6 +352,7 @@ def test_the_command(tmp_path: Path) -> None:
     told = call("sirene", source, "--register", path, "--out", tmp_path / "told")
     assert told.exit_code == 0, told.output
     assert "headcount_band" in told.output
+    assert "6 found, 1 not in the register, 1 without a siren" in told.output
     answer = call("sirene", source, "--register", path, "--out", tmp_path / "out", "--json")
     made = json.loads(answer.stdout)
     assert made["accounts"] == {"found": 6, "not_found": 1, "without_siren": 1}

@@ -318,6 +318,10 @@ def import_(
         if not as_json:
             columns = [[name, enriched.filled[name], enriched.conflicts[name]] for name in enriched.filled]
             _table(["column of accounts", "filled", "conflicts"], columns)
+            found, absent, bare = (enriched.accounts[how] for how in ("found", "not_found", "without_siren"))
+            _print(f"Accounts: {found} found, {absent} not in the register, {bare} without a siren.")
+            if any(enriched.conflicts.values()):
+                _print("Conflicts stand in sirene_conflicts.csv; what the data said was kept.")
     else:
         summary = SOURCES[source](folder, out)
     if not as_json:
