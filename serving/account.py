@@ -346,7 +346,8 @@ def _warnings(scores: Sequence[Score], account: AccountRecords) -> tuple[Warned,
         what = "1 prospect is" if rest == 1 else f"{rest} prospects are"
         out.append(Warned("not_open", f"{what} not open at this time and counted as history only."))
     shared = set(scores[0].warnings).intersection(*(s.warnings for s in scores))
-    return (*out, *(w for w in scores[0].warnings if w in shared))
+    # A request about an account has no `related`: what is unknown there is already said of `events`.
+    return (*out, *(w for w in scores[0].warnings if w in shared and w.code != "related_unknown"))
 
 
 def _warned(more: Iterable[Mapping[str, str]]) -> tuple[Warned, ...]:
