@@ -480,10 +480,13 @@ def _linear(
     for each in tables:
         table = _Reader(each, read.path)
         at, rows = table.numbers("at"), each.get("log_odds")
-        if each.get("feature") not in set(features.names) - set(categories):
-            raise table.fail("feature", "a feature of the spec that is a number")
+        feature = each.get("feature")
+        if not isinstance(feature, str) or feature not in features.names:
+            raise table.fail("feature", "a feature of the spec")
         if not at or at[0] < 0 or not _rising(at, True):
             raise table.fail("at", "rising from 0 or more, and not empty")
+        if feature in categories and at != tuple(map(float, range(len(categories[feature]) + 1))):
+            raise table.fail("at", "for a category, the code of each of its levels and that of any other")
         wish = f"{count} numbers for each of the {len(at)} values"
         if not isinstance(rows, list) or len(rows) != len(at):
             raise table.fail("log_odds", wish)

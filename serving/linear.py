@@ -3,7 +3,8 @@
 A number counts through ``sign(x) log(1 + |x|)``, centred, scaled and held within ``CLIP``; a level and a missing value
 have entries of their own. Every entry is less its mean over the training rows, so that the parts are contributions:
 what sets the prospect apart from the average one. ``late`` says how much the second table counts in each interval.
-A base rate by a feature is linear in log(1 + x) between the values that it is given for.
+A base rate by a feature is linear in log(1 + x) between the values that it is given for; by a category it is given for
+every code.
 """
 
 from __future__ import annotations

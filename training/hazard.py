@@ -18,6 +18,7 @@ import numpy.typing as npt
 from features.contract import DAY
 from serving.linear import CLIP, Linear, squash
 from serving.scorer import Trees, expand
+from training.forest import Grove, joined
 from training.start import Start, start
 
 Ints = npt.NDArray[np.int64]
@@ -46,6 +47,8 @@ _FIXED = {
     "num_threads": 1,  # threads within a training spin where cores are shared: whole trainings run side by side instead
     "verbosity": -1,
 }
+OWN, ON_TOP = "own", "on_top"  # how regimes get trees of their own: instead of the whole's, or after them
+AFTER = 50  # rounds of a regime's own trees after those of the whole
 _WORKERS = 2
 _CHUNK = 65_536  # model rows predicted at a time
 MOST_FOR_LOGISTIC = 60_000  # its few weights are sure with fewer rows than trees need
@@ -55,17 +58,31 @@ _FREE = 3.0  # scale of the intervals' indicators, so that the prior hardly hold
 
 @dataclass(frozen=True)
 class Blend:
-    """What a hazard is made of: ``trees`` rounds of boosting, and the share of the log-odds that is logistic."""
+    """What a hazard is made of: ``trees`` rounds of boosting, and the share of the log-odds that is logistic.
+
+    ``regimes``: "" for one model of all, ``OWN`` for trees of each regime alone, ``ON_TOP`` for trees of all with
+    ``AFTER`` rounds of each regime's own on top of them. Both start from base rates by regime.
+    """
 
     trees: int
     logistic: float = 0.0
+    regimes: str = ""
 
     @property
     def name(self) -> str:
         """As cards and tables call it."""
-        if self.logistic == 0:
-            return f"trees_{self.trees}"
-        return "logistic" if self.logistic == 1 else f"blend_{self.trees}"
+        if self.logistic == 1:
+            return "logistic"
+        kind = f"{'blend' if self.logistic else 'trees'}_{self.trees}"
+        return f"{kind}_{self.regimes}" if self.regimes else kind
+
+
+@dataclass(frozen=True)
+class Regimes:
+    """Where pooled rows tell their regime: a category feature's position, and the codes that may have own trees."""
+
+    feature: int
+    codes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,8 @@ class Pooled:
         weight: how many rows each stands for; None where all are kept.
         came_on: the weekday (0 is Monday) of each landmark's outcome; anything where there is none.
         by_time: whether base rates are told apart by age and weekday.
+        by_regime: whether they are told apart by regime as well.
+        regime: where regimes with enough outcomes are told; None where fewer than two have them.
         levels: category feature's position -> how many levels have a code of their own.
         prospect: of each landmark, a number.
     """
@@ -107,6 +126,8 @@ class Pooled:
     came_on: Ints
     weight: Floats | None = None
     by_time: bool = False
+    by_regime: bool = False
+    regime: Regimes | None = None
 
     def starting(self, start: Start) -> Floats:
         """The starting log-odds of each pooled row."""
@@ -185,37 +206,140 @@ def train(
 
         return replace(of(blend.logistic), kinds=(of(0.0), of(1.0)) if both else ())
 
-    rounds = blend.trees
-    texts = [str(booster.model_to_string()) for booster in boosters(pooled, rounds, params, seed, parts)]
+    texts = [each.text(pooled, part) for each, part in zip(forests(pooled, blend, params, seed, parts), parts, strict=True)]
     with ThreadPoolExecutor(_WORKERS) as pool:
         return list(pool.map(one, texts, parts))
 
 
-def boosters(
-    pooled: Pooled, rounds: int, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
-) -> list[Any]:
-    """LightGBM boosters, one for each mask (None: all rows). The first n trees of more are those of a training on n."""
-    import lightgbm
+@dataclass(frozen=True)
+class Forest:
+    """Boosters on one part of the pooled rows: that of all regimes, and by code those of each alone, if any.
 
-    shared = all_params(params, seed, len(pooled.y))
+    ``regimes`` as in ``Blend``: whether a row of such a regime gets its own trees instead of the whole's, or after.
+    """
+
+    whole: Any
+    own: Mapping[int, Any]
+    regimes: str = ""
+
+    def raw(self, matrix: Floats, feature: int, rounds: int) -> Floats:
+        """The log-odds of model rows before the starting score; ``rounds`` of the whole's trees."""
+        out = _raw(self.whole, matrix, rounds)
+        for code, booster in self.own.items():
+            here = np.flatnonzero(matrix[:, feature] == code)
+            if len(here):
+                own = _raw(booster, matrix[here], rounds if self.regimes == OWN else AFTER)
+                out[here] = own if self.regimes == OWN else out[here] + own
+        return out
+
+    def text(self, pooled: Pooled, part: Mask | None) -> str:
+        """All of it as one model text."""
+        text = str(self.whole.model_to_string())
+        if not self.own:
+            return text
+        assert pooled.regime is not None
+        feature = pooled.regime.feature
+        code = pooled.encoded[:, feature][pooled.row if part is None else pooled.row[part]]
+        shares = {c: float(np.mean(code == c)) for c in self.own}
+        codes = tuple(self.own) if self.regimes == OWN else ()
+        groves = [Grove(text, codes, share=1 - sum(shares[c] for c in codes))]
+        groves += [Grove(str(own.model_to_string()), (c,), True, shares[c]) for c, own in self.own.items()]
+        return joined(groves, feature)
+
+
+def forests(
+    pooled: Pooled, blend: Blend, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
+) -> list[Forest]:
+    """The trees of a blend on the pooled rows of each mask (None: on all)."""
+    whole = boosters(pooled, blend.trees, params, seed, parts)
+    if not blend.regimes or pooled.regime is None:
+        return [Forest(booster, {}) for booster in whole]
+    own = own_trees(pooled, blend, params, seed, parts, whole)
+    return [Forest(booster, mine, blend.regimes) for booster, mine in zip(whole, own, strict=True)]
+
+
+def own_trees(
+    pooled: Pooled,
+    blend: Blend,
+    params: Mapping[str, Any],
+    seed: int,
+    parts: Sequence[Mask | None],
+    whole: Sequence[Any],
+) -> list[dict[int, Any]]:
+    """For each mask, boosters on the rows of each regime that may have own trees, by its code.
+
+    All start from the base rates of the whole part, so that little of a regime means little of its own.
+    """
+    assert pooled.regime is not None
+    code = pooled.encoded[:, pooled.regime.feature][pooled.row]
+    masks, inits, keys = [], [], []
+    for at, (part, booster) in enumerate(zip(parts, whole, strict=True)):
+        mine = pooled if part is None else pooled.select(part)
+        begun = start(mine)
+        for c in pooled.regime.codes:
+            here = code == c if part is None else part & (code == c)
+            if not pooled.y[here].any():
+                continue
+            those = pooled.select(here)
+            init = those.starting(begun)
+            if blend.regimes == ON_TOP:
+                init = init + _raw(booster, model_rows(those), blend.trees)
+            masks.append(here)
+            inits.append(init)
+            keys.append((at, c))
+    rounds = blend.trees if blend.regimes == OWN else AFTER
+    out: list[dict[int, Any]] = [{} for _ in parts]
+    for (at, c), booster in zip(keys, boosters(pooled, rounds, params, seed, masks, inits), strict=True):
+        out[at][c] = booster
+    return out
+
+
+def model_rows(pooled: Pooled) -> Floats:
+    """The pooled rows as the trees take them: the landmark's encoded features, then the interval."""
     matrix = np.empty((len(pooled.row), pooled.encoded.shape[1] + 1))
     np.take(pooled.encoded, pooled.row, axis=0, out=matrix[:, :-1])
     matrix[:, -1] = pooled.k
-    whole = lightgbm.Dataset(
-        matrix, pooled.y, weight=pooled.weight, categorical_feature=sorted(pooled.levels), params=shared
-    ).construct()
-    del matrix
+    return matrix
 
-    def one(part: Mask | None) -> Any:
+
+def _raw(booster: Any, matrix: Floats, rounds: int) -> Floats:
+    if not len(matrix):
+        return np.zeros(0)
+    found = booster.predict(matrix, raw_score=True, start_iteration=0, num_iteration=rounds, num_threads=1)
+    return np.asarray(found, dtype=np.float64)
+
+
+def boosters(
+    pooled: Pooled,
+    rounds: int,
+    params: Mapping[str, Any],
+    seed: int,
+    parts: Sequence[Mask | None],
+    inits: Sequence[Floats] | None = None,
+) -> list[Any]:
+    """LightGBM boosters, one for each mask (None: all rows). The first n trees of more are those of a training on n.
+
+    ``inits``: the log-odds that each starts from, a number for each of its rows; the base rates of these rows when
+    None.
+    """
+    import lightgbm
+
+    shared = all_params(params, seed, len(pooled.y))
+    whole = lightgbm.Dataset(
+        model_rows(pooled), pooled.y, weight=pooled.weight, categorical_feature=sorted(pooled.levels), params=shared
+    ).construct()
+
+    def one(at: int) -> Any:
+        part = parts[at]
         mine = pooled if part is None else pooled.select(part)
         given = all_params(params, seed, len(mine.y))
         given.pop("num_iterations")
         data = whole if part is None and len(parts) == 1 else _subset(whole, part, given)
-        data.set_init_score(mine.starting(start(mine)))
+        data.set_init_score(mine.starting(start(mine)) if inits is None else inits[at])
         return lightgbm.train(given, data, num_boost_round=rounds)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(one, parts))
+        return list(pool.map(one, range(len(parts))))
 
 
 def _subset(whole: Any, part: Mask | None, params: Mapping[str, Any]) -> Any:

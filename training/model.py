@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from features.contract import DAY, Goal, format_time
 from features.errors import BadInput
-from features.spec import FeatureSet
+from features.spec import Attribute, Expression, Feature, FeatureSet
 from serving.bundle import FORMAT, Bundle, read_bundle, write_bundle
 from serving.scorer import Scorer, encode
 from training import goal as goals
@@ -30,7 +30,7 @@ from training.dataset import TrainingSet, intervals, labels, regime_horizons
 from training.evaluate import metrics, weak_signal
 from training.example import example
 from training.hazard import DEFAULTS as DEFAULTS
-from training.hazard import TO_FIT, Blend, Pooled, all_params, train
+from training.hazard import TO_FIT, Blend, Pooled, Regimes, all_params, train
 from training.interval import LEVEL, WIDEST, interval
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ RARE = 20  # prospects that a level needs to get a code of its own
 MOST_LEVELS = 60
 FEW_OUTCOMES = 50
 FEW_IN_LAST = 5
+REGIME_OUTCOMES = 50  # prospects that a regime learned an outcome from, for trees of its own to be tried
 FEW_OPEN = 20  # prospects below which a population gives no ranks
 QUANTILES = 1001
 _WIDE = {"level": LEVEL, "logit": [0.0], "low": [WIDEST], "high": [WIDEST]}
@@ -152,12 +153,14 @@ def fit(
     levels = {at[name]: len(known) for name, known in categories.items()}
     came_on = (training_set.goal_at // DAY + 3) % 7  # the first of January 1970 was a Thursday
     pooled = Pooled(encoded, row, k, y, ends, edges, levels, features.names, prospect, came_on)
+    pooled = replace(pooled, regime=_regimes(pooled, features))
     given = {**DEFAULTS, **(params or {})}
     choice, blend = None, Blend(int(given["num_iterations"]))
     if params is None:
         pooled = replace(pooled.thinned(seed, TO_FIT), by_time=True)
         choice = choose(pooled, training_set.as_of, horizons, training_set.observed_until, given, seed)
         blend = choice.chosen
+        pooled = replace(pooled, by_regime=bool(blend.regimes))
 
     fold = _folds(training_set, row[y == 1], folds, seed) if folds else np.zeros(0, dtype=np.int64)
     numbers = np.unique(fold)
@@ -189,6 +192,8 @@ def fit(
         intercept += level(pooled, intercept + slope * fitted, training_set.observed_until)
 
     constants = {
+        "committee": {},
+        "account": {"intercept": 0.0, "naive": 1.0, "size": 0.0},
         "format": FORMAT,
         "goal": goal.to_json(),
         "edges": list(edges),
@@ -357,6 +362,26 @@ def _levels(training_set: TrainingSet) -> tuple[dict[str, list[str]], dict[str, 
         if others:
             rare[name] = others
     return levels, rare
+
+
+def _regimes(pooled: Pooled, features: FeatureSet) -> Regimes | None:
+    """The regimes with enough outcomes for trees of their own; None where fewer than two have them, or none is told."""
+    at = next((i for i, f in enumerate(features.features) if is_regime(f)), None)
+    if at is None or at not in pooled.levels:
+        return None
+    came = np.unique(pooled.row[pooled.y == 1])
+    code = pooled.encoded[came, at]
+    enough = [
+        c for c in range(pooled.levels[at]) if len(np.unique(pooled.prospect[came[code == c]])) >= REGIME_OUTCOMES
+    ]
+    return Regimes(at, tuple(enough)) if len(enough) > 1 else None
+
+
+def is_regime(feature: Feature) -> bool:
+    """Whether a feature is the prospect's regime, given or inferred."""
+    if isinstance(feature, Attribute):
+        return (feature.table, feature.column) == ("prospects", "regime")
+    return isinstance(feature, Expression) and feature.operation == "regime"
 
 
 def _folds(training_set: TrainingSet, positive: Ints, folds: int, seed: int) -> Ints:
