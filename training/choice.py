@@ -4,9 +4,8 @@ Cuts lie where two, three and four fifths of the outcomes had come. At each, eve
 over by then, and is judged on later landmarks by the log loss of all their observed intervals: the likelihood of the
 time to the outcome, which uses prospects that are still open. Nothing after T is looked at.
 
-Where at least two regimes have enough outcomes, what was chosen is then held against the same with trees of each
-regime's own: instead of the whole's, or on top of them. Either starts from base rates by regime that are shrunk to the
-whole, and a regime of too few outcomes keeps the trees of all.
+Where at least two regimes have enough outcomes, what was chosen for all of them is then held against a model for each
+regime: the chosen one, the blend of the plain recipe and the logistic one, with each regime's own effects on top.
 """
 
 from __future__ import annotations
@@ -21,17 +20,14 @@ import numpy.typing as npt
 from features.contract import DAY, format_time
 from serving.linear import Linear
 from training.hazard import (
-    ON_TOP,
-    OWN,
     TO_CHOOSE,
     Blend,
-    Forest,
     Pooled,
     blended,
     boosters,
     logistic,
     model_rows,
-    own_trees,
+    own_effects,
     recent_level,
 )
 from training.start import Start, start
@@ -43,6 +39,7 @@ Mask = npt.NDArray[np.bool_]
 LADDER = (50, 100, 200, 400)
 HALF = 0.5  # the logistic share of a blend
 PLAIN = Blend(100)
+BY_REGIME = (Blend(100, HALF), Blend(LADDER[0], 1.0))  # tried with own effects, beside what was chosen for all
 CANDIDATES = (*map(Blend, LADDER), Blend(LADDER[0], 1.0), *(Blend(trees, HALF) for trees in LADDER))
 SHARES = (0.4, 0.6, 0.8)
 FEWEST = 20  # outcomes before a cut and after it, for it to tell models apart
@@ -57,7 +54,7 @@ class Choice:
 
     ``candidates`` hold name, log_loss (nats per landmark), difference to the plain recipe and its standard error.
     Without cuts there was too little to choose by, and ``chosen`` is the plain recipe. ``regimes`` are the same of what
-    was chosen for all regimes (``pooled``) and of its variants with trees of their own, whose differences are to it;
+    was chosen for all regimes (``pooled``) and of models with each regime's own effects, whose differences are to it;
     empty where these were not in question.
     """
 
@@ -69,7 +66,7 @@ class Choice:
 
     def to_json(self) -> dict[str, Any]:
         """As the card holds it."""
-        out = {
+        out: dict[str, Any] = {
             "chosen": self.chosen.name,
             "cuts": [format_time(cut) for cut in self.cuts],
             "candidates": [dict(c) for c in self.candidates],
@@ -97,9 +94,8 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
     windows = _windows(pooled, as_of, horizons, cuts, until)
     learned = [past for _, past, _ in windows]
     losses = _Losses(pooled)
-    for booster, (cut, past, ahead) in zip(
-        boosters(pooled, max(LADDER), params, seed, learned), windows, strict=True
-    ):
+    told: list[dict[Blend, tuple[Floats, Floats, Floats]]] = []  # the log-odds after a cut, lately, and before it
+    for booster, (cut, past, ahead) in zip(boosters(pooled, max(LADDER), params, seed, learned), windows, strict=True):
         before, after, recent = _split(pooled, cut, past, ahead)
         begun = start(before)
         linear = blended(before, begun, logistic(before, begun, seed), 1.0)
@@ -107,12 +103,15 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
         now, then = (_log_odds(part, booster, linear, begun) for part in (after, recent))
         for blend in CANDIDATES:
             losses.add(blend, after, now[blend], recent, then[blend], cut)
+        if pooled.regime is not None:
+            learnt = _log_odds(before, booster, linear, begun)
+            told.append({blend: (now[blend], then[blend], learnt[blend]) for blend in CANDIDATES})
     rows = sum(len(np.unique(pooled.row[ahead])) for _, _, ahead in windows)
     figures = losses.figures(CANDIDATES, PLAIN, rows)
     chosen = _clearly_best(CANDIDATES, figures, PLAIN)
     if pooled.regime is None:
         return Choice(chosen, cuts, figures)
-    variants = _by_regime(pooled, chosen, windows, params, seed, losses)
+    variants = _by_regime(pooled, tuple(dict.fromkeys((chosen, *BY_REGIME))), windows, told, losses)
     mine = losses.figures((chosen, *variants), chosen, rows)
     return Choice(_clearly_best((chosen, *variants), mine, chosen), cuts, figures, chosen, mine)
 
@@ -142,7 +141,7 @@ class _Losses:
         self._of: dict[Blend, Floats] = {}
 
     def add(self, blend: Blend, after: Pooled, now: Floats, recent: Pooled, then: Floats, cut: int) -> None:
-        """Those of the rows ``after`` a cut, whose log-odds are ``now``, shifted to the level of the ``recent`` ones."""
+        """Those of the rows ``after`` a cut, of the log-odds ``now``, shifted to the level of the ``recent`` ones."""
         z = now + level(recent, then, cut)
         loss = np.logaddexp(0.0, z) - after.y * z
         weight = loss if after.weight is None else loss * after.weight
@@ -173,39 +172,21 @@ def _clearly_best(blends: Sequence[Blend], figures: Sequence[Mapping[str, Any]],
 
 
 def _by_regime(
-    pooled: Pooled, chosen: Blend, windows: Sequence[_Window], params: Mapping[str, Any], seed: int, losses: _Losses
+    pooled: Pooled,
+    blends: Sequence[Blend],
+    windows: Sequence[_Window],
+    told: Sequence[Mapping[Blend, tuple[Floats, Floats, Floats]]],
+    losses: _Losses,
 ) -> tuple[Blend, ...]:
-    """Judge the variants of a blend in which regimes have trees of their own; returns these."""
-    assert pooled.regime is not None
-    mixed = chosen if chosen.logistic < 1 else Blend(chosen.trees, HALF)
-    variants = tuple(replace(mixed, regimes=kind) for kind in (OWN, ON_TOP))
-    pooled = replace(pooled, by_regime=True)
-    masks = [past for _, past, _ in windows]
-    whole = boosters(pooled, mixed.trees, params, seed, masks)
-    own = {variant: own_trees(pooled, variant, params, seed, masks, whole) for variant in variants}
-    for at, (cut, past, ahead) in enumerate(windows):
+    """Judge some of the candidates with each regime's own effects on top; returns these."""
+    for (cut, past, ahead), known in zip(windows, told, strict=True):
         before, after, recent = _split(pooled, cut, past, ahead)
-        begun = start(before)
-        tables = None
-        if mixed.logistic:
-            tables = blended(before, begun, logistic(before, begun, seed), 1.0)
-        for variant in variants:
-            forest = Forest(whole[at], own[variant][at], variant.regimes)
-            now, then = (
-                _mixed(part, forest, variant, tables, begun, pooled.regime.feature) for part in (after, recent)
-            )
-            losses.add(variant, after, now, recent, then, cut)
-    return variants
-
-
-def _mixed(
-    pooled: Pooled, forest: Forest, blend: Blend, linear: Mapping[str, Any] | None, begun: Start, feature: int
-) -> Floats:
-    """The log-odds of each pooled row by one blend, its trees and its logistic part taken together."""
-    trees = pooled.starting(begun) + forest.raw(model_rows(pooled), feature, blend.trees)
-    if linear is None:
-        return trees
-    return (1 - blend.logistic) * trees + blend.logistic * _flat(pooled, linear, begun)
+        for blend in blends:
+            now, then, learnt = known[blend]
+            own = own_effects(before, learnt)
+            variant = replace(blend, by_regime=True)
+            losses.add(variant, after, now + own.added(after), recent, then + own.added(recent), cut)
+    return tuple(replace(blend, by_regime=True) for blend in blends)
 
 
 def level(recent: Pooled, log_odds: Floats, until: int) -> float:

@@ -2,6 +2,12 @@
 
 A pooled row is a landmark with one future interval at risk and wholly observed (discrete-time survival as
 classification: Suresh et al. 2022; boosted landmark supermodel: Sandqvist 2026, arXiv 2601.17605).
+
+A regime (how a firm buys) may have effects of its own: on top of the hazard of all, each regime's base rates and a
+logistic model's slopes are fitted to its rows, shrunk to nothing by the same ridge prior. So a regime borrows from the
+whole what its own outcomes do not contradict (partial pooling: Gelman and Hill 2007, chapter 12), and the trees stay
+one text. Trees of each regime alone lost to the trees of all, which may split on the regime, on every simulated set
+that was tried, even where effects changed their sign between regimes: too few outcomes reach each tree.
 """
 
 from __future__ import annotations
@@ -18,7 +24,6 @@ import numpy.typing as npt
 from features.contract import DAY
 from serving.linear import CLIP, Linear, squash
 from serving.scorer import Trees, expand
-from training.forest import Grove, joined
 from training.start import Start, start
 
 Ints = npt.NDArray[np.int64]
@@ -47,12 +52,11 @@ _FIXED = {
     "num_threads": 1,  # threads within a training spin where cores are shared: whole trainings run side by side instead
     "verbosity": -1,
 }
-OWN, ON_TOP = "own", "on_top"  # how regimes get trees of their own: instead of the whole's, or after them
-AFTER = 50  # rounds of a regime's own trees after those of the whole
 _WORKERS = 2
 _CHUNK = 65_536  # model rows predicted at a time
 MOST_FOR_LOGISTIC = 60_000  # its few weights are sure with fewer rows than trees need
 STRENGTH = 0.01  # scikit-learn's C: a prior deviation of 0.1 per standard deviation of a feature
+LEVEL_WORTH = 1.0  # units of information by which a regime's own level is held to the whole's
 _FREE = 3.0  # scale of the intervals' indicators, so that the prior hardly holds them
 
 
@@ -60,26 +64,23 @@ _FREE = 3.0  # scale of the intervals' indicators, so that the prior hardly hold
 class Blend:
     """What a hazard is made of: ``trees`` rounds of boosting, and the share of the log-odds that is logistic.
 
-    ``regimes``: "" for one model of all, ``OWN`` for trees of each regime alone, ``ON_TOP`` for trees of all with
-    ``AFTER`` rounds of each regime's own on top of them. Both start from base rates by regime.
+    ``by_regime``: whether each regime has effects of its own on top.
     """
 
     trees: int
     logistic: float = 0.0
-    regimes: str = ""
+    by_regime: bool = False
 
     @property
     def name(self) -> str:
         """As cards and tables call it."""
-        if self.logistic == 1:
-            return "logistic"
-        kind = f"{'blend' if self.logistic else 'trees'}_{self.trees}"
-        return f"{kind}_{self.regimes}" if self.regimes else kind
+        kind = "logistic" if self.logistic == 1 else f"{'blend' if self.logistic else 'trees'}_{self.trees}"
+        return f"{kind}_by_regime" if self.by_regime else kind
 
 
 @dataclass(frozen=True)
 class Regimes:
-    """Where pooled rows tell their regime: a category feature's position, and the codes that may have own trees."""
+    """Where pooled rows tell their regime: a category feature's position, and the codes that may have own effects."""
 
     feature: int
     codes: tuple[int, ...]
@@ -108,8 +109,7 @@ class Pooled:
         weight: how many rows each stands for; None where all are kept.
         came_on: the weekday (0 is Monday) of each landmark's outcome; anything where there is none.
         by_time: whether base rates are told apart by age and weekday.
-        by_regime: whether they are told apart by regime as well.
-        regime: where regimes with enough outcomes are told; None where fewer than two have them.
+        regime: where the regimes with enough outcomes are told; None where fewer than two have them.
         levels: category feature's position -> how many levels have a code of their own.
         prospect: of each landmark, a number.
     """
@@ -126,7 +126,6 @@ class Pooled:
     came_on: Ints
     weight: Floats | None = None
     by_time: bool = False
-    by_regime: bool = False
     regime: Regimes | None = None
 
     def starting(self, start: Start) -> Floats:
@@ -202,96 +201,19 @@ def train(
 
         def of(share: float) -> Hazard:
             tables = blended(mine, begun, linear if share else None, share)
-            return Hazard(begun.intervals, text, tables, pooled.names)
+            hazard = Hazard(begun.intervals, text, tables, pooled.names)
+            if not blend.by_regime or mine.regime is None:
+                return hazard
+            used, at = np.unique(mine.row, return_inverse=True)
+            z = hazard.log_odds(mine.encoded[used])[at, mine.k]
+            return replace(hazard, linear=with_regimes(mine, tables, own_effects(mine, z), share))
 
         return replace(of(blend.logistic), kinds=(of(0.0), of(1.0)) if both else ())
 
-    texts = [each.text(pooled, part) for each, part in zip(forests(pooled, blend, params, seed, parts), parts, strict=True)]
+    rounds = blend.trees
+    texts = [str(booster.model_to_string()) for booster in boosters(pooled, rounds, params, seed, parts)]
     with ThreadPoolExecutor(_WORKERS) as pool:
         return list(pool.map(one, texts, parts))
-
-
-@dataclass(frozen=True)
-class Forest:
-    """Boosters on one part of the pooled rows: that of all regimes, and by code those of each alone, if any.
-
-    ``regimes`` as in ``Blend``: whether a row of such a regime gets its own trees instead of the whole's, or after.
-    """
-
-    whole: Any
-    own: Mapping[int, Any]
-    regimes: str = ""
-
-    def raw(self, matrix: Floats, feature: int, rounds: int) -> Floats:
-        """The log-odds of model rows before the starting score; ``rounds`` of the whole's trees."""
-        out = _raw(self.whole, matrix, rounds)
-        for code, booster in self.own.items():
-            here = np.flatnonzero(matrix[:, feature] == code)
-            if len(here):
-                own = _raw(booster, matrix[here], rounds if self.regimes == OWN else AFTER)
-                out[here] = own if self.regimes == OWN else out[here] + own
-        return out
-
-    def text(self, pooled: Pooled, part: Mask | None) -> str:
-        """All of it as one model text."""
-        text = str(self.whole.model_to_string())
-        if not self.own:
-            return text
-        assert pooled.regime is not None
-        feature = pooled.regime.feature
-        code = pooled.encoded[:, feature][pooled.row if part is None else pooled.row[part]]
-        shares = {c: float(np.mean(code == c)) for c in self.own}
-        codes = tuple(self.own) if self.regimes == OWN else ()
-        groves = [Grove(text, codes, share=1 - sum(shares[c] for c in codes))]
-        groves += [Grove(str(own.model_to_string()), (c,), True, shares[c]) for c, own in self.own.items()]
-        return joined(groves, feature)
-
-
-def forests(
-    pooled: Pooled, blend: Blend, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
-) -> list[Forest]:
-    """The trees of a blend on the pooled rows of each mask (None: on all)."""
-    whole = boosters(pooled, blend.trees, params, seed, parts)
-    if not blend.regimes or pooled.regime is None:
-        return [Forest(booster, {}) for booster in whole]
-    own = own_trees(pooled, blend, params, seed, parts, whole)
-    return [Forest(booster, mine, blend.regimes) for booster, mine in zip(whole, own, strict=True)]
-
-
-def own_trees(
-    pooled: Pooled,
-    blend: Blend,
-    params: Mapping[str, Any],
-    seed: int,
-    parts: Sequence[Mask | None],
-    whole: Sequence[Any],
-) -> list[dict[int, Any]]:
-    """For each mask, boosters on the rows of each regime that may have own trees, by its code.
-
-    All start from the base rates of the whole part, so that little of a regime means little of its own.
-    """
-    assert pooled.regime is not None
-    code = pooled.encoded[:, pooled.regime.feature][pooled.row]
-    masks, inits, keys = [], [], []
-    for at, (part, booster) in enumerate(zip(parts, whole, strict=True)):
-        mine = pooled if part is None else pooled.select(part)
-        begun = start(mine)
-        for c in pooled.regime.codes:
-            here = code == c if part is None else part & (code == c)
-            if not pooled.y[here].any():
-                continue
-            those = pooled.select(here)
-            init = those.starting(begun)
-            if blend.regimes == ON_TOP:
-                init = init + _raw(booster, model_rows(those), blend.trees)
-            masks.append(here)
-            inits.append(init)
-            keys.append((at, c))
-    rounds = blend.trees if blend.regimes == OWN else AFTER
-    out: list[dict[int, Any]] = [{} for _ in parts]
-    for (at, c), booster in zip(keys, boosters(pooled, rounds, params, seed, masks, inits), strict=True):
-        out[at][c] = booster
-    return out
 
 
 def model_rows(pooled: Pooled) -> Floats:
@@ -302,26 +224,10 @@ def model_rows(pooled: Pooled) -> Floats:
     return matrix
 
 
-def _raw(booster: Any, matrix: Floats, rounds: int) -> Floats:
-    if not len(matrix):
-        return np.zeros(0)
-    found = booster.predict(matrix, raw_score=True, start_iteration=0, num_iteration=rounds, num_threads=1)
-    return np.asarray(found, dtype=np.float64)
-
-
 def boosters(
-    pooled: Pooled,
-    rounds: int,
-    params: Mapping[str, Any],
-    seed: int,
-    parts: Sequence[Mask | None],
-    inits: Sequence[Floats] | None = None,
+    pooled: Pooled, rounds: int, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
 ) -> list[Any]:
-    """LightGBM boosters, one for each mask (None: all rows). The first n trees of more are those of a training on n.
-
-    ``inits``: the log-odds that each starts from, a number for each of its rows; the base rates of these rows when
-    None.
-    """
+    """LightGBM boosters, one for each mask (None: all rows). The first n trees of more are those of a training on n."""
     import lightgbm
 
     shared = all_params(params, seed, len(pooled.y))
@@ -329,17 +235,16 @@ def boosters(
         model_rows(pooled), pooled.y, weight=pooled.weight, categorical_feature=sorted(pooled.levels), params=shared
     ).construct()
 
-    def one(at: int) -> Any:
-        part = parts[at]
+    def one(part: Mask | None) -> Any:
         mine = pooled if part is None else pooled.select(part)
         given = all_params(params, seed, len(mine.y))
         given.pop("num_iterations")
         data = whole if part is None and len(parts) == 1 else _subset(whole, part, given)
-        data.set_init_score(mine.starting(start(mine)) if inits is None else inits[at])
+        data.set_init_score(mine.starting(start(mine)))
         return lightgbm.train(given, data, num_boost_round=rounds)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(one, range(len(parts))))
+        return list(pool.map(one, parts))
 
 
 def _subset(whole: Any, part: Mask | None, params: Mapping[str, Any]) -> Any:
@@ -368,23 +273,9 @@ def logistic(pooled: Pooled, begun: Start, seed: int) -> dict[str, Any]:
     middle = (np.asarray(pooled.edges[:-1]) + np.asarray(pooled.edges[1:])) / 2
     late = np.log1p(middle) - np.log1p(middle).mean()
     late /= max(float(late.std()), 1e-9)
-    used = np.unique(pooled.row)
-    numbers = [i for i in range(len(pooled.names)) if i not in pooled.levels]
-    x = pooled.encoded[used][:, numbers]
-    missing = np.isnan(x)
-    z = np.where(missing, np.nan, squash(np.where(missing, 0.0, x)))
-    known = np.maximum((~missing).sum(axis=0), 1)
-    centre = np.nansum(z, axis=0) / known
-    scale = np.sqrt(np.nansum((z - centre) ** 2, axis=0) / known)
-    scale = np.where(scale > 1e-9, scale, 1.0)  # a constant says nothing: it is 0 once centred
-    z = np.where(missing, 0.0, np.clip((z - centre) / scale, -CLIP, CLIP))
-    gaps = np.flatnonzero(missing.any(axis=0))
-    blocks = [z, missing[:, gaps].astype(float)]
-    for i, count in pooled.levels.items():
-        code = pooled.encoded[used, i]
-        at = np.where(np.isnan(code), count + 1, np.nan_to_num(code)).astype(np.intp)
-        blocks.append(np.eye(count + 2)[at])
-    design = np.hstack(blocks)
+    found = _Design.of(pooled)
+    used, numbers, gaps = found.used, found.numbers, found.gaps
+    z, missing, design, centre, scale = found.z, found.missing, found.matrix, found.centre, found.scale
 
     rows = _fewer(pooled, seed)
     at = np.searchsorted(used, pooled.row[rows])
@@ -425,6 +316,170 @@ def logistic(pooled: Pooled, begun: Start, seed: int) -> dict[str, Any]:
         out["levels"][pooled.names[i]] = (pairs - mean[:, None]).T.tolist()
         first += count + 2
     out["intervals"] = (own + means[0] + means[1] * late - begun.intervals).tolist()
+    return out
+
+
+@dataclass(frozen=True)
+class _Design:
+    """The landmarks of pooled rows as a linear model takes them, each once: numbers, gaps, then levels.
+
+    ``used`` are the landmarks; ``numbers`` the positions of the numbers among the features and ``gaps`` those among
+    the numbers that are missing somewhere; ``z`` the numbers squashed, centred and scaled, 0 where ``missing``.
+    """
+
+    used: Ints
+    numbers: list[int]
+    gaps: Ints
+    z: Floats
+    missing: Mask
+    matrix: Floats
+    centre: Floats
+    scale: Floats
+
+    @staticmethod
+    def of(pooled: Pooled) -> _Design:
+        used = np.unique(pooled.row)
+        numbers = [i for i in range(len(pooled.names)) if i not in pooled.levels]
+        x = pooled.encoded[used][:, numbers]
+        missing = np.isnan(x)
+        z = np.where(missing, np.nan, squash(np.where(missing, 0.0, x)))
+        known = np.maximum((~missing).sum(axis=0), 1)
+        centre = np.nansum(z, axis=0) / known
+        scale = np.sqrt(np.nansum((z - centre) ** 2, axis=0) / known)
+        scale = np.where(scale > 1e-9, scale, 1.0)  # a constant says nothing: it is 0 once centred
+        z = np.where(missing, 0.0, np.clip((z - centre) / scale, -CLIP, CLIP))
+        gaps = np.flatnonzero(missing.any(axis=0))
+        blocks = [z, missing[:, gaps].astype(float)]
+        for i, count in pooled.levels.items():
+            code = pooled.encoded[used, i]
+            at = np.where(np.isnan(code), count + 1, np.nan_to_num(code)).astype(np.intp)
+            blocks.append(np.eye(count + 2)[at])
+        return _Design(used, numbers, gaps, z, missing, np.hstack(blocks), centre, scale)
+
+
+@dataclass(frozen=True)
+class OwnEffects:
+    """What sets regimes apart from the hazard of all: by code, log-odds of each interval, and effects of the design.
+
+    Effects are of the columns of a ``_Design``; those of a landmark are relative to their mean over its regime.
+    """
+
+    intervals: Mapping[int, Floats]
+    effects: Mapping[int, Floats]
+    means: Mapping[int, Floats]
+    design: _Design
+
+    def added(self, pooled: Pooled) -> Floats:
+        """What they add to the log-odds of each pooled row, of these rows or others."""
+        assert pooled.regime is not None
+        out = np.zeros(len(pooled.row))
+        used, at = np.unique(pooled.row, return_inverse=True)
+        matrix = self._like(pooled, used)
+        code = pooled.encoded[used, pooled.regime.feature]
+        for c, effects in self.effects.items():
+            of_landmark = ((matrix - self.means[c]) * effects).sum(axis=1)
+            here = code[at] == c
+            out[here] = of_landmark[at[here]] + self.intervals[c][pooled.k[here]]
+        return out
+
+    def _like(self, pooled: Pooled, used: Ints) -> Floats:
+        """Landmarks in the columns of the design."""
+        x = pooled.encoded[used][:, self.design.numbers]
+        missing = np.isnan(x)
+        z = np.clip((squash(np.where(missing, 0.0, x)) - self.design.centre) / self.design.scale, -CLIP, CLIP)
+        blocks = [np.where(missing, 0.0, z), missing[:, self.design.gaps].astype(float)]
+        for i, count in pooled.levels.items():
+            code = pooled.encoded[used, i]
+            at = np.where(np.isnan(code), count + 1, np.nan_to_num(code)).astype(np.intp)
+            blocks.append(np.eye(count + 2)[at])
+        return np.hstack(blocks)
+
+
+def own_effects(pooled: Pooled, log_odds: Floats) -> OwnEffects:
+    """The effects of each regime with enough outcomes, fitted to its rows from the log-odds of all, by a ridge prior.
+
+    The prior holds slopes as ``STRENGTH`` does in the logistic model; a regime's level is held by ``LEVEL_WORTH``
+    rows' worth of information, and each of its intervals by ten times as much.
+    """
+    from scipy.optimize import minimize
+
+    assert pooled.regime is not None
+    design = _Design.of(pooled)
+    at = np.searchsorted(design.used, pooled.row)
+    code = pooled.encoded[pooled.row, pooled.regime.feature]
+    weight = np.ones(len(pooled.y)) if pooled.weight is None else pooled.weight
+    count, width = len(pooled.edges) - 1, design.matrix.shape[1]
+    prior = np.concatenate([np.full(width, 1 / STRENGTH), [LEVEL_WORTH], np.full(count, 10 * LEVEL_WORTH)])
+    intervals, effects, means = {}, {}, {}
+    for c in pooled.regime.codes:
+        rows = np.flatnonzero(code == c)
+        if not len(rows):
+            continue
+        landmarks, place = np.unique(at[rows], return_inverse=True)
+        matrix = design.matrix[landmarks]
+        mean = matrix.mean(axis=0)
+        matrix = matrix - mean
+        y, k, w, offset = pooled.y[rows], pooled.k[rows], weight[rows], log_odds[rows]
+
+        def loss(
+            t: Floats, matrix: Floats = matrix, place: Ints = place, y: Ints = y, k: Ints = k, w: Floats = w,
+            offset: Floats = offset,
+        ) -> tuple[float, Floats]:  # fmt: skip
+            own, level, steps = t[:width], t[width], t[width + 1 :]
+            # Sums are written out where a matrix product would start threads: the same bits on any number of cores.
+            z = offset + np.einsum("ij,j->i", matrix, own)[place] + level + steps[k]
+            miss = w * (1 / (1 + np.exp(-z)) - y)
+            by_landmark = np.bincount(place, miss, len(matrix))
+            slope = [np.einsum("ij,i->j", matrix, by_landmark), [miss.sum()], np.bincount(k, miss, count)]
+            value = float((w * (np.logaddexp(0.0, z) - y * z)).sum() + 0.5 * (prior * t * t).sum())
+            return value, np.concatenate(slope) + prior * t
+
+        found = minimize(loss, np.zeros(width + 1 + count), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
+        intervals[c], effects[c], means[c] = found[width] + found[width + 1 :], found[:width], mean
+    return OwnEffects(intervals, effects, means, design)
+
+
+def with_regimes(
+    pooled: Pooled, linear: Mapping[str, Any] | None, own: OwnEffects, share: float
+) -> dict[str, Any] | None:
+    """The tables of a hazard with the own effects of regimes: ``regimes`` as ``serving.linear.Linear`` takes them.
+
+    Where there is no logistic model (``share`` 0), its numbers and levels are there with slopes of 0: they hold the
+    scales that the own effects are on.
+    """
+    assert pooled.regime is not None
+    count = len(pooled.edges) - 1
+    out: dict[str, Any] = dict(linear or {"trees": 1.0 - share, "intervals": [0.0] * count, "late": [0.0] * count,
+                                          "numbers": {}, "levels": {}, "tables": []})  # fmt: skip
+    design, feature = own.design, pooled.regime.feature
+    if not out["numbers"] and not out["levels"]:
+        none = [0.0, 0.0]
+        out["numbers"] = {
+            pooled.names[i]: {"centre": float(centre), "scale": float(scale), "slope": none, "known": none,
+                              "missing": none}
+            for i, centre, scale in zip(design.numbers, design.centre, design.scale, strict=True)
+        }  # fmt: skip
+        out["levels"] = {pooled.names[i]: [none] * (levels + 2) for i, levels in pooled.levels.items()}
+    table = np.zeros((pooled.levels[feature] + 1, count))
+    effects = {}
+    gap = {int(j): len(design.numbers) + n for n, j in enumerate(design.gaps)}
+    for c, found in own.effects.items():
+        table[c] = own.intervals[c]
+        mean = own.means[c] * found
+        numbers, levels = {}, {}
+        for j, i in enumerate(design.numbers):
+            centred = mean[j] + (mean[gap[j]] if j in gap else 0.0)
+            absent = found[gap[j]] if j in gap else 0.0
+            numbers[pooled.names[i]] = [float(found[j]), float(-centred), float(absent - centred)]
+        first = len(design.numbers) + len(design.gaps)
+        for i, size in pooled.levels.items():
+            part = slice(first, first + size + 2)
+            levels[pooled.names[i]] = (found[part] - mean[part].sum()).tolist()
+            first += size + 2
+        effects[str(c)] = {"numbers": numbers, "levels": levels}
+    own_table = {"feature": pooled.names[feature], "at": list(range(len(table))), "log_odds": table.tolist()}
+    out["tables"] = [*out["tables"], own_table]
+    out["regimes"] = {"feature": pooled.names[feature], "effects": effects}
     return out
 
 

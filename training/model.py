@@ -44,7 +44,7 @@ RARE = 20  # prospects that a level needs to get a code of its own
 MOST_LEVELS = 60
 FEW_OUTCOMES = 50
 FEW_IN_LAST = 5
-REGIME_OUTCOMES = 50  # prospects that a regime learned an outcome from, for trees of its own to be tried
+REGIME_OUTCOMES = 50  # prospects that a regime learned an outcome from, for effects of its own to be tried
 FEW_OPEN = 20  # prospects below which a population gives no ranks
 QUANTILES = 1001
 _WIDE = {"level": LEVEL, "logit": [0.0], "low": [WIDEST], "high": [WIDEST]}
@@ -160,7 +160,6 @@ def fit(
         pooled = replace(pooled.thinned(seed, TO_FIT), by_time=True)
         choice = choose(pooled, training_set.as_of, horizons, training_set.observed_until, given, seed)
         blend = choice.chosen
-        pooled = replace(pooled, by_regime=bool(blend.regimes))
 
     fold = _folds(training_set, row[y == 1], folds, seed) if folds else np.zeros(0, dtype=np.int64)
     numbers = np.unique(fold)
@@ -365,7 +364,7 @@ def _levels(training_set: TrainingSet) -> tuple[dict[str, list[str]], dict[str, 
 
 
 def _regimes(pooled: Pooled, features: FeatureSet) -> Regimes | None:
-    """The regimes with enough outcomes for trees of their own; None where fewer than two have them, or none is told."""
+    """The regimes with enough outcomes for effects of their own; None where fewer than two have them."""
     at = next((i for i, f in enumerate(features.features) if is_regime(f)), None)
     if at is None or at not in pooled.levels:
         return None

@@ -1,8 +1,7 @@
-"""Where boosting starts: the base rate of each interval, and how it differs with age, the weekday and the regime.
+"""Where boosting starts: the base rate of each interval, and how it differs with the prospect's age and the weekday.
 
 Few outcomes fall into a single day after a single landmark; a base rate pooled over what is alike knows more of that
-day than trees can find in it. The regime's is asked for only where each regime gets trees of its own: they then start
-from a rate of their own, shrunk to the whole.
+day than trees can find in it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ WEEKDAY = "as_of_weekday"
 CELL = 5.0  # outcomes' worth of what is expected of an age and an interval together
 PACE = 50.0  # outcomes' worth of a daily rate that depends on the age attained, and not on how soon it is
 DAY_WORTH = 10.0  # outcomes' worth of equal weekdays
-REGIME_WORTH = 10.0  # outcomes' worth of a regime that converts as often as the whole
 
 
 @dataclass(frozen=True)
@@ -73,13 +71,6 @@ def start(pooled: Pooled) -> Start:
     A gamma-Poisson mean: (outcomes + 1) / (expected + 1) times the expected rate, which is that of the pooled daily
     hazard over the interval's length. One outcome's worth of shrinkage vanishes with data and never says never.
     """
-    begun = _of_time(pooled)
-    if not pooled.by_regime:
-        return begun
-    return Start(begun.intervals, (*begun.tables, _by_regime(pooled, begun)))
-
-
-def _of_time(pooled: Pooled) -> Start:
     edges = np.asarray(pooled.edges, dtype=np.float64)
     width = np.diff(edges)
     weight = np.ones(len(pooled.k)) if pooled.weight is None else pooled.weight
@@ -153,30 +144,3 @@ def _by_weekday(pooled: Pooled, feature: int) -> Table:
         ]
     )
     return Table(feature, np.arange(7.0), table)
-
-
-def _by_regime(pooled: Pooled, begun: Start) -> Table:
-    """How the rate of each regime differs from the whole's in each interval, shrunk in two steps.
-
-    A regime's rate over all intervals is moved from the whole's by ``REGIME_WORTH`` outcomes' worth, and each of its
-    intervals from that by ``CELL``: a regime of a few outcomes hardly leaves the whole. A level without a code of its
-    own, which stands last, is a regime too; a missing one keeps the rate of the whole.
-    """
-    assert pooled.regime is not None
-    feature = pooled.regime.feature
-    count, intervals = pooled.levels[feature] + 1, len(begun.intervals)
-    code = pooled.encoded[:, feature][pooled.row]
-    known = ~np.isnan(code)
-    cell = np.where(known, code, 0).astype(np.intp) * intervals + pooled.k
-    weight = np.where(known, 1.0 if pooled.weight is None else pooled.weight, 0.0)
-    expected_here = weight / (1 + np.exp(-pooled.starting(begun)))
-    rows, expected, outcomes = (
-        np.bincount(cell, w, count * intervals).reshape(count, intervals)
-        for w in (weight, expected_here, weight * pooled.y)
-    )
-    by_regime = (outcomes.sum(axis=1) + REGIME_WORTH) / (expected.sum(axis=1) + REGIME_WORTH)
-    by_cell = (outcomes + CELL) / (expected * by_regime[:, None] + CELL)
-    here = np.clip(expected / np.maximum(rows, 1.0), 1e-9, 0.999)
-    moved = np.clip(here * by_regime[:, None] * by_cell, 1e-9, 0.999)
-    table = np.where(rows > 0, _logit(moved) - _logit(here), np.log(by_regime)[:, None])
-    return Table(feature, np.arange(float(count)), table)
