@@ -29,14 +29,14 @@ def feature_table(features: FeatureSet, tables: Tables, spine: Any) -> Any:
     """
     inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
     aggregates = {_key(a): a for a in inside}
-    rows = _state(tables, spine.select("prospect_id", "as_of"))
+    rows = with_state(tables, spine.select("prospect_id", "as_of"))
     if aggregates and tables.events is not None:
         rows = _with_aggregates(aggregates, tables, rows)
     columns = {f.name: _value(f, features, tables, rows) for f in features.features}
     return rows.select("prospect_id", "as_of", **columns)
 
 
-def _state(tables: Tables, spine: Any) -> Any:
+def with_state(tables: Tables, spine: Any) -> Any:
     """The spine with the prospect's and the account's row as of t, under the prefixes p_ and a_."""
     prospects = tables.prospects.rename("p_{name}")
     rows = spine.left_join(

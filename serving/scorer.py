@@ -19,9 +19,9 @@ import numpy.typing as npt
 from features.aggregates import needs_contacts
 from features.contract import format_time
 from features.errors import BadBundle, BadInput
-from features.online import as_of as row_as_of
 from features.online import compile_features
 from features.records import Records
+from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from serving.bundle import GRADES, Bundle, Constants
 from serving.explain import label
@@ -329,7 +329,7 @@ class Scorer:
                 where="as_of",
                 remedy="Ask for a time at or after its created_at.",
             )
-        regime = (row_as_of(records.prospect, as_of) or {}).get("regime")
+        regime = regime_of(records, as_of, self.spec.dataset)
         return self._score(
             [self._features(records, as_of)],
             [regime],

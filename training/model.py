@@ -24,13 +24,14 @@ from features.spec import Attribute, Expression, Feature, FeatureSet
 from serving.bundle import FORMAT, Bundle, read_bundle, write_bundle
 from serving.scorer import Scorer, encode
 from training import goal as goals
+from training.account import AccountMap, census_step, fit_map
 from training.calibration import Platt, platt
 from training.choice import choose, level
 from training.dataset import TrainingSet, intervals, labels, regime_horizons
 from training.evaluate import metrics, weak_signal
 from training.example import example
 from training.hazard import DEFAULTS as DEFAULTS
-from training.hazard import TO_FIT, Blend, Pooled, Regimes, all_params, train
+from training.hazard import TO_FIT, Blend, Hazard, Pooled, Regimes, all_params, train
 from training.interval import LEVEL, WIDEST, interval
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def fit(
     base_rates = _base_rates(whole.starting, edges, horizons)
     base_rate = float(base_rates.mean())
     learned = len(np.unique(prospect[row[y == 1]]))
-    judged, guard, doubt = None, Platt(), _WIDE
+    judged, guard, doubt, account = None, Platt(), _WIDE, AccountMap()
     if others:
         # Hazard log-odds (rows, intervals) of every row from a hazard that saw neither its prospect nor its account.
         held_out = np.empty((len(encoded), len(edges) - 1))
@@ -177,6 +178,7 @@ def fit(
         guard = platt(held_out[pooled.row, pooled.k], pooled.y, prospect[pooled.row], pooled.weight)
         slope, intercept = guard.used
         judged = _Judged.of(training_set, intercept + slope * held_out, edges, base_rates, seed)
+        account = _account(training_set, others, numbers, fold, (slope, intercept), categories, rare)
         people, seen = _population(training_set)
         served = encode(columns(seen, features), features.names, categories, list(rare))
         until = regime_horizons(goal, people)
@@ -191,8 +193,8 @@ def fit(
         intercept += level(pooled, intercept + slope * fitted, training_set.observed_until)
 
     constants = {
-        "committee": {},
-        "account": {"intercept": 0.0, "naive": 1.0, "size": 0.0},
+        "committee": {role: dict(event) for role, event in training_set.committee.items()},
+        "account": account.constants(),
         "format": FORMAT,
         "goal": goal.to_json(),
         "edges": list(edges),
@@ -231,6 +233,7 @@ def fit(
         ],
         "calibration": guard.to_json(),
         "recent_level": intercept - guard.used[1],
+        "account": account.to_json(),
         "metrics": {} if judged is None else {"folds": judged.figures},
         "warnings": _warnings(learned, edges, int(y[k == k.max()].sum()), judged),
         "libraries": _libraries(),
@@ -405,6 +408,41 @@ def _folds(training_set: TrainingSet, positive: Ints, folds: int, seed: int) -> 
     fold_of_group = np.empty(count, dtype=np.int64)
     fold_of_group[order] = np.arange(count) % folds
     return np.asarray(fold_of_group[group], dtype=np.int64)
+
+
+def _account(
+    training_set: TrainingSet,
+    others: Sequence[Hazard],
+    numbers: Ints,
+    fold: Ints,
+    line: tuple[float, float],
+    categories: Mapping[str, Sequence[str]],
+    rare: Mapping[str, Sequence[str]],
+) -> AccountMap:
+    """How prospects of one account depend on each other, each scored by a hazard that saw none of its account.
+
+    Left out are the accounts whose prospects are not all in one fold, since none of the hazards has seen none of them.
+    """
+    found = training_set.siblings
+    if found is None:
+        return AccountMap()
+    of_prospect = dict(zip(training_set.rows["prospect_id"], fold, strict=True))
+    mine = np.array([of_prospect.get(p, -1) for p in found.rows["prospect_id"]], dtype=np.int64)
+    _, who = np.unique(found.rows["account_id"].to_numpy(dtype=object), return_inverse=True)
+    lowest, highest = np.full(len(who), len(numbers)), np.full(len(who), -1)
+    np.minimum.at(lowest, who, mine)
+    np.maximum.at(highest, who, mine)
+    y, observed = labels(found)
+    usable = (lowest[who] == highest[who]) & (mine >= 0) & observed
+    encoded = encode(columns(found.values, found.features), found.features.names, categories, list(rare))
+    slope, intercept = line
+    edges = goals.edges(found.goal)
+    p = np.zeros(len(mine))
+    for number, hazard in zip(numbers, others, strict=True):
+        here = usable & (mine == number)
+        p[here] = _within(intercept + slope * hazard.log_odds(encoded[here]), edges, found.horizons()[here])
+    step, horizon = float(census_step(found.goal)), float(found.horizons().mean())
+    return fit_map(p[usable], y[usable], who[usable], found.as_of[usable], step, horizon)
 
 
 def _within(log_odds: Floats, edges: Sequence[int], horizons: Ints) -> Floats:
