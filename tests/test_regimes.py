@@ -11,13 +11,17 @@ import pytest
 
 from features.contract import Column, Dataset, Goal
 from features.errors import BadBundle
+from features.firms import infer_regime
 from features.spec import Attribute, Expression, FeatureSet
 from features.tables import Tables, tables_from_frames
+from serving.batch import requests, score_tables
 from serving.bundle import make_bundle
 from serving.linear import Linear
+from serving.schema import parse_request
 from tests.funnels import at, times
 from training.choice import BY_REGIME, Choice
 from training.dataset import TrainingSet, build
+from training.evaluate import FIGURES, evaluate_forward
 from training.hazard import Blend
 from training.model import Model, columns, fit
 
@@ -176,3 +180,117 @@ def test_damaged_effects_are_refused(crossed: tuple[TrainingSet, Model], change:
             card=model.card,
             reference=model.reference,
         )
+
+
+HORIZONS = Goal(horizons=(("", 30), ("mass", 7), ("project", 20)))
+VERSIONED = (Attribute("prospects", "origin"), Attribute("prospects", "size"), Attribute("accounts", "headcount"))
+
+
+def inferred(count: int = 700, seed: int = 4, *, hindsight: bool = False) -> Tables:
+    """Prospects whose regime is given, or only a deadline, or only the firm's staff; in versions that change it."""
+    rng = np.random.default_rng(seed)
+    created = np.sort(rng.uniform(0, 100, count))
+    ids = [f"p{i:04d}" for i in range(count)]
+    prospects = []
+    for i, (name, day) in enumerate(zip(ids, created, strict=True)):
+        row = {
+            "prospect_id": name,
+            "created_at": day,
+            "observed_at": day,
+            "account_id": f"a{i % 60}" if i % 7 else None,
+        }
+        row |= {"origin": "ab"[i % 2], "size": float(i % 5), "regime": None, "tender_deadline": None}
+        if i % 5 == 0:
+            row["regime"] = REGIMES[i % 3]
+        if i % 5 == 1:
+            row["tender_deadline"] = day + 40
+        prospects.append(row)
+        if i % 5 == 2:  # a deadline that becomes known ten days later
+            prospects.append({**row, "observed_at": day + 10, "tender_deadline": day + 60})
+        if i % 5 == 3:  # a regime that is corrected
+            prospects.append({**row, "observed_at": day + 20, "regime": "mass"})
+    accounts = []
+    for i in range(60):
+        staff = {0: (5.0, None), 1: (None, "12"), 2: (9.5, "53"), 3: (None, "NN"), 4: (None, None)}[i % 5]
+        accounts.append(
+            {"account_id": f"a{i}", "observed_at": -10.0, "headcount": staff[0], "headcount_band": staff[1]}
+        )
+        if i % 4 == 0:
+            accounts.append({"account_id": f"a{i}", "observed_at": 50.0, "headcount": 30.0, "headcount_band": None})
+    won = created + rng.exponential(60, count)
+    here = won < 120
+    frames = {"prospects": pd.DataFrame(prospects), "accounts": pd.DataFrame(accounts)}
+    for frame, columns_ in (
+        (frames["prospects"], ("created_at", "observed_at", "tender_deadline")),
+        (frames["accounts"], ("observed_at",)),
+    ):
+        for column in columns_:
+            known = frame[column].notna()
+            frame[column] = times(frame[column].fillna(0)).where(known, pd.NaT)
+    frames["outcomes"] = pd.DataFrame({"prospect_id": np.array(ids)[here], "outcome": "won"})
+    frames["outcomes"]["occurred_at"] = times(won[here])
+    declared = DECLARED
+    if hindsight:
+        column = Column("tender_deadline", "time", known="never")
+        declared = (("prospects", (*DECLARED[0][1], column)),)
+    return tables_from_frames(frames, Dataset(complete_until=at(120), goal=HORIZONS, declared=declared))
+
+
+def by_hand(tables: Tables, prospect_id: str, t: int) -> str | None:
+    """The regime by a plain reading of the rule over the rows as of t."""
+
+    def as_of(frame: pd.DataFrame) -> dict[str, Any]:
+        known = frame[frame["valid_from"] <= t]
+        return {} if known.empty else known.sort_values("valid_from").iloc[-1].to_dict()
+
+    prospects, accounts = tables.prospects.to_pandas(), tables.accounts.to_pandas()
+    row = as_of(prospects[prospects["prospect_id"] == prospect_id])
+    firm = as_of(accounts[accounts["account_id"] == row["account_id"]])
+    known = {k: None if v is None or v != v else v for k, v in {**firm, **row}.items()}
+    deadline = known.get("tender_deadline")
+    if tables.dataset.columns("prospects")["tender_deadline"].known == "never":
+        deadline = None
+    return infer_regime(known.get("regime"), deadline, known.get("headcount"), known.get("headcount_band"))
+
+
+@pytest.mark.parametrize("hindsight", [False, True])
+def test_the_inferred_regime_is_one_in_training_batch_and_single_scores(hindsight: bool) -> None:
+    tables = inferred(hindsight=hindsight)
+    rows = build(tables, FeatureSet(tables.dataset, VERSIONED))
+    sample = rows.rows.iloc[:: max(1, len(rows) // 150)]
+    for line in sample.itertuples():
+        found = line.regime if isinstance(line.regime, str) else None
+        assert found == by_hand(tables, line.prospect_id, line.as_of)
+    assert set(rows.rows["regime"].dropna()) == set(REGIMES)
+    assert rows.rows["regime"].isna().any()
+    assert rows.horizons().tolist() == [
+        {"mass": 7, "project": 20}.get(r, 30) for r in rows.rows["regime"].where(rows.rows["regime"].notna(), "")
+    ]
+
+    model = fit(rows, folds=0)
+    assert set(model.reference["by_regime"]) >= {"", "mass", "industrial"}
+    scorer, t = model.scorer, at(115)
+    batch = {s.prospect_id: s for s in score_tables(scorer, tables, t)}
+    for request in requests(tables, t, sorted(batch)):
+        parsed = parse_request(request, scorer.spec.dataset, 0)
+        single = scorer.score(parsed.records, parsed.as_of, reasons=0)
+        regime = by_hand(tables, single.prospect_id, t)
+        other = batch[single.prospect_id]
+        assert (single.horizon_days, single.probability, single.score) == (
+            other.horizon_days,
+            other.probability,
+            other.score,
+        )
+        assert single.horizon_days == HORIZONS.horizon(regime)
+        assert single.score == scorer._rank_of(single.probability, regime)
+    assert {s.horizon_days for s in batch.values()} == {7, 20, 30}
+
+
+def test_figures_by_regime_know_the_inferred_one_and_its_horizon() -> None:
+    tables = inferred()
+    found = evaluate_forward(tables, FeatureSet(tables.dataset, VERSIONED), at(60), at(90), resamples=0)
+    levels = {level["level"]: level for level in found.by["regime"]}
+    assert {name: levels[name]["horizon_days"] for name in REGIMES} == {"industrial": 30, "mass": 7, "project": 20}
+    counted = found.rows["regime"].value_counts()
+    assert {name: levels[name]["n"] for name in REGIMES} == counted.to_dict()
+    assert set(FIGURES) <= set(levels["mass"])

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from features.contract import DAY
 from serving.linear import CLIP, Linear, squash
 from serving.scorer import Trees, expand
-from training.start import Start, start
+from training.start import AGE, Start, start
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -109,6 +109,7 @@ class Pooled:
         weight: how many rows each stands for; None where all are kept.
         came_on: the weekday (0 is Monday) of each landmark's outcome; anything where there is none.
         by_time: whether base rates are told apart by age and weekday.
+        age: the feature that tells the age, since creation or since the outcome that an episode starts at.
         regime: where the regimes with enough outcomes are told; None where fewer than two have them.
         levels: category feature's position -> how many levels have a code of their own.
         prospect: of each landmark, a number.
@@ -126,6 +127,7 @@ class Pooled:
     came_on: Ints
     weight: Floats | None = None
     by_time: bool = False
+    age: str = AGE
     regime: Regimes | None = None
 
     def starting(self, start: Start) -> Floats:

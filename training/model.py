@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from features.contract import DAY, Goal, format_time
 from features.errors import BadInput
-from features.spec import Attribute, Expression, Feature, FeatureSet
+from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet
 from serving.bundle import FORMAT, Bundle, read_bundle, write_bundle
 from serving.scorer import Scorer, encode
 from training import goal as goals
@@ -33,6 +33,7 @@ from training.example import example
 from training.hazard import DEFAULTS as DEFAULTS
 from training.hazard import TO_FIT, Blend, Hazard, Pooled, Regimes, all_params, train
 from training.interval import LEVEL, WIDEST, interval
+from training.start import AGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +155,7 @@ def fit(
     levels = {at[name]: len(known) for name, known in categories.items()}
     came_on = (training_set.goal_at // DAY + 3) % 7  # the first of January 1970 was a Thursday
     pooled = Pooled(encoded, row, k, y, ends, edges, levels, features.names, prospect, came_on)
-    pooled = replace(pooled, regime=_regimes(pooled, features))
+    pooled = replace(pooled, regime=_regimes(pooled, features), age=_age(features, goal))
     given = {**DEFAULTS, **(params or {})}
     choice, blend = None, Blend(int(given["num_iterations"]))
     if params is None:
@@ -364,6 +365,18 @@ def _levels(training_set: TrainingSet) -> tuple[dict[str, list[str]], dict[str, 
         if others:
             rare[name] = others
     return levels, rare
+
+
+def _age(features: FeatureSet, goal: Goal) -> str:
+    """The name of the feature that tells a prospect's age: days since creation, or since the goal's start."""
+    for feature in features.features:
+        if (
+            isinstance(feature, Aggregate)
+            and (feature.table, feature.operation, feature.scope) == ("outcomes", "days_since_first", "prospect")
+            and feature.type == goal.starts_at
+        ):
+            return feature.name
+    return AGE
 
 
 def _regimes(pooled: Pooled, features: FeatureSet) -> Regimes | None:
