@@ -34,6 +34,7 @@ from features.contract import (
     DECLARING,
     KEYS,
     STANDARD,
+    TITLED,
     WHITESPACE,
     Column,
     Dataset,
@@ -159,7 +160,7 @@ def _undeclared(con: Any, raw: Raw, j: int, name: str) -> BadInput:
     if family_of(raw.types[j]) == "other" and raw.table in DECLARING:
         message = f"nothing declares the column `{name}`, and its type {raw.types[j]} could not be declared."
         remedy = "Remove it, or make each of its parts a column of its own and declare those in dataset.toml."
-    elif is_reserved(name):
+    elif is_reserved(name, raw.table):
         remedy = "Remove or rename it; the name is kept for internal use (pandas: index=False)."
     elif raw.table not in DECLARING:
         known = [c.name for c in STANDARD[raw.table]]
@@ -172,9 +173,10 @@ def _undeclared(con: Any, raw: Raw, j: int, name: str) -> BadInput:
     return finding(raw, name, "undeclared_column", message, remedy)
 
 
-def is_reserved(name: str) -> bool:
-    """Whether the canonical tables and the feature rows keep a column name for themselves."""
-    return name.lower() in ("valid_from", "valid_to", "as_of") or name.startswith("__")
+def is_reserved(name: str, table: str) -> bool:
+    """Whether the canonical table and the feature rows keep a column name for themselves."""
+    kept = ("valid_from", "valid_to", "as_of", *(TITLED if table == "contacts" else ()))
+    return name.lower() in kept or name.startswith("__")
 
 
 def _guess(con: Any, raw: Raw, j: int) -> str:

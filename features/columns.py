@@ -16,6 +16,7 @@ from features.contract import (
     Column,
     format_time,
 )
+from features.firms import LA_POSTE, SPACES
 
 SQL_TYPES = {"number": "DOUBLE", "boolean": "BOOLEAN", "time": "BIGINT", "date": "BIGINT", "value": "BIGINT"}
 TRUE, FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
@@ -117,6 +118,8 @@ def reading(column: Column, sql_type: str, j: int, zone: str | None) -> Reading:
     if family not in _FAMILIES[kind] | {"text"}:
         what = f"of the type {sql_type}, which holds no {kind}"
         return Reading(c, "NULL", faults=(Fault("wrong_type", what, _wrong_type_remedy(kind)),))
+    if column.form:
+        return _number_of_form(column.form, family, c, x, m)
     if kind in ("key", "category", "text"):
         text = _clean(f"{c}::VARCHAR")
         if kind == "key":  # exact, but for nothing and white space alone, which name nobody
@@ -126,7 +129,8 @@ def reading(column: Column, sql_type: str, j: int, zone: str | None) -> Reading:
         return Reading(text, x, f"NOT contains({m}, chr(0))", faults=(_NUL,))
     if kind == "enum":
         names = ", ".join(column.values)
-        remedy = f"Write one of: {names}, in small letters; leave it empty where unknown."
+        letters = ", in small letters" if names.islower() else ", in capitals" if names.isupper() else ""
+        remedy = f"Write one of: {names}{letters}; leave it empty where unknown."
         fault = Fault("unknown_value", f"not one of {names}", remedy)
         return Reading(_clean(f"{c}::VARCHAR"), x, f"{m} IN ({', '.join(map(quote, column.values))})", faults=(fault,))
     readers = {"number": _number, "boolean": _boolean, "value": _value, "date": _date}
@@ -163,6 +167,41 @@ def _clean(c: str) -> str:
     """``contract.clean_text`` in SQL. nfc_normalize stops at a NUL; a text that holds one is kept, to be refused."""
     nfc = f"CASE WHEN strlen({c}) = length({c}) OR contains({c}, chr(0)) THEN {c} ELSE nfc_normalize({c}) END"
     return f"nullif(trim({nfc}, {quote(WHITESPACE)}), '')"
+
+
+_FORMS = {
+    "siren": (9, "a siren: 9 digits, the last of them a check digit"),
+    "siret": (14, "a siret: the 9 digits of a siren and 5 of an establishment, with their check digits"),
+}
+
+
+def _number_of_form(form: str, family: str, c: str, x: str, m: str) -> Reading:
+    """``firms.valid_siren`` and ``valid_siret`` in SQL; a whole number has lost no more than its leading zeros."""
+    length, what = _FORMS[form]
+    remedy = f"Mend it or leave it empty; {form}s are text, lest their leading zeros be lost."
+    text = f"translate({c}::VARCHAR, {quote(SPACES)}, '')"
+    if family == "integer":
+        text = f"lpad({c}::VARCHAR, greatest({length}, strlen({c}::VARCHAR))::INTEGER, '0')"
+    legal = f"regexp_full_match({m}, '\\d{{{length}}}') AND trim({m}, '0') <> '' AND {_luhn(m, 9)}"
+    if form == "siret":
+        post = f"starts_with({m}, {quote(LA_POSTE)}) AND ({_digit_sum(m, length)}) % 5 = 0"
+        legal += f" AND ({_luhn(m, length)} OR {post})"
+    return Reading(f"nullif({text}, '')", x, legal, faults=(Fault(f"bad_{form}", f"not {what}", remedy),))
+
+
+def _luhn(m: str, length: int) -> str:
+    """Whether the first digits of a text have a sound check digit: every second one, from the right, counts twice."""
+    digits = (
+        f"try_cast({m}[{i}] AS TINYINT)"
+        if (length - i) % 2 == 0
+        else f"try_cast(translate({m}[{i}], '0123456789', '0246813579') AS TINYINT)"
+        for i in range(1, length + 1)
+    )
+    return f"({' + '.join(digits)}) % 10 = 0"
+
+
+def _digit_sum(m: str, length: int) -> str:
+    return " + ".join(f"try_cast({m}[{i}] AS TINYINT)" for i in range(1, length + 1))
 
 
 def trimmed(c: str) -> str:

@@ -9,7 +9,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cached_property
@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from features.errors import BadInput
+from features.firms import CATEGORIES
 
 DAY = 86_400_000_000  # microseconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,6 +35,7 @@ ROLES = ("buyer", "prescriber", "user")
 DIRECTIONS = ("inbound", "outbound")
 REGIMES = ("mass", "industrial", "project")
 APPROACHES = ("b2b", "b2b2e", "b2b2u")
+STAGES = ("discover", "compare", "decide")  # of buying, in order
 
 # Trimmed at both ends of a text, by this very set on every engine.
 WHITESPACE = " \t\n\r\x0b\x0c\u00a0"
@@ -45,7 +47,8 @@ class Column:
 
     ``kind`` is one of: key (text, exact), category and enum (text after NFC and trim), number, boolean,
     text (free text, no feature), time (an instant), date (a day), value (fixed point, 1e-6).
-    ``known = "never"`` marks a column that is filled in hindsight.
+    ``known = "never"`` marks a column that is filled in hindsight. ``form`` names a key's own syntax: a siren or a
+    siret of the French register, whose spaces are taken out and whose check digit must be sound.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Column:
     required: bool = False
     values: tuple[str, ...] = ()
     known: str = "observed"
+    form: str = ""
 
 
 DECLARABLE = ("category", "number", "boolean", "text")
@@ -67,6 +71,7 @@ STANDARD: Mapping[str, tuple[Column, ...]] = {
         Column("regime", "enum", values=REGIMES),
         Column("approach", "enum", values=APPROACHES),
         Column("tender_deadline", "time"),
+        Column("tender_announced_at", "time"),
     ),
     "accounts": (
         Column("account_id", "key", required=True),
@@ -79,6 +84,11 @@ STANDARD: Mapping[str, tuple[Column, ...]] = {
         Column("founded_on", "date"),
         Column("legal_form", "category"),
         Column("public_body", "boolean"),
+        Column("siren", "key", form="siren"),
+        Column("siret", "key", form="siret"),
+        Column("company_category", "enum", values=CATEGORIES),
+        Column("headcount_band_year", "number"),
+        Column("local_authority", "boolean"),
     ),
     "contacts": (
         Column("contact_id", "key", required=True),
@@ -107,6 +117,7 @@ STANDARD: Mapping[str, tuple[Column, ...]] = {
     ),
 }
 KEYS = {"prospects": "prospect_id", "accounts": "account_id", "contacts": "contact_id"}  # of the state tables
+TITLED = ("buying_role", "rank")  # what the canonical contacts have beside their columns, from role and job_title
 DECLARING = ("prospects", "accounts", "contacts")  # tables that may hold declared columns
 
 
@@ -144,13 +155,17 @@ class Goal:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What ``dataset.toml`` says: the zone of zoneless times, the data's end, the goal, the declared columns."""
+    """What ``dataset.toml`` says: the zone of zoneless times, the data's end, the goal, declared columns, stages.
+
+    ``stages`` holds the event types of each buying stage that has some, in the order discover, compare, decide.
+    """
 
     timezone: str | None = None
     complete_until: int | None = None
     goal: Goal = field(default_factory=Goal)
     declared: tuple[tuple[str, tuple[Column, ...]], ...] = ()
     order_only: bool = False
+    stages: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def columns(self, table: str) -> dict[str, Column]:
         """Every column that the table may hold, standard ones first."""
@@ -172,6 +187,7 @@ class Dataset:
                 table: {"columns": {c.name: {"kind": c.kind, "known": c.known} for c in columns}}
                 for table, columns in self.declared
             },
+            **({"stages": {stage: list(types) for stage, types in self.stages}} if self.stages else {}),
         }
 
     @staticmethod
@@ -191,7 +207,7 @@ def parse_dataset(text: str, where: str = "dataset.toml") -> Dataset:
 
 
 def _dataset(data: Mapping[str, Any], where: str) -> Dataset:
-    known = {"timezone", "complete_until", "goal", "order_only", *DECLARING}
+    known = {"timezone", "complete_until", "goal", "order_only", "stages", *DECLARING}
     for key in data:
         if key not in known:
             raise BadInput(
@@ -231,7 +247,8 @@ def _dataset(data: Mapping[str, Any], where: str) -> Dataset:
     for table in DECLARING:
         if table in data:
             declared.append((table, _declared(table, data[table], where)))
-    return Dataset(timezone, until, _goal(data.get("goal", {}), where), tuple(declared), order_only)
+    stages = _stages(data.get("stages", {}), where)
+    return Dataset(timezone, until, _goal(data.get("goal", {}), where), tuple(declared), order_only, stages)
 
 
 def _from_toml_time(value: Any) -> int:
@@ -294,6 +311,35 @@ def _goal(data: Any, where: str) -> Goal:
     return Goal(str(outcome), tuple(sorted(table.items())), starts_at)
 
 
+def _stages(data: Any, where: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    place, example = f"{where}: [stages]", 'Write, for example, discover = ["page_view", "webinar"].'
+    if not isinstance(data, Mapping):
+        raise BadInput("bad_stages", "stages is not a table.", where=place, remedy=f"Write [stages]. {example}")
+    for key in data:
+        if key not in STAGES:
+            raise BadInput(
+                "unknown_setting", f"`{key}` is no buying stage.", where=place, remedy=f"Use {', '.join(STAGES)}."
+            )
+    stage_of: dict[str, str] = {}
+    out = []
+    for stage in (s for s in STAGES if s in data):
+        if not isinstance(data[stage], list | tuple):
+            raise BadInput("bad_stages", f"{stage} is not a list of event types.", where=place, remedy=example)
+        types = []
+        for text in data[stage]:
+            type_ = clean_text(text) if isinstance(text, str) else None
+            if type_ is None:
+                raise BadInput("bad_stages", f"{stage} holds {text!r}, no event type.", where=place, remedy=example)
+            if type_ in stage_of:
+                message = f"the event type {type_!r} stands in {stage_of[type_]} and again in {stage}."
+                raise BadInput("bad_stages", message, where=place, remedy="Keep it in one stage, once.")
+            stage_of[type_] = stage
+            types.append(type_)
+        if types:
+            out.append((stage, tuple(types)))
+    return tuple(out)
+
+
 def _declared(table: str, data: Any, where: str) -> tuple[Column, ...]:
     place = f"{where}: [{table}.columns]"
     if not isinstance(data, Mapping) or set(data) - {"columns"} or not isinstance(data.get("columns", {}), Mapping):
@@ -316,7 +362,7 @@ def _declared(table: str, data: Any, where: str) -> tuple[Column, ...]:
         if name in standard and isinstance(entry, Mapping) and set(entry) == {"known"} and entry["known"] == "never":
             # A standard column may be marked as filled in hindsight, never retyped.
             column = next(c for c in STANDARD[table] if c.name == name)
-            out.append(Column(name, column.kind, column.required, column.values, "never"))
+            out.append(replace(column, known="never"))
             continue
         if name in standard:
             raise BadInput(

@@ -66,7 +66,9 @@ MASS_BELOW = 10  # staff: the very small firms, which buy off the shelf and ofte
 LA_POSTE = "356000000"  # the siren whose establishments have numbers of their own kind
 
 _NAF = re.compile(r"(\d\d)(?:\.(\d)(?:(\d)\s?[A-Za-z]?)?|(\d\d)\s?[A-Za-z])?", re.ASCII)
-_SPACE = re.compile(r"\s+")
+# What may stand between the digits of a register number, on every engine.
+SPACES = " \t\n\r\x0b\x0c\u00a0\u2009\u202f"
+_NO_SPACES = str.maketrans("", "", SPACES)
 
 
 def naf_part(code: str | None, part: str) -> str | None:
@@ -128,7 +130,7 @@ def infer_regime(
 
 def clean_number(text: str) -> str:
     """A register number without its spaces: ``732 829 320`` is ``732829320``."""
-    return _SPACE.sub("", text)
+    return text.translate(_NO_SPACES)
 
 
 def _luhn(digits: str) -> bool:

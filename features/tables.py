@@ -23,6 +23,7 @@ from features.columns import Raw, ident, number_of, quote, run
 from features.contract import DAY, DECLARING, KEYS, NEVER, STANDARD, Dataset, format_time, parse_dataset
 from features.errors import BadInput, BadTables
 from features.files import Source, UnreadableError, find_files, frame_source, unknown_name, unreadable
+from features.titles import read_title
 
 if TYPE_CHECKING:
     import ibis
@@ -54,7 +55,8 @@ class Tables:
     A table that is not in the folder is None. Every column of the contract is there, and every declared one; what
     the files lack is a typed NULL. Keys, categories, enums and texts are VARCHAR, numbers DOUBLE, booleans BOOLEAN;
     times and dates BIGINT microseconds since 1970 (UTC); ``value`` BIGINT in units of 1e-6. State tables also have
-    ``valid_from`` and ``valid_to``: a row is known as of t when ``valid_from <= t < valid_to``.
+    ``valid_from`` and ``valid_to``: a row is known as of t when ``valid_from <= t < valid_to``. Contacts have
+    ``buying_role`` (the given role, else the one that the job title tells of) and ``rank`` (the title's), as text.
 
     Attributes:
         present: for each table of the folder, the columns that its file really holds, in the contract's order.
@@ -309,7 +311,7 @@ def _check_settings(con: Any, dataset: Dataset) -> Iterator[BadInput]:
         taken = {c.name.lower(): c.name for c in STANDARD[table]}
         for name in dataset.declared_columns(table):
             other = taken.setdefault(name.lower(), name)
-            if other != name or is_reserved(name):
+            if other != name or is_reserved(name, table):
                 why = f"differs from `{other}` only in capital letters" if other != name else "is kept for internal use"
                 yield BadInput(
                     "bad_column",
@@ -364,6 +366,30 @@ def _canonical(con: Any, raws: Mapping[str, Raw], dataset: Dataset, dropped: Map
                 text += alike(con, lost, "SELECT prospect_id FROM prospects")
                 yield Note(f"orphan_{table}", text, orphans, f"{raw.file}: prospect_id")
         run(con, f"DROP TABLE draft.{table}")
+        if table == "contacts":
+            _read_titles(con, dataset)
+
+
+def _read_titles(con: Any, dataset: Dataset) -> None:
+    """Give the contacts their ``buying_role`` and ``rank``: each title that occurs is read once.
+
+    A column that is filled in hindsight tells nothing.
+    """
+    import pyarrow
+
+    columns = dataset.columns("contacts")
+    role, title = (c if columns[c].known != "never" else "NULL" for c in ("role", "job_title"))
+    titles = [t for (t,) in run(con, f"SELECT DISTINCT {title} AS title FROM contacts WHERE title IS NOT NULL")]
+    read = [read_title(t) for t in titles]
+    known = {"title": titles, "title_role": [t.role for t in read], "title_rank": [t.rank for t in read]}
+    con.register("titles", pyarrow.table({name: pyarrow.array(v, pyarrow.string()) for name, v in known.items()}))
+    run(
+        con,
+        "CREATE OR REPLACE TABLE contacts AS "
+        f"SELECT c.*, coalesce({role}, title_role)::VARCHAR AS buying_role, title_rank AS rank "
+        f"FROM contacts AS c LEFT JOIN titles ON titles.title = {title}",
+    )
+    con.unregister("titles")
 
 
 def _notes(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note]:
@@ -381,6 +407,8 @@ def _notes(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note
             belonging = number_of(count, "contact belongs to an account", "contacts belong to accounts")
             text = f"{belonging} not in accounts; kept."
             yield Note("orphan_contacts", text, count, raws["contacts"].at("account_id"))
+    if "events" in raws and dataset.stages:
+        yield from _staged_never_occur(con, raws["events"], dataset)
     if "outcomes" not in raws:
         return
     yield from _goal_never_occurs(con, raws["outcomes"], dataset)
@@ -411,6 +439,17 @@ def _notes(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note
     if count:
         text = f"{number_of(count, 'event')} occurred after the outcome that closed the prospect."
         yield Note("events_after_close", text, count, raws["events"].at("occurred_at"))
+
+
+def _staged_never_occur(con: Any, raw: Raw, dataset: Dataset) -> Iterator[Note]:
+    """A note for each event type that ``[stages]`` names and that no event bears."""
+    occurring = dict(run(con, "SELECT type, count(*) AS n FROM events GROUP BY type ORDER BY n DESC, type"))
+    for stage, types in dataset.stages:
+        for type_ in (t for t in types if t not in occurring):
+            near = nearest(type_, occurring)
+            text = f"no event is of the type {type_!r}, which [stages] names for {stage}; {there_are(occurring)}."
+            text += f" Did you mean {near!r}?" if near is not None else ""
+            yield Note("stage_never_occurs", text, sum(occurring.values()), raw.at("type"))
 
 
 def _quiet_end(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note]:

@@ -65,8 +65,8 @@ UNKNOWN = Title(None, None, None)
 TABLE: Mapping[str, str] = {
     # Who helps another does not play that other's part, except in purchasing.
     "helpers": """
-        user staff - | assistant, asst, secretaire, secretary, stagiaire, intern, apprenti, apprentice, alternant,
-            trainee, pa, personal assistant, aide, helper, graduate trainee
+        user staff - | assistant, secretariat, secretaire, secretary, stagiaire, intern, apprenti, apprentice,
+            alternant, trainee, pa, personal assistant, aide, helper, graduate trainee
         user staff administration | assistant direction, secretaire direction, executive assistant, ea,
             administrative assistant, assistant administratif, office assistant, secretaire mairie,
             assistant administratif financier
@@ -81,9 +81,9 @@ TABLE: Mapping[str, str] = {
     """,
     # Who stands for the whole firm or for a whole function.
     "chiefs": """
-        buyer executive general_management | ceo, pdg, dg, dga, dgd, gm, md, president, presidente, chairman,
-            chairwoman, chairperson, chair, owner, co owner, business owner, proprietaire, founder, co founder,
-            cofounder, fondateur, co fondateur, cofondateur, gerant, co gerant, cogerant, dirigeant, chef entreprise,
+        buyer executive general_management | ceo, pdg, dg, dga, dgd, gm, md, president, chairman, chairwoman,
+            chairperson, chair, owner, co owner, business owner, proprietaire, founder, co founder, cofounder,
+            fondateur, co fondateur, cofondateur, gerant, co gerant, cogerant, dirigeant, chef entreprise,
             managing director, general manager, directeur general, director general, executive director,
             directeur executif, chief executive, chief executive officer, managing partner, founding partner, partner,
             associe, patron, entrepreneur, auto entrepreneur, artisan, commercant, exploitant agricole, agriculteur,
@@ -93,14 +93,14 @@ TABLE: Mapping[str, str] = {
             general secretary, directeur cabinet, president directeur general, sole trader, self employed,
             principal associe, directeur societe, conseiller municipal, councillor, town clerk, city manager
         buyer executive general_management | [directeur], [director], [vice president], [vp], [directeur adjoint],
-            [deputy director], [direction], [executive], [c level], [independant], [freelance]
+            [direction], [executive], [c level], [independant], [freelance]
         buyer head general_management | directeur agence, branch manager, headteacher, head teacher, headmaster,
             headmistress, school principal, proviseur, directeur ecole, principal college, dean, doyen,
             directeur etablissement, practice manager, directeur ehpad
         buyer - general_management | cse, comite entreprise, comite social economique, works council
         buyer executive finance | cfo, daf, chief financial officer, chief finance officer
         buyer head finance | raf, tresorier, treasurer, financial controller, finance controller, econome, intendant,
-            bursar, credit manager, comptroller
+            bursar, credit manager, comptroller, controller
         buyer executive purchasing | chief procurement officer, chief purchasing officer, dha
         prescriber executive it | cio, dsi, dsin, chief information officer, ciso, chief digital officer,
             chief data officer, cdo, directeur systeme information
@@ -128,23 +128,24 @@ TABLE: Mapping[str, str] = {
     """,
     # Purchasing and selling: the field settles the part, whatever the trade.
     "trade": """
-        buyer - purchasing | achat, purchasing, procurement, purchase, buying, sourcing, approvisionnement, appro,
-            commande publique, marche public, public procurement, strategic sourcing, category management,
+        buyer - purchasing | achat, contract, purchasing, procurement, purchase, buying, sourcing, approvisionnement,
+            appro, commande publique, marche public, public procurement, strategic sourcing, category management,
             contracting, supplier, vendor management, tender board
         buyer staff purchasing | acheteur, buyer, purchaser, approvisionneur, procurement officer,
             contracting officer, negociateur, gestionnaire approvisionnement, purchasing agent, procurement specialist
         buyer head purchasing | category manager, contract manager, vendor manager, supplier manager, head buyer,
             chief buyer, lead buyer
-        buyer - administration | service generaux, facility, general service, office manager, moyen generaux,
-            facility management, maitre ouvrage, maitrise ouvrage, moa
-        user - sales | commercial, sales, sale, vente, business development, developpement commercial, adv,
-            administration vente, technico commercial, customer success, key account, grand compte, inside sales,
-            export, point vente, avant vente, presales, pre sales, relation client, service client, customer service,
-            customer care, customer support, customer experience, after sales, apres vente, sav, bid, appel offre,
+        buyer - administration | service generaux, facility, general service, moyen generaux, facility management,
+            maitre ouvrage
+        buyer head administration | office manager
+        user - sales | direction commercial, sales, vente, business development, developpement commercial, adv,
+            administration vente, customer success, key account, grand compte, inside sales, export, point vente,
+            avant vente, presales, pre sales, relation client, service client, customer service, customer care,
+            customer support, customer experience, after sales, apres vente, sav, bid, appel offre,
             developpement affaire
-        user staff sales | vendeur, seller, account manager, key account manager, kam, account executive,
-            sales executive, sales engineer, ingenieur commercial, ingenieur affaire, charge affaire,
-            business developer, salesperson, salesman, saleswoman, sales rep, sales representative,
+        user staff sales | commercial, technico commercial, vendeur, seller, account manager, key account manager,
+            kam, account executive, sales executive, sales engineer, ingenieur commercial, ingenieur affaire,
+            charge affaire, business developer, salesperson, salesman, saleswoman, sales representative,
             attache commercial, agent commercial, vrp, sdr, bdr, customer success manager, csm, bid manager,
             negociateur immobilier, charge clientele, teleconseiller, televendeur, call center agent, estate agent,
             agent immobilier, telesales, account director, relationship manager, caissier, cashier, partner manager,
@@ -158,39 +159,41 @@ TABLE: Mapping[str, str] = {
             methodiste, chimiste, chemist, paysagiste, town planner, urban planner, physicist, biologiste, thermicien,
             automaticien, charge etude, inventor
         prescriber staff it | developpeur, developer, programmer, programmeur, dba, devops, administrateur systeme,
-            administrateur reseau, administrateur base donnee, system administrator, systems administrator, sysadmin,
-            network administrator, integrateur, scrum master, ux designer, tech lead, business analyst, webmaster
+            administrateur reseau, administrateur base donnee, system administrator, sysadmin, network administrator,
+            integrateur, scrum master, system analyst, analyste programmeur, ux designer, tech lead, business analyst,
+            webmaster
         prescriber staff - | chef projet, project manager, product manager, product owner, chef produit, pm, po,
             programme manager, program manager, project leader, pmo, charge projet
         prescriber staff quality | inspecteur, inspector, controleur qualite, qualiticien, metrologist, qa,
             preventeur, preventionniste
         prescriber staff legal | avocat, lawyer, solicitor, juriste, counsel, attorney, notaire, barrister, dpo,
             paralegal
+        prescriber executive health | chief medical officer, medical director, directeur medical
         prescriber staff health | medecin, physician, doctor, docteur, surgeon, chirurgien, pharmacien, pharmacist,
             dentist, dentiste, veterinaire, veterinarian, vet, anesthesiste, radiologist, radiologue, cardiologue,
             cardiologist, psychiatre, psychiatrist, specialiste medical, praticien
-        user staff it | technicien informatique, technicien support, support engineer, helpdesk, help desk,
-            service desk, ingenieur support, support technician, technicien helpdesk, it support,
+        user staff it | data analyst, technicien informatique, technicien support, support engineer, helpdesk,
+            help desk, service desk, ingenieur support, support technician, technicien helpdesk, it support,
             support informatique, support technique, technical support, support utilisateur, support analyst, hotliner
         user staff operations | technicien, technician, operateur, operator, ouvrier, worker, mecanicien, mechanic,
             electricien, electrician, electromecanicien, plombier, plumber, chauffeur, driver, conducteur, magasinier,
             warehouseman, storekeeper, preparateur, cariste, monteur, soudeur, welder, fitter, usineur, machinist,
-            macon, menuisier, joiner, carpenter, cuisinier, cook, serveur, waiter, boulanger, agent, livreur, peintre,
+            macon, menuisier, joiner, carpenter, cuisinier, cook, serveur, waiter, boulanger, livreur, peintre,
             couvreur, planificateur, planner, planneur, ordonnanceur, dispatcher, scheduler, conducteur travaux,
             chauffagiste, jardinier, gardener, cleaner, gardien, caretaker, janitor, security guard, concierge,
             coiffeur, hairdresser, pilote ligne, steward, installateur, installer, assembler, picker, handler,
             pompier, firefighter, policier, police officer, preparateur commande, agent entretien, agent maitrise,
             assembleur, regleur, tourneur, fraiseur
-        user head operations | chef chantier, chef equipe, chef atelier, team leader, foreman, contremaitre,
-            site manager, shift leader, plant manager, factory manager, works manager, chef cuisine, chef cuisinier,
-            store manager, restaurant manager, hotel manager, fleet manager, chef ligne, chef quart, chef secteur,
-            kitchen manager
+        user staff operations | chef rang
+        user head operations | head chef, executive chef, sous chef, chef chantier, chef equipe, chef atelier,
+            team leader, foreman, contremaitre, site manager, shift leader, plant manager, factory manager,
+            works manager, chef cuisine, chef cuisinier, store manager, restaurant manager, hotel manager,
+            fleet manager, chef ligne, chef quart, chef secteur, kitchen manager
         user staff administration | receptionniste, receptionist, standardiste, hote accueil, agent accueil, clerk,
-            office clerk, gestionnaire, administrator, data entry, archiviste, archivist, typist, employe, employee,
-            agent administratif, adjoint administratif, charge mission, traducteur, translator
-        user staff finance | comptable, accountant, bookkeeper, controleur gestion, payroll officer,
-            gestionnaire paie, financial analyst, analyste financier, caissier principal, credit analyst,
-            management accountant
+            office clerk, data entry, archiviste, archivist, typist, agent administratif, adjoint administratif,
+            traducteur, translator
+        - staff finance | comptable, accountant, bookkeeper, controleur gestion, payroll officer, gestionnaire paie,
+            financial analyst, analyste financier, caissier principal, credit analyst, management accountant
         user staff marketing | graphiste, graphic designer, redacteur, copywriter, journaliste, journalist, editor,
             community manager, content manager, traffic manager, photographe, photographer, webdesigner, web designer,
             content writer, social media manager, marketing executive, charge communication, videaste, influencer
@@ -202,9 +205,8 @@ TABLE: Mapping[str, str] = {
             laborantin, educateur specialise, orthophoniste, dental hygienist
         user head health | cadre sante, head nurse, chief nurse, nurse manager, ward manager, cadre infirmier
         user staff education | professeur, professor, teacher, enseignant, lecturer, instituteur, formateur, trainer,
-            instructor, maitre conference, educateur, educator, animateur, tutor, bibliothecaire, librarian, atsem,
-            professeur associe, documentaliste, moniteur, coach
-        user staff - | analyste, analyst, coordinateur, coordonnateur, coordinator, business partner
+            instructor, maitre conference, educateur, educator, tutor, bibliothecaire, librarian, atsem,
+            professeur associe, documentaliste
         - staff - | associate, specialist, specialiste, officer, charge, attache, representative, collaborateur,
             technical specialist
     """,
@@ -213,13 +215,13 @@ TABLE: Mapping[str, str] = {
         prescriber - it | informatique, it, si, ti, systeme information, information technology, information system,
             software, logiciel, digital transformation, transformation digital, numerique, infrastructure,
             cybersecurity, cyber security, cybersecurite, information security, security, reseau, network, cloud,
-            data, donnee, devsecops, exploitation informatique, infra
+            data, donnee, devsecops, exploitation informatique
         prescriber - engineering | technique, technical, ingenierie, engineering, bureau etude, etude, be, bet, rd,
             recherche, research, recherche developpement, research development, methode, conception, design,
             innovation, industrialisation, new work, travaux neuf, technologie, technology, process, procede,
-            architecture, developpement produit, product development, r d, product, produit, service technique,
-            urbanisme, projet, project, maitrise oeuvre, moe, laboratoire, laboratory, scientific, technical service,
-            prescription
+            architecture, developpement produit, product development, product, produit, service technique, urbanisme,
+            projet, project, maitrise oeuvre, moe, maitrise ouvrage, moa, laboratoire, laboratory, scientific,
+            technical service, prescription
         prescriber - quality | qualite, quality, hse, qhse, qse, ehs, hsse, securite, safety, environnement,
             environment, rse, csr, sustainability, developpement durable, amelioration continu,
             continuous improvement, lean, affaire reglementaire, regulatory affair, conformite, compliance,
@@ -236,26 +238,32 @@ TABLE: Mapping[str, str] = {
             acquisition, crm, digital marketing, marketing digital, merchandising, publicite, advertising,
             trade marketing
         user - hr | rh, hr, ressource humaine, human resource, paie, payroll, recrutement, recruitment, talent,
-            people, formation, training, talent acquisition, relation social, personnel, learning development,
-            learning
+            people, formation, training, relation social, personnel, learning development, learning
         user - health | soin, nursing, clinique, clinical, medical, care
         user - education | pedagogique, enseignement, teaching, scolaire, education, academic
         - - finance | finance, financier, financial, comptabilite, accounting, tresorerie, treasury,
-            administratif financier, controle gestion, fiscalite, tax, account payable, accounts payable, credit,
-            budget, facturation, billing
-        - - administration | administratif, administration, administrative, secretariat, office, admin, accueil
+            administratif financier, controle gestion, fiscalite, tax, account payable, credit, budget, facturation,
+            billing
+        - - administration | administratif, administration, office, accueil
         user - sales | compte, account, client, customer, clientele, business, revenue
         - - general_management | direction generale, strategie, strategy
     """,
+    # Trades that are found in every field, which then tells more than they do.
+    "common": """
+        user staff - | analyste, analyst, coordinateur, coordonnateur, coordinator, business partner, animateur,
+            agent, gestionnaire, administrator, charge mission, employe
+        user staff education | coach, moniteur
+    """,
     # Words of rank alone.
     "ranks": """
-        - executive - | directeur, director, vice president, vp, svp, evp, avp, chief, president, executive committee,
-            comex, codir, sous directeur
+        - executive - | directeur, director, vice president, vp, svp, evp, avp, chief, executive committee, comex,
+            codir, sous directeur
+        - staff - | adjoint
         - head - | head, manager, responsable, chef, lead, leader, superviseur, supervisor, cadre, chef service,
-            chief staff, management, manageur, encadrant, head department, team lead
+            chief staff, management, manageur, encadrant, team lead
     """,
 }
-_DEPARTMENT_ORDER = ("helpers", "chiefs", "trade", "fields", "advisers", "trades", "ranks")
+_DEPARTMENT_ORDER = ("helpers", "chiefs", "trade", "fields", "advisers", "trades", "common", "ranks")
 _LED = {"finance", "administration"}  # who leads these buys, who works in them uses
 
 _ABBREVIATIONS = {
@@ -309,7 +317,7 @@ _ABBREVIATIONS = {
 _DROPPED = """
     de du des d l la le les of the en et and a au aux for in to un une on sur pour with or ou y s senior sr
     junior jr confirme experimente interim interimaire global international national regional group groupe
-    europe emea france apac corporate departement department pole deputy adjoint associated acting
+    europe emea france apac corporate departement department pole deputy associated acting
 """
 _ABSENT = """
     ex former formerly ancien ancienne retired retraite retraitee student etudiant etudiante unemployed
@@ -346,6 +354,8 @@ _LONGEST = 200  # letters of a title that are read
 def _stem(word: str) -> str:
     if len(word) < 5:
         return word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
     if word.endswith("s") and not word.endswith("ss"):
         word = word[:-1]
     for ending, stem in _ENDINGS:

@@ -29,6 +29,7 @@ Attributes = Annotated[
 ]
 Regime = Literal["mass", "industrial", "project"]
 Approach = Literal["b2b", "b2b2e", "b2b2u"]
+Category = Literal["PME", "ETI", "GE"]
 Role = Literal["buyer", "prescriber", "user"]
 Direction = Literal["inbound", "outbound"]
 
@@ -48,6 +49,7 @@ class ProspectRecord(_Model):
     regime: Regime | None = Field(None, description="How the firm buys.")
     approach: Approach | None = Field(None, description="Whom the sale addresses.")
     tender_deadline: Moment | None = None
+    tender_announced_at: Moment | None = None
     attributes: Attributes | None = None
 
 
@@ -59,11 +61,16 @@ class AccountRecord(_Model):
     country: str | None = None
     industry: str | None = Field(None, description="An activity code or name, as in training.")
     headcount: float | None = None
-    headcount_band: str | None = None
+    headcount_band: str | None = Field(None, description="As in training; for France the register's code, such as 12.")
+    headcount_band_year: float | None = Field(None, description="The year that the band is of.")
     revenue: float | None = None
     founded_on: Day | None = None
     legal_form: str | None = None
     public_body: bool | None = None
+    local_authority: bool | None = None
+    company_category: Category | None = Field(None, description="Of the group that the firm belongs to.")
+    siren: str | None = Field(None, description="9 digits with a sound check digit; spaces are taken out.")
+    siret: str | None = Field(None, description="14 digits with sound check digits; spaces are taken out.")
     attributes: Attributes | None = None
 
 
@@ -73,8 +80,10 @@ class ContactRecord(_Model):
     contact_id: Key
     account_id: Key | None = None
     observed_at: ObservedAt | None = None
-    role: Role | None = Field(None, description="The part that the person plays in the purchase.")
-    job_title: str | None = None
+    role: Role | None = Field(
+        None, description="The part that the person plays in the purchase; by default what the job title tells of it."
+    )
+    job_title: str | None = Field(None, description="In English or French.")
     attributes: Attributes | None = None
 
 

@@ -24,6 +24,7 @@ from features.contract import (
     to_micro,
 )
 from features.errors import BadInput
+from features.firms import clean_number, valid_siren, valid_siret
 from serving.faults import optional, shown, within
 
 
@@ -137,6 +138,26 @@ def _key(value: Any) -> str:
     return text
 
 
+def _number_of_form(valid: Callable[[str], bool], code: str, what: str) -> Callable[[Any], str | None]:
+    def read(value: Any) -> str | None:
+        number = clean_number(_text(value))
+        if number and not valid(number):
+            raise BadInput(code, f"the number is not {what}.", remedy="Correct it, or send null where it is unknown.")
+        return number or None
+
+    return read
+
+
+_FORMS: Mapping[str, Callable[[Any], str | None]] = {
+    "siren": _number_of_form(valid_siren, "bad_siren", "a siren: 9 digits, the last of them a check digit"),
+    "siret": _number_of_form(
+        valid_siret,
+        "bad_siret",
+        "a siret: the 9 digits of a siren and 5 of an establishment, with their check digits",
+    ),
+}
+
+
 def read_category(value: Any) -> str | None:
     """A text after NFC and trim; None where nothing is left."""
     return clean_text(_text(value))
@@ -244,6 +265,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 
 def reader_of(column: Column) -> Callable[[Any], Any]:
     """What reads the values of a column."""
+    if column.form:
+        return _FORMS[column.form]
     return _enum(column.values) if column.kind == "enum" else _READERS[column.kind]
 
 

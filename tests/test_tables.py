@@ -988,6 +988,7 @@ def test_canonical_tables(tmp_path: Path) -> None:
         "regime": "mass",
         "approach": "b2b",
         "tender_deadline": parse_time("2027-01-01T00:00:00Z"),
+        "tender_announced_at": None,
         "valid_from": created,
         "valid_to": NEVER,
     }
