@@ -87,7 +87,7 @@ def test_too_few_accounts_stay_the_naive_product_and_say_how_many() -> None:
     assert "40 accounts" in found.words
     assert found.of([0.1, 0.2]) == pytest.approx(0.28)
     alone = fit_map(p[:0], y[:0], who[:0], who[:0], HORIZON, HORIZON)
-    assert alone.words.startswith("No account had several")
+    assert alone.words.startswith("There was no account")
 
 
 def test_more_accounts_move_further_and_repeated_censuses_are_no_more_evidence() -> None:

@@ -351,12 +351,26 @@ class _Design:
         scale = np.where(scale > 1e-9, scale, 1.0)  # a constant says nothing: it is 0 once centred
         z = np.where(missing, 0.0, np.clip((z - centre) / scale, -CLIP, CLIP))
         gaps = np.flatnonzero(missing.any(axis=0))
-        blocks = [z, missing[:, gaps].astype(float)]
-        for i, count in pooled.levels.items():
-            code = pooled.encoded[used, i]
-            at = np.where(np.isnan(code), count + 1, np.nan_to_num(code)).astype(np.intp)
-            blocks.append(np.eye(count + 2)[at])
-        return _Design(used, numbers, gaps, z, missing, np.hstack(blocks), centre, scale)
+        matrix = np.hstack([z, missing[:, gaps].astype(float), *_indicators(pooled, used)])
+        return _Design(used, numbers, gaps, z, missing, matrix, centre, scale)
+
+    def like(self, pooled: Pooled, used: Ints) -> Floats:
+        """Landmarks of these rows or others, in the same columns."""
+        x = pooled.encoded[used][:, self.numbers]
+        missing = np.isnan(x)
+        z = np.clip((squash(np.where(missing, 0.0, x)) - self.centre) / self.scale, -CLIP, CLIP)
+        gaps = missing[:, self.gaps].astype(float)
+        return np.hstack([np.where(missing, 0.0, z), gaps, *_indicators(pooled, used)])
+
+
+def _indicators(pooled: Pooled, used: Ints) -> list[Floats]:
+    """Of each category 0 or 1 for each level, then any other, then a missing one."""
+    out = []
+    for i, count in pooled.levels.items():
+        code = pooled.encoded[used, i]
+        at = np.where(np.isnan(code), count + 1, np.nan_to_num(code)).astype(np.intp)
+        out.append(np.eye(count + 2)[at])
+    return out
 
 
 @dataclass(frozen=True)
@@ -376,25 +390,13 @@ class OwnEffects:
         assert pooled.regime is not None
         out = np.zeros(len(pooled.row))
         used, at = np.unique(pooled.row, return_inverse=True)
-        matrix = self._like(pooled, used)
+        matrix = self.design.like(pooled, used)
         code = pooled.encoded[used, pooled.regime.feature]
         for c, effects in self.effects.items():
             of_landmark = ((matrix - self.means[c]) * effects).sum(axis=1)
             here = code[at] == c
             out[here] = of_landmark[at[here]] + self.intervals[c][pooled.k[here]]
         return out
-
-    def _like(self, pooled: Pooled, used: Ints) -> Floats:
-        """Landmarks in the columns of the design."""
-        x = pooled.encoded[used][:, self.design.numbers]
-        missing = np.isnan(x)
-        z = np.clip((squash(np.where(missing, 0.0, x)) - self.design.centre) / self.design.scale, -CLIP, CLIP)
-        blocks = [np.where(missing, 0.0, z), missing[:, self.design.gaps].astype(float)]
-        for i, count in pooled.levels.items():
-            code = pooled.encoded[used, i]
-            at = np.where(np.isnan(code), count + 1, np.nan_to_num(code)).astype(np.intp)
-            blocks.append(np.eye(count + 2)[at])
-        return np.hstack(blocks)
 
 
 def own_effects(pooled: Pooled, log_odds: Floats) -> OwnEffects:
@@ -403,42 +405,46 @@ def own_effects(pooled: Pooled, log_odds: Floats) -> OwnEffects:
     The prior holds slopes as ``STRENGTH`` does in the logistic model; a regime's level is held by ``LEVEL_WORTH``
     rows' worth of information, and each of its intervals by ten times as much.
     """
-    from scipy.optimize import minimize
-
     assert pooled.regime is not None
     design = _Design.of(pooled)
     at = np.searchsorted(design.used, pooled.row)
     code = pooled.encoded[pooled.row, pooled.regime.feature]
-    weight = np.ones(len(pooled.y)) if pooled.weight is None else pooled.weight
-    count, width = len(pooled.edges) - 1, design.matrix.shape[1]
-    prior = np.concatenate([np.full(width, 1 / STRENGTH), [LEVEL_WORTH], np.full(count, 10 * LEVEL_WORTH)])
     intervals, effects, means = {}, {}, {}
     for c in pooled.regime.codes:
-        rows = np.flatnonzero(code == c)
-        if not len(rows):
+        here = code == c
+        if not here.any():
             continue
-        landmarks, place = np.unique(at[rows], return_inverse=True)
+        landmarks, place = np.unique(at[here], return_inverse=True)
         matrix = design.matrix[landmarks]
         mean = matrix.mean(axis=0)
-        matrix = matrix - mean
-        y, k, w, offset = pooled.y[rows], pooled.k[rows], weight[rows], log_odds[rows]
-
-        def loss(
-            t: Floats, matrix: Floats = matrix, place: Ints = place, y: Ints = y, k: Ints = k, w: Floats = w,
-            offset: Floats = offset,
-        ) -> tuple[float, Floats]:  # fmt: skip
-            own, level, steps = t[:width], t[width], t[width + 1 :]
-            # Sums are written out where a matrix product would start threads: the same bits on any number of cores.
-            z = offset + np.einsum("ij,j->i", matrix, own)[place] + level + steps[k]
-            miss = w * (1 / (1 + np.exp(-z)) - y)
-            by_landmark = np.bincount(place, miss, len(matrix))
-            slope = [np.einsum("ij,i->j", matrix, by_landmark), [miss.sum()], np.bincount(k, miss, count)]
-            value = float((w * (np.logaddexp(0.0, z) - y * z)).sum() + 0.5 * (prior * t * t).sum())
-            return value, np.concatenate(slope) + prior * t
-
-        found = minimize(loss, np.zeros(width + 1 + count), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
-        intervals[c], effects[c], means[c] = found[width] + found[width + 1 :], found[:width], mean
+        effects[c], intervals[c] = _ridge(pooled.select(here), matrix - mean, place, log_odds[here])
+        means[c] = mean
     return OwnEffects(intervals, effects, means, design)
+
+
+def _ridge(mine: Pooled, matrix: Floats, place: Ints, offset: Floats) -> tuple[Floats, Floats]:
+    """Effects of the columns of ``matrix``, whose line ``place`` is each row's, and log-odds of each interval."""
+    from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
+
+    y, k = mine.y, mine.k
+    weight = np.ones(len(y)) if mine.weight is None else mine.weight
+    width, count = matrix.shape[1], len(mine.edges) - 1
+    prior = np.concatenate([np.full(width, 1 / STRENGTH), [LEVEL_WORTH], np.full(count, 10 * LEVEL_WORTH)])
+
+    def loss(t: Floats) -> tuple[float, Floats]:
+        own, level, steps = t[:width], t[width], t[width + 1 :]
+        # No matrix product: it would start threads.
+        z = offset + np.einsum("ij,j->i", matrix, own)[place] + level + steps[k]
+        miss = weight * (1 / (1 + np.exp(-z)) - y)
+        slope = np.einsum("ij,i->j", matrix, np.bincount(place, miss, len(matrix)))
+        value = float((weight * (np.logaddexp(0.0, z) - y * z)).sum() + 0.5 * (prior * t * t).sum())
+        return value, np.concatenate([slope, [miss.sum()], np.bincount(k, miss, count)]) + prior * t
+
+    with threadpool_limits(1):  # the same bits however many cores there are
+        begin = np.zeros(width + 1 + count)
+        found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
+    return found[:width], found[width] + found[width + 1 :]
 
 
 def with_regimes(
