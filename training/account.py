@@ -9,6 +9,7 @@ the naive product (0, 1, 0), which is what stays where there are too few such ac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from features.contract import DAY, Goal
+from serving.account import combine
+from serving.bundle import AccountMap as Served
 
 if TYPE_CHECKING:
     from features.tables import Tables
@@ -52,15 +55,12 @@ class AccountMap:
     outcomes: int = 0
     fitted: bool = False
 
-    def of(self, p: npt.ArrayLike) -> float:
-        """The probability of an account from those of its open prospects; its own where there is only one."""
-        p = np.asarray(p, dtype=np.float64)
-        if len(p) == 1:
-            return float(p[0])
-        return float(self.apply(naive_logit(np.log1p(-np.minimum(p, 1 - _TINY)).sum()), np.log(len(p))))
+    def of(self, p: Sequence[float]) -> float:
+        """The probability of an account from those of its open prospects, as the service gives it."""
+        return combine(p, Served(self.intercept, self.naive, self.size, self.error))
 
     def apply(self, naive: npt.ArrayLike, log_n: npt.ArrayLike) -> Floats:
-        """The same for many accounts of at least two prospects: the naive product's log-odds, and log n."""
+        """The map for many accounts of at least two prospects: from the naive product's log-odds, and log n."""
         z = self.intercept + self.naive * np.asarray(naive) + self.size * np.asarray(log_n)
         return np.asarray(1 / (1 + np.exp(-z)), dtype=np.float64)
 
@@ -91,10 +91,9 @@ class AccountMap:
                 f"{FEWEST} are needed, {FEWEST_EACH} with the goal and {FEWEST_EACH} without), so an account's "
                 "probability is the naive product."
             )
-        pair = self.apply(naive_logit(2 * np.log1p(-0.1)), np.log(2))
         return (
             f"Learned from {seen}. Two prospects of 10 % each, which would give 19 % if they were independent, give "
-            f"{100 * float(pair):.0f} %."
+            f"{100 * self.of([0.1, 0.1]):.0f} %."
         )
 
 
