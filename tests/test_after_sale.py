@@ -24,7 +24,7 @@ RENEWED = Goal("renewed", (("", 30),), starts_at="won")
 SINCE = "outcome_won_days_since_first"
 
 
-def contracts(count: int = 1_200, seed: int = 0, days: float = 420) -> Tables:
+def contracts(count: int = 900, seed: int = 0, days: float = 420) -> Tables:
     """Prospects won after some weeks to months, and renewed about 90 days after that, happy ones more often.
 
     How long they took to buy tells nothing of the renewal: only the days since the sale do.
@@ -75,7 +75,7 @@ def test_base_rates_go_by_the_days_since_the_sale(tables: Tables) -> None:
 
 def test_a_renewal_goal_is_trained_judged_and_scored(tables: Tables, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    done = train(tables, home=home)
+    done = train(tables, home=home, params={"num_iterations": 60})  # a recipe, for speed
     assert done.promoted
     assert done.goal == "renewed"
     assert done.metrics["auc"] > 0.75

@@ -12,12 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 from features.contract import Column, Dataset, Goal
+from features.errors import BadInput
 from features.spec import Aggregate, Attribute, Expression, FeatureSet
 from features.standard import family, standard_features
 from features.tables import Tables, tables_from_frames
 from tests.funnels import at, planted, times
+from training.cli import app
 from training.effort import compare, has_outbound, rests_on_effort, without_effort, words
 from training.evaluate import Evaluation, evaluate_forward
+from training.registry import Home
+from training.run import train
 
 GOAL = Goal(horizons=(("", 30),))
 MADE = (Attribute("prospects", "origin"), Expression("age", (Attribute("prospects", "created_at"),)))
@@ -142,20 +146,35 @@ def test_the_words_say_what_can_be_told() -> None:
     assert words({**base, "with": {"log_loss_gain": -0.01, "lift_top_tenth": 1.0}}).startswith("There is no gain")
 
 
-def test_the_command_trains_without_effort(tmp_path: Path) -> None:
-    import json
+def test_training_says_what_rests_on_effort_or_leaves_it_out(tmp_path: Path) -> None:
+    tables, quick = sold(500), {"num_iterations": 30}
+    done = train(tables, home=Home(tmp_path / "home"), params=quick)
+    told = done.to_json()["effort"]
+    assert not told["left_out"]
+    assert told["text"] in done.report
+    assert any("call" in name for name in done.model.spec.names)
+    bare = train(tables, home=Home(tmp_path / "home"), params=quick, effort=False)
+    assert bare.to_json()["effort"]["left_out"]
+    assert not any("call" in name for name in bare.model.spec.names)
+    # The gate compares the two recipes as any others.
+    assert bare.gate is not None
+    assert "log loss" in bare.reason
 
-    from training.cli import app
-    from training.simulate import simulate
 
-    simulate(prospects=350, days=300, seed=2).write(tmp_path / "data")
-    found = {}
-    for extra in ((), ("--without-effort",)):
-        home = str(tmp_path / f"home{len(extra)}")
-        done = CliRunner().invoke(app, ["train", str(tmp_path / "data"), "--home", home, "--json", *extra])
-        assert done.exit_code == 0, done.output
-        found[bool(extra)] = json.loads(done.stdout)
-    assert found[True]["effort"]["left_out"]
-    assert not found[False]["effort"]["left_out"]
-    assert "outbound effort" in found[False]["effort"]["text"]
-    assert found[False]["account"]["text"]
+def test_the_command_hands_the_option_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def stop(*_: Any, effort: bool, **__: Any) -> Any:
+        seen.append(effort)
+        raise BadInput("one_class", "enough", where="outcomes", remedy="none")
+
+    monkeypatch.setattr("training.run.train", stop)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "prospects.csv").write_text("prospect_id,created_at\na,2026-01-01T00:00:00Z\n", encoding="utf-8")
+    (folder / "outcomes.csv").write_text(
+        "prospect_id,outcome,occurred_at\na,won,2026-02-01T00:00:00Z\n", encoding="utf-8"
+    )
+    for extra in ([], ["--without-effort"]):
+        CliRunner().invoke(app, ["train", str(folder), "--home", str(tmp_path / "home"), "--json", *extra])
+    assert seen == [True, False]
