@@ -26,6 +26,8 @@ def standard_features(tables: Tables, until: int | None = None) -> FeatureSet:
     until = NEVER if until is None else until
     features: list[Feature] = [*_attributes(tables, "prospects", until), *_attributes(tables, "accounts", until)]
     features.append(Expression("age", (Attribute("prospects", "created_at"),)))
+    if tables.dataset.goal.starts_at is not None:  # after a sale, the clock starts there
+        features.append(Aggregate("days_since_first", tables.dataset.goal.starts_at, table="outcomes"))
     features.append(Expression("calendar", part="weekday"))  # few deals are closed on a Sunday: it tells of tomorrow
     if "tender_deadline" in tables.present["prospects"]:
         features.append(Expression("days_until", (Attribute("prospects", "tender_deadline"),)))
