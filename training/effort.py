@@ -122,8 +122,8 @@ def words(found: Mapping[str, Any]) -> str:
         first = f"There is no gain over a constant that could rest on outbound effort (difference {lost:+.4f}, {ends})."
     elif low > 0:
         first = (
-            f"{_percent(found['gain_lost'] / gain)} of the gain over a constant rests on outbound effort: of {gain:.4f} in log loss, "
-            f"{lost:.4f} is gone without it ({ends})."
+            f"{_percent(found['gain_lost'] / gain)} of the gain over a constant rests on outbound effort: of "
+            f"{gain:.4f} in log loss, {lost:.4f} is gone without it ({ends})."
         )
     elif high < 0:
         first = f"Nothing rests on outbound effort: without it the log loss is lower by {-lost:.4f} ({ends})."
