@@ -33,12 +33,12 @@ def feature_table(features: FeatureSet, tables: Tables, spine: Any) -> Any:
     """
     inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
     aggregates = {_key(a): a for a in inside}
-    rows = _with_aggregates(aggregates, features, tables, _state(tables, spine.select("prospect_id", "as_of")))
+    rows = _with_aggregates(aggregates, features, tables, with_state(tables, spine.select("prospect_id", "as_of")))
     columns = {f.name: _value(f, features, tables, rows) for f in features.features}
     return rows.select("prospect_id", "as_of", **columns)
 
 
-def _state(tables: Tables, spine: Any) -> Any:
+def with_state(tables: Tables, spine: Any) -> Any:
     """The spine with the prospect's and the account's row as of t, under the prefixes p_ and a_."""
     prospects = tables.prospects.rename("p_{name}")
     rows = spine.left_join(

@@ -480,16 +480,42 @@ def _linear(
     for each in tables:
         table = _Reader(each, read.path)
         at, rows = table.numbers("at"), each.get("log_odds")
-        if each.get("feature") not in set(features.names) - set(categories):
-            raise table.fail("feature", "a feature of the spec that is a number")
+        feature = each.get("feature")
+        if not isinstance(feature, str) or feature not in features.names:
+            raise table.fail("feature", "a feature of the spec")
         if not at or at[0] < 0 or not _rising(at, True):
             raise table.fail("at", "rising from 0 or more, and not empty")
+        if feature in categories and at != tuple(map(float, range(len(categories[feature]) + 1))):
+            raise table.fail("at", "for a category, the code of each of its levels and that of any other")
         wish = f"{count} numbers for each of the {len(at)} values"
         if not isinstance(rows, list) or len(rows) != len(at):
             raise table.fail("log_odds", wish)
         if any(len(table.numbers_of("log_odds", row, wish)) != count for row in rows):
             raise table.fail("log_odds", wish)
+    if "regimes" in read.data:
+        _own_effects(read.part("regimes"), features, categories, none)
     return read.data
+
+
+def _own_effects(read: _Reader, features: FeatureSet, categories: Mapping[str, Sequence[str]], none: bool) -> None:
+    """What regimes add to the tables of the logistic part: by the code of a category's level."""
+    feature = read.data.get("feature")
+    if not isinstance(feature, str) or feature not in categories:
+        raise read.fail("feature", "a category feature of the spec")
+    effects = read.part("effects")
+    if none or not set(effects.data) <= {str(code) for code in range(len(categories[feature]) + 1)}:
+        raise read.fail("effects", "an object by the codes of that feature, beside `numbers` and `levels`")
+    for code in effects.data:
+        own = effects.part(code)
+        numbers, levels = own.part("numbers"), own.part("levels")
+        if set(levels.data) != set(categories) or set(numbers.data) != set(features.names) - set(categories):
+            raise own.fail("numbers", "entries for exactly the features of the spec, as `levels` for its categories")
+        for name in numbers.data:
+            if len(numbers.numbers(name)) != 3:
+                raise numbers.fail(name, "three numbers: slope, known, missing")
+        for name, texts in categories.items():
+            if len(levels.numbers(name)) != len(texts) + 2:
+                raise levels.fail(name, f"{len(texts) + 2} numbers: a level each, any other, missing")
 
 
 def _reference(data: Mapping[str, Any], path: Path) -> dict[str, tuple[float, ...]]:

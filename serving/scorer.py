@@ -22,6 +22,7 @@ from features.errors import BadBundle, BadInput
 from features.online import as_of as row_as_of
 from features.online import compile_features
 from features.records import Outcome, Records
+from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from serving.bundle import GRADES, Bundle, Constants
 from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing, with_sign
@@ -352,7 +353,7 @@ class Scorer:
         supposed: list[list[Any]] = []
         for records in prospects:
             _born(records, as_of)
-            regime = _regime(records, as_of)
+            regime = regime_of(records, as_of, self.spec.dataset)
             rows.append(self._features(records, as_of))
             regimes.append(regime)
             ids.append(records.prospect_id)
@@ -385,7 +386,7 @@ class Scorer:
         rows, regimes = [], []
         for records in prospects:
             rows.append(self._features(records, as_of))
-            regimes.append(_regime(records, as_of))
+            regimes.append(regime_of(records, as_of, self.spec.dataset))
         return self._alone(rows, regimes)
 
     def _alone(self, rows: Rows, regimes: Sequence[str | None]) -> list[float]:
@@ -635,12 +636,6 @@ def episode(outcomes: Iterable[Outcome], goal: Goal, t: int) -> tuple[bool, Outc
         return False, None
     closing = (o for o in known if o.outcome in goal.closing and (start is None or o.occurred_at > start))
     return True, next(closing, None)
-
-
-def _regime(records: Records, t: int) -> str | None:
-    """How the prospect buys, as of t: sets its horizon and the population it is ranked in."""
-    regime: str | None = (row_as_of(records.prospect, t) or {}).get("regime")
-    return regime
 
 
 def _born(records: Records, t: int) -> None:
