@@ -113,7 +113,6 @@ def tables(world: World) -> dict[str, pa.Table]:
         "role": text(role, role != ""),
         "job_title": text(title, title != ""),
     }
-    kept = named[world.role_account]
     outcomes = {
         "prospect_id": text(world.prospect_ids[np.concatenate([world.outcome_prospect, world.renewed_prospect])]),
         "outcome": text(
@@ -122,14 +121,13 @@ def tables(world: World) -> dict[str, pa.Table]:
         "occurred_at": time(np.concatenate([world.outcome_at, world.renewed_at])),
         "recorded_at": time(np.concatenate([world.outcome_recorded, world.renewed_at])),
     }
-    made = {
+    return {
         "prospects": pa.table(prospects),
         "accounts": pa.table(accounts),
-        "contacts": pa.table(contacts).filter(pa.array(kept)),
+        "contacts": pa.table(contacts),
         "events": _events(world, rng, time, text, contact),
         "outcomes": pa.table(outcomes),
     }
-    return made
 
 
 def _events(world: World, rng: np.random.Generator, time: Any, text: Any, contact: Any) -> pa.Table:

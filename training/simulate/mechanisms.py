@@ -241,14 +241,14 @@ class Mechanisms:
 
     # after the sale
     usages: tuple[Touch, ...] = (  # family: 0 feeds the heat of use, 1 that of trouble
-        Touch("product_use", 0, 0.050, 1.0, (3.0, 0.0, 0.0, 0.0), "inbound", "product", 0.1, (1.0,)),
+        Touch("product_use", 0, 0.060, 1.0, (3.0, 0.0, 0.0, 0.0), "inbound", "product", 0.1, (1.0,)),
         Touch("support_ticket", 1, 0.012, 1.0, (0.5, 1.5, 0.0, 0.0), "inbound", "support", 0.0, (1.0,)),
     )
     usage_tau: float = 30.0
     usage_fit: float = 0.30
-    renew: float = -7.4
+    renew: float = -9.6
     renew_fit: float = 0.3
-    renew_use: float = 1.3  # x log(1 + heat of use)
+    renew_use: float = 1.7  # x log(1 + heat of use)
     renew_trouble: float = -0.9  # x log(1 + heat of trouble)
     renew_clock: tuple[float, float, float] = (2.2, 150.0, 25.0)  # height, middle and width, days after the win
 
