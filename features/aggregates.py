@@ -1,12 +1,14 @@
 """The aggregate operations: for each its Ibis expression beside its online reducer, on one line of sight.
 
-Offline, an operation sees the joined events of one (prospect, t) and the condition that selects its window. Online,
-it sees a ``Group``: the matching events known at t in the order of (occurred_at, recorded_at, event_id), and the
+Offline, an operation sees the joined rows of one (prospect, t) and the condition that selects its window. Online,
+it sees a ``Group``: the matching rows known at t in the order of (occurred_at, recorded_at, event_id), and the
 index ``start`` where its window begins; the window always ends with the group, since nothing known at t lies after t.
+Rows are events or, for the operations that look at times only, outcomes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,25 +17,29 @@ from features.contract import DAY, MICRO
 from features.records import Event
 from features.spec import Aggregate
 
+CLOSED = ("won", "lost")  # a prospect with one of these outcomes is not open, whatever the goal
+
 
 class Group:
-    """The events of one filter at one t, in order; sums are prefixes, so that any window costs one bisection."""
+    """The rows of one filter at one t, in order; sums are prefixes, so that any window costs one bisection."""
 
-    __slots__ = ("contacts", "counts", "sums", "times", "values")
+    __slots__ = ("contacts", "counts", "roles", "sums", "times", "values")
 
     def __init__(self) -> None:
         self.times: list[int] = []
         self.values: list[int | None] = []
         self.contacts: list[str | None] = []  # None: no contact, or one that is not known at t
+        self.roles: list[str | None] = []  # the buying roles of these contacts as of t
         self.sums: list[int] = [0]
         self.counts: list[int] = [0]
 
-    def add(self, event: Event, contact: str | None) -> None:
-        """Append the next event in order; ``contact`` is its contact where that one is known at t."""
+    def add(self, event: Event, contact: str | None, role: str | None) -> None:
+        """Append the next event in order; ``contact`` is its contact where that one is known at t, with its role."""
         value = event.value
         self.times.append(event.occurred_at)
         self.values.append(value)
         self.contacts.append(contact)
+        self.roles.append(role)
         self.sums.append(self.sums[-1] + (value or 0))
         self.counts.append(self.counts[-1] + (value is not None))
 
@@ -46,6 +52,7 @@ class Operation:
     offline: Callable[[Any, Any], Any]  # (joined events, condition) -> Ibis scalar, NULL or 0 where nothing matches
     online: Callable[[Group, int, int], float | None]  # (group, start, t); called for windows that are not empty
     contacts: bool = False
+    by_contact: bool = False  # offline sees (each known contact's counts, the name of the column that holds them)
 
 
 def _double(total: Any) -> Any:
@@ -99,6 +106,21 @@ def _distinct(group: Group, start: int, t: int) -> float:
     return float(len(found))
 
 
+def _roles(group: Group, start: int, t: int) -> float:
+    found = set(group.roles[start:])
+    found.discard(None)
+    return float(len(found))
+
+
+def _top_contact(group: Group, start: int, t: int) -> float | None:
+    counts = Counter(contact for contact in group.contacts[start:] if contact is not None)
+    return float(max(counts.values())) / float(counts.total()) if counts else None
+
+
+def _top_contact_offline(counts: Any, column: str) -> Any:
+    return counts[column].max().cast("float64") / counts[column].sum().cast("float64").nullif(0.0)
+
+
 OPERATIONS: dict[str, Operation] = {
     "count": Operation(
         0.0,
@@ -128,6 +150,13 @@ OPERATIONS: dict[str, Operation] = {
         _distinct,
         contacts=True,
     ),
+    "distinct_roles": Operation(
+        0.0,
+        lambda e, where: e.role.nunique(where=where).cast("float64"),
+        _roles,
+        contacts=True,
+    ),
+    "top_contact_share": Operation(None, _top_contact_offline, _top_contact, contacts=True, by_contact=True),
     "days_since_first": Operation(
         None,
         lambda e, where: _days(e.as_of.max() - e.occurred_at.min(where=where)),
@@ -149,4 +178,6 @@ OPERATIONS: dict[str, Operation] = {
 
 def needs_contacts(aggregate: Aggregate) -> bool:
     """Whether the aggregate is missing where the contacts are unknown."""
-    return OPERATIONS[aggregate.operation].contacts or aggregate.role is not None
+    if aggregate.table != "events":
+        return False
+    return OPERATIONS[aggregate.operation].contacts or aggregate.role is not None or aggregate.rank is not None

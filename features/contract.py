@@ -183,10 +183,7 @@ class Dataset:
             "complete_until": None if self.complete_until is None else format_time(self.complete_until),
             "goal": self.goal.to_json(),
             "order_only": self.order_only,
-            **{
-                table: {"columns": {c.name: {"kind": c.kind, "known": c.known} for c in columns}}
-                for table, columns in self.declared
-            },
+            **{table: {"columns": {c.name: _entry(table, c) for c in columns}} for table, columns in self.declared},
             **({"stages": {stage: list(types) for stage, types in self.stages}} if self.stages else {}),
         }
 
@@ -194,6 +191,12 @@ class Dataset:
     def from_json(data: Mapping[str, Any], where: str = "dataset.toml") -> Dataset:
         """Read what ``to_json`` or ``dataset.toml`` holds; raises BadInput with the place of a fault."""
         return _dataset(data, where)
+
+
+def _entry(table: str, column: Column) -> dict[str, str]:
+    """A declared column's line; that of a standard one, whose kind is given, says only what it is known from."""
+    standard = any(c.name == column.name for c in STANDARD[table])
+    return {"known": column.known} if standard else {"kind": column.kind, "known": column.known}
 
 
 def parse_dataset(text: str, where: str = "dataset.toml") -> Dataset:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ibis
 
-from features.aggregates import OPERATIONS, needs_contacts
+from features.aggregates import CLOSED, OPERATIONS, needs_contacts
 from features.contract import DAY
+from features.expressions import RULES
 from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet, walk
 
 if TYPE_CHECKING:
     from features.tables import Tables
+
+Stages = Mapping[str, tuple[str, ...]]  # of each stage, its event types
 
 
 def feature_table(features: FeatureSet, tables: Tables, spine: Any) -> Any:
@@ -29,14 +33,12 @@ def feature_table(features: FeatureSet, tables: Tables, spine: Any) -> Any:
     """
     inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
     aggregates = {_key(a): a for a in inside}
-    rows = _state(tables, spine.select("prospect_id", "as_of"))
-    if aggregates and tables.events is not None:
-        rows = _with_aggregates(aggregates, tables, rows)
+    rows = _with_aggregates(aggregates, features, tables, with_state(tables, spine.select("prospect_id", "as_of")))
     columns = {f.name: _value(f, features, tables, rows) for f in features.features}
     return rows.select("prospect_id", "as_of", **columns)
 
 
-def _state(tables: Tables, spine: Any) -> Any:
+def with_state(tables: Tables, spine: Any) -> Any:
     """The spine with the prospect's and the account's row as of t, under the prefixes p_ and a_."""
     prospects = tables.prospects.rename("p_{name}")
     rows = spine.left_join(
@@ -60,39 +62,85 @@ def _state(tables: Tables, spine: Any) -> Any:
     )
 
 
-def _with_aggregates(aggregates: dict[str, Aggregate], tables: Tables, rows: Any) -> Any:
+def _with_aggregates(aggregates: dict[str, Aggregate], features: FeatureSet, tables: Tables, rows: Any) -> Any:
     """The rows with one column per aggregate, keyed by content; NULL and 0 as DESIGN says of empty windows."""
-    wide = any(a.scope == "account" for a in aggregates.values())
-    events = _joined_events(tables, rows, wide)
+    known = {key: a for key, a in aggregates.items() if _is_known(a, tables)}
+    stages = dict(features.dataset.stages)
+    members = _members(tables, rows, any(a.scope == "account" for a in known.values()))
+    found = []
+    for table, make in (("events", _of_events), ("outcomes", _of_outcomes), ("prospects", _of_prospects)):
+        mine = {key: a for key, a in known.items() if a.table == table}
+        if mine:
+            found += make(mine, stages, tables, members)
+    columns = rows
+    for part in found:
+        part = part.rename(found_prospect_id="prospect_id", found_as_of="as_of")
+        on = [columns.prospect_id == part.found_prospect_id, columns.as_of == part.found_as_of]
+        columns = columns.left_join(part, on).drop("found_prospect_id", "found_as_of")
+    return columns.mutate(
+        **{
+            key: _filled(a, columns[key], columns) if key in known else ibis.null("float64")
+            for key, a in aggregates.items()
+        }
+    )
+
+
+def _is_known(aggregate: Aggregate, tables: Tables) -> bool:
+    """Whether the tables are there without which the aggregate is missing everywhere."""
+    if needs_contacts(aggregate) and tables.contacts is None:
+        return False
+    return (tables.events if aggregate.table == "events" else tables.outcomes) is not None
+
+
+def _members(tables: Tables, rows: Any, wide: bool) -> Any:
+    """Who counts for a row: the prospect itself (``own``) and, if wide, the others of its account as of t."""
+    members = rows.select("prospect_id", "as_of", member_id=rows.prospect_id, own=ibis.literal(True), born=rows.as_of)
+    if not wide:
+        return members
+    prospects = tables.prospects.select(
+        member_id="prospect_id", member_account_id="account_id", from_="valid_from", to_="valid_to", born="created_at"
+    )
+    siblings = rows.inner_join(
+        prospects,
+        [
+            rows.p_account_id == prospects.member_account_id,
+            prospects.from_ <= rows.as_of,
+            prospects.to_ > rows.as_of,
+            prospects.member_id != rows.prospect_id,
+        ],
+    ).select("prospect_id", "as_of", "member_id", own=ibis.literal(False), born="born")
+    return members.union(siblings)
+
+
+def _of_events(aggregates: dict[str, Aggregate], stages: Stages, tables: Tables, members: Any) -> list[Any]:
+    """The events' aggregates by (prospect_id, as_of): one table, and one more where contacts are counted each."""
+    if not any(a.scope == "account" for a in aggregates.values()):
+        members = members.filter(members.own)
+    events = _joined_events(tables, members)
+    each_contact = {key: a for key, a in aggregates.items() if OPERATIONS[a.operation].by_contact}
     columns: dict[str, Any] = {}
     for key, aggregate in aggregates.items():
-        operation = OPERATIONS[aggregate.operation]
-        columns[key] = operation.offline(events, _where(events, aggregate))
+        if key in each_contact:
+            continue
+        columns[key] = OPERATIONS[aggregate.operation].offline(events, _where(events, aggregate, stages))
         if aggregate.operation == "share":
             whole = Aggregate("count", days=aggregate.days, scope=aggregate.scope)
-            columns[key] = columns[key] / events.count(where=_where(events, whole)).cast("float64").nullif(0.0)
-    found = events.group_by(event_prospect_id=events.prospect_id, event_as_of=events.as_of).aggregate(**columns)
-    rows = rows.left_join(found, [rows.prospect_id == found.event_prospect_id, rows.as_of == found.event_as_of])
-    return rows.mutate(**{key: _filled(a, rows[key], rows, tables) for key, a in aggregates.items()})
-
-
-def _joined_events(tables: Tables, rows: Any, wide: bool) -> Any:
-    """Every event known at t of every row: own ones and, for account scope, those of the account's prospects."""
-    members = rows.select("prospect_id", "as_of", member_id=rows.prospect_id, own=ibis.literal(True))
-    if wide:
-        prospects = tables.prospects.select(
-            member_id="prospect_id", member_account_id="account_id", from_="valid_from", to_="valid_to"
+            columns[key] = columns[key] / events.count(where=_where(events, whole, stages)).cast("float64").nullif(0.0)
+    found = []
+    if columns:
+        found.append(events.group_by("prospect_id", "as_of").aggregate(**columns))
+    if each_contact:
+        named = events.filter(events.known_contact.notnull())
+        counts = named.group_by("prospect_id", "as_of", "known_contact").aggregate(
+            **{key: named.count(where=_where(named, a, stages)) for key, a in each_contact.items()}
         )
-        siblings = rows.inner_join(
-            prospects,
-            [
-                rows.p_account_id == prospects.member_account_id,
-                prospects.from_ <= rows.as_of,
-                prospects.to_ > rows.as_of,
-                prospects.member_id != rows.prospect_id,
-            ],
-        ).select("prospect_id", "as_of", "member_id", own=ibis.literal(False))
-        members = members.union(siblings)
+        columns = {key: OPERATIONS[a.operation].offline(counts, key) for key, a in each_contact.items()}
+        found.append(counts.group_by("prospect_id", "as_of").aggregate(**columns))
+    return found
+
+
+def _joined_events(tables: Tables, members: Any) -> Any:
+    """Every event known at t of every member, with its contact's role and rank as of t."""
     events: Any = tables.events
     events = events.rename(event_prospect_id="prospect_id")
     joined = members.inner_join(
@@ -104,10 +152,14 @@ def _joined_events(tables: Tables, rows: Any, wide: bool) -> Any:
         ],
     )
     if tables.contacts is None:
-        joined = joined.mutate(role=ibis.null("string"), known_contact=ibis.null("string"))
+        joined = joined.mutate(**{name: ibis.null("string") for name in ("known_contact", "role", "rank")})
     else:
         contacts = tables.contacts.select(
-            known_contact="contact_id", role="role", contact_from="valid_from", contact_to="valid_to"
+            known_contact="contact_id",
+            role="buying_role",
+            rank="rank",
+            contact_from="valid_from",
+            contact_to="valid_to",
         )
         joined = joined.left_join(
             contacts,
@@ -121,24 +173,55 @@ def _joined_events(tables: Tables, rows: Any, wide: bool) -> Any:
     return joined.mutate(order=order)
 
 
-def _where(events: Any, aggregate: Aggregate) -> Any:
-    """The condition that selects an aggregate's events: its filters, its scope and the window (t - w, t]."""
-    where = ibis.literal(True) if aggregate.scope == "account" else events.own
-    for column in ("type", "direction", "role", "channel"):
+def _of_outcomes(aggregates: dict[str, Aggregate], stages: Stages, tables: Tables, members: Any) -> list[Any]:
+    """The outcomes' aggregates by (prospect_id, as_of)."""
+    outcomes: Any = tables.outcomes
+    outcomes = outcomes.select(
+        outcome_prospect_id="prospect_id", type="outcome", occurred_at="occurred_at", recorded_at="recorded_at"
+    )
+    joined = members.inner_join(
+        outcomes,
+        [
+            members.member_id == outcomes.outcome_prospect_id,
+            outcomes.occurred_at <= members.as_of,
+            outcomes.recorded_at <= members.as_of,
+        ],
+    )
+    columns = {key: OPERATIONS[a.operation].offline(joined, _where(joined, a, stages)) for key, a in aggregates.items()}
+    return [joined.group_by("prospect_id", "as_of").aggregate(**columns)]
+
+
+def _of_prospects(aggregates: dict[str, Aggregate], stages: Stages, tables: Tables, members: Any) -> list[Any]:
+    """How many of the account's other prospects exist at t and are, by what is known then, neither won nor lost."""
+    outcomes: Any = tables.outcomes
+    ends = outcomes.filter(outcomes.outcome.isin(CLOSED))
+    ends = ends.mutate(known_at=ibis.greatest(ends.occurred_at, ends.recorded_at))
+    ends = ends.group_by(closed_id=ends.prospect_id).aggregate(closed_at=ends.known_at.min())
+    joined = members.left_join(ends, members.member_id == ends.closed_id)
+    lasting = joined.closed_at.isnull() | (joined.closed_at > joined.as_of)
+    is_open = ~joined.own & (joined.born <= joined.as_of) & lasting
+    columns = {key: joined.count(where=is_open).cast("float64") for key in aggregates}
+    return [joined.group_by("prospect_id", "as_of").aggregate(**columns)]
+
+
+def _where(rows: Any, aggregate: Aggregate, stages: Stages) -> Any:
+    """The condition that selects an aggregate's rows: its filters, its scope and the window (t - w, t]."""
+    where = ibis.literal(True) if aggregate.scope == "account" else rows.own
+    for column in ("type", "direction", "role", "channel", "rank"):
         wanted = getattr(aggregate, column)
         if wanted is not None:
-            where = where & (events[column] == wanted)
+            where = where & (rows[column] == wanted)
+    if aggregate.stage is not None:
+        where = where & rows.type.isin(stages[aggregate.stage])
     if aggregate.days is not None:
-        where = where & (events.occurred_at > events.as_of - aggregate.days * DAY)
+        where = where & (rows.occurred_at > rows.as_of - aggregate.days * DAY)
     return where
 
 
-def _filled(aggregate: Aggregate, column: Any, rows: Any, tables: Tables) -> Any:
-    operation = OPERATIONS[aggregate.operation]
-    if needs_contacts(aggregate) and tables.contacts is None:
-        return ibis.null("float64")
-    if operation.empty is not None and aggregate.operation != "share":
-        column = column.fill_null(operation.empty)
+def _filled(aggregate: Aggregate, column: Any, rows: Any) -> Any:
+    empty = 0.0 if aggregate.table == "prospects" else OPERATIONS[aggregate.operation].empty
+    if empty is not None and aggregate.operation != "share":
+        column = column.fill_null(empty)
     if aggregate.scope == "account":
         column = rows.p_account_id.isnull().ifelse(ibis.null("float64"), column)
     return column
@@ -156,7 +239,7 @@ def _value(feature: Feature, features: FeatureSet, tables: Tables, rows: Any) ->
         column = rows[f"{'p' if feature.table == 'prospects' else 'a'}_{feature.column}"]
         return column.cast("float64") if features.kind(feature) in ("number", "boolean") else column
     if isinstance(feature, Aggregate):
-        return ibis.null("float64") if tables.events is None else rows[_key(feature)]
+        return rows[_key(feature)]
     return _expression(feature, [_value(a, features, tables, rows) for a in feature.arguments], rows)
 
 
@@ -175,6 +258,8 @@ def _expression(feature: Expression, arguments: list[Any], rows: Any) -> Any:
         return (rows.as_of - arguments[0].cast("int64")).cast("float64") / float(DAY)
     if feature.operation == "days_until":
         return (arguments[0].cast("int64") - rows.as_of).cast("float64") / float(DAY)
+    if feature.operation in RULES:
+        return RULES[feature.operation].offline(feature.part, arguments)
     first, second = (a.cast("float64") for a in arguments)
     number = first / second.nullif(0.0) if feature.operation == "ratio" else first - second
     return number.isinf().ifelse(ibis.null("float64"), number)  # too large for a double: missing, as online

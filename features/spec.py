@@ -6,17 +6,18 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from features.contract import DIRECTIONS, ROLES, Dataset
+from features.contract import DIRECTIONS, ROLES, STAGES, Dataset
 from features.errors import BadInput
+from features.titles import RANKS
 
-FORMAT = 1
+FORMAT = 2  # 1 knew no stages, ranks, outcomes nor open prospects, and a role was only a given one
 
-OPERATIONS = (
+OPERATIONS = (  # over events
     "count",
     "sum",
     "mean",
@@ -24,12 +25,32 @@ OPERATIONS = (
     "max",
     "last",
     "distinct_contacts",
+    "distinct_roles",
+    "top_contact_share",
     "days_since_first",
     "days_since_last",
     "share",
 )
-EXPRESSIONS = ("ratio", "difference", "age", "days_until", "calendar", "band")
+OUTCOME_OPERATIONS = ("count", "days_since_first", "days_since_last")
+PROSPECT_OPERATIONS = ("open",)
+SOURCES = {"events": OPERATIONS, "outcomes": OUTCOME_OPERATIONS, "prospects": PROSPECT_OPERATIONS}
+EXPRESSIONS = (
+    "ratio",
+    "difference",
+    "age",
+    "days_until",
+    "calendar",
+    "band",
+    "reached",
+    "last_known",
+    "latest",
+    "naf",
+    "band_order",
+    "size_conflict",
+    "regime",
+)
 CALENDAR_PARTS = ("month", "weekday", "hour")
+NAF_PARTS = ("section", "division", "class")
 SCOPES = ("prospect", "account")
 
 
@@ -48,10 +69,13 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """An operation over the events known at t, within ``(t - days, t]`` or, without ``days``, since ever.
+    """An operation over the rows of ``table`` known at t, within ``(t - days, t]`` or, without ``days``, since ever.
 
-    The filters ``type``, ``direction``, ``role`` and ``channel`` hold together; None lets everything through.
-    ``scope`` is ``prospect`` (its own events) or ``account`` (the events of all prospects of the account as of t).
+    Of ``events`` the filters ``type``, ``direction``, ``role``, ``channel``, ``stage`` (the type is one of that buying
+    stage's) and ``rank`` hold together; None lets everything through. Role and rank are those of the event's contact
+    as of t, the role given or read from the job title. Of ``outcomes`` only ``type``, the outcome, may be filtered.
+    ``scope`` is ``prospect`` (its own rows) or ``account`` (those of all prospects of the account as of t). Of
+    ``prospects`` there is ``open``: how many others the account has as of t that are neither won nor lost.
     """
 
     operation: str
@@ -61,16 +85,24 @@ class Aggregate:
     direction: str | None = None
     role: str | None = None
     channel: str | None = None
+    stage: str | None = None
+    rank: str | None = None
+    table: str = "events"
 
     @property
     def name(self) -> str:
-        """The derived name, for example ``meeting_count_30d``."""
+        """The derived name, for example ``meeting_count_30d`` or ``account_outcome_won_count``."""
+        if self.table == "prospects":
+            return f"{self.scope}_{self.operation}_prospects"
         parts = [
             "account" if self.scope == "account" else "",
             self.role or "",
+            self.rank or "",
             self.direction or "",
             slug(self.channel) if self.channel else "",
-            slug(self.type) if self.type else "event",
+            f"{self.stage}_stage" if self.stage else "",
+            "outcome" if self.table == "outcomes" else "" if self.type else "event",
+            slug(self.type) if self.type else "",
             self.operation,
             f"{self.days}d" if self.days else "",
         ]
@@ -84,6 +116,15 @@ class Expression:
     ratio and difference take two numbers; age and days_until a time attribute, in days from or to it; calendar
     a ``part`` (month 1-12, weekday 0-6 from Monday, hour 0-23, all in UTC) of a time attribute or, without
     argument, of t itself; band the number of ``cuts`` that are at or below a number.
+
+    Over numbers in order, of which some may be missing: reached is the position (from 1) of the last that is not, 0
+    where all are; last_known is its value; latest is the position of the smallest (of equal ones the last), 0 where
+    all are missing. With days since each stage's last event, latest is the stage of the latest event.
+
+    Of firms (see ``features.firms``): naf the ``part`` (section, division, class) of a NAF code, as a category;
+    band_order the rank of a headcount band among the register's; size_conflict (company_category, headcount,
+    headcount_band) 1 where the category contradicts the firm's own size, else 0; regime (regime, tender_deadline,
+    headcount, headcount_band) the given buying regime or else the one that the rest speaks for, as a category.
     """
 
     operation: str
@@ -106,8 +147,41 @@ class Expression:
                 return f"days_until_{names[0]}"
             case "calendar":
                 return f"{names[0] if names else 'as_of'}_{self.part}"
-            case _:
+            case "band":
                 return f"{names[0]}_band"
+            case "reached" | "last_known" | "latest":
+                by, (short, usual) = by_stage(self.arguments), _BY_STAGE[self.operation]
+                if by is None:
+                    return f"{self.operation}_of_{'_then_'.join(names)}"
+                if replace(by, direction=None) == usual:
+                    return f"{by.direction}_{short}" if by.direction else short
+                return f"stage_{self.operation}_by_{by.name}"
+            case "naf":
+                return f"{names[0]}_{self.part}"
+            case "band_order":
+                return f"{names[0]}_order"
+            case "size_conflict":
+                return f"{names[0]}_size_conflict"
+            case _:
+                return f"inferred_{names[0]}"
+
+
+_BY_STAGE = {  # a short name, and the aggregate of each stage for which it stands without further words
+    "reached": ("stage_reached", Aggregate("days_since_first")),
+    "last_known": ("days_in_stage", Aggregate("days_since_first")),
+    "latest": ("stage_latest", Aggregate("days_since_last")),
+}
+
+
+def by_stage(arguments: tuple[Feature, ...]) -> Aggregate | None:
+    """What the arguments are for each of several stages, in their order; None where they are anything else."""
+    aggregates = [a for a in arguments if isinstance(a, Aggregate)]
+    stages = [a.stage for a in aggregates]
+    ordered = [s for s in STAGES if s in stages]
+    rest = {replace(a, stage=None) for a in aggregates}
+    if len(aggregates) < len(arguments) or len(rest) != 1 or len(stages) < 2 or stages != ordered:
+        return None
+    return rest.pop()
 
 
 Feature = Attribute | Aggregate | Expression
@@ -215,6 +289,8 @@ def kind_of(feature: Feature, dataset: Dataset) -> str:
     if isinstance(feature, Attribute):
         kind = dataset.columns(feature.table)[feature.column].kind
         return {"enum": "category", "key": "category", "date": "time", "value": "number"}.get(kind, kind)
+    if isinstance(feature, Expression) and feature.operation in ("naf", "regime"):
+        return "category"
     return "number"
 
 
@@ -226,7 +302,7 @@ def _check(feature: Feature, dataset: Dataset, top: bool = False) -> None:
     if isinstance(feature, Attribute):
         _check_attribute(feature, dataset, top)
     elif isinstance(feature, Aggregate):
-        _check_aggregate(feature)
+        _check_aggregate(feature, dataset)
     elif isinstance(feature, Expression):
         _check_expression(feature, dataset)
     else:
@@ -263,27 +339,67 @@ def _check_attribute(feature: Attribute, dataset: Dataset, top: bool) -> None:
         )
 
 
-def _check_aggregate(feature: Aggregate) -> None:
-    def among(value: Any, allowed: tuple[str, ...], what: str) -> None:
-        if value not in allowed:
+def _check_aggregate(feature: Aggregate, dataset: Dataset) -> None:
+    def among(value: Any, allowed: Iterable[str], what: str) -> None:
+        if value not in tuple(allowed):
             raise _bad(feature, f"unknown {what} {value!r}.", f"Use one of: {', '.join(allowed)}.")
 
-    among(feature.operation, OPERATIONS, "operation")
+    among(feature.table, SOURCES, "table")
+    among(feature.operation, SOURCES[feature.table], "operation")
     among(feature.scope, SCOPES, "scope")
-    if feature.direction is not None:
-        among(feature.direction, DIRECTIONS, "direction")
-    if feature.role is not None:
-        among(feature.role, ROLES, "role")
+    for value, allowed, what in (
+        (feature.direction, DIRECTIONS, "direction"),
+        (feature.role, ROLES, "role"),
+        (feature.rank, RANKS, "rank"),
+        (feature.stage, STAGES, "stage"),
+    ):
+        if value is not None:
+            among(value, allowed, what)
+    if feature.stage is not None and feature.stage not in dict(dataset.stages):
+        raise _bad(
+            feature,
+            f"dataset.toml names no event types of the stage `{feature.stage}`.",
+            f'Declare them: [stages] {feature.stage} = ["demo_request"].',
+            "unknown_stage",
+        )
     days = feature.days
     if days is not None and (not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 36_500):
         raise _bad(feature, f"a window is a whole number of days from 1, not {days!r}.", "Write, for example, days=30.")
     for text in (feature.type, feature.channel):
         if text is not None and (not isinstance(text, str) or not text):
             raise _bad(feature, "a type or channel is a text that is not empty.", "Leave it out to count every event.")
+    _check_source(feature)
 
 
-_NUMBERS = {"ratio": 2, "difference": 2, "band": 1}
-_TIMES = {"age": 1, "days_until": 1}
+def _check_source(feature: Aggregate) -> None:
+    """Outcomes know a type only, prospects no filter at all."""
+    if feature.table == "events":
+        return
+    filters = [f for f in ("direction", "role", "channel", "stage", "rank") if getattr(feature, f) is not None]
+    if feature.table == "prospects":
+        filters += [f for f in ("type", "days") if getattr(feature, f) is not None]
+        if feature.scope != "account":
+            raise _bad(feature, "a prospect has no prospects of its own.", 'Write scope="account".')
+    if filters:
+        wrong = ", ".join(filters)
+        raise _bad(feature, f"{feature.table} cannot be filtered by {wrong}.", f"Leave out: {wrong}.")
+
+
+# What an expression takes: the kinds of its arguments in order, and those kinds in words.
+_NUMBERS = frozenset({"number", "boolean"})
+_TEXT = frozenset({"category"})
+_MOMENT = frozenset({"time"})
+_ARGUMENTS: Mapping[str, tuple[tuple[frozenset[str], ...], str]] = {
+    "ratio": ((_NUMBERS, _NUMBERS), "two numbers"),
+    "difference": ((_NUMBERS, _NUMBERS), "two numbers"),
+    "band": ((_NUMBERS,), "one number"),
+    "age": ((_MOMENT,), "one time attribute"),
+    "days_until": ((_MOMENT,), "one time attribute"),
+    "naf": ((_TEXT,), "one category"),
+    "band_order": ((_TEXT,), "one category"),
+    "size_conflict": ((_TEXT, _NUMBERS, _TEXT), "a category, a number and a category"),
+    "regime": ((_TEXT, _MOMENT, _NUMBERS, _TEXT), "a category, a time attribute, a number and a category"),
+}
 
 
 def _check_expression(feature: Expression, dataset: Dataset) -> None:
@@ -293,17 +409,20 @@ def _check_expression(feature: Expression, dataset: Dataset) -> None:
     for argument in arguments:
         _check(argument, dataset)
     kinds = [kind_of(a, dataset) for a in arguments]
-    if operation in _NUMBERS and (len(arguments) != _NUMBERS[operation] or not set(kinds) <= {"number", "boolean"}):
-        wanted = "one number" if _NUMBERS[operation] == 1 else "two numbers"
-        raise _bad(feature, f"{operation} takes {wanted}, not {kinds}.", "Mend its arguments.")
-    if operation in _TIMES and (len(arguments) != 1 or kinds != ["time"]):
-        raise _bad(feature, f"{operation} takes one time attribute, not {kinds}.", "Mend its arguments.")
+    if operation in _ARGUMENTS:
+        wanted, words = _ARGUMENTS[operation]
+        if len(kinds) != len(wanted) or any(kind not in allowed for kind, allowed in zip(kinds, wanted, strict=True)):
+            raise _bad(feature, f"{operation} takes {words}, not {kinds}.", "Mend its arguments.")
+    if operation in _BY_STAGE and (not kinds or not set(kinds) <= _NUMBERS):
+        raise _bad(feature, f"{operation} takes numbers, not {kinds}.", "Mend its arguments.")
     if operation == "calendar" and (len(arguments) > 1 or set(kinds) - {"time"} or feature.part not in CALENDAR_PARTS):
         raise _bad(
             feature,
             "calendar takes a part and at most one time attribute.",
             f"Parts: {', '.join(CALENDAR_PARTS)}.",
         )
+    if operation == "naf" and feature.part not in NAF_PARTS:
+        raise _bad(feature, f"a NAF code has no part {feature.part!r}.", f"Parts: {', '.join(NAF_PARTS)}.")
     if operation == "band":
         cuts = feature.cuts
         if not cuts or any(not a < b for a, b in pairwise(cuts)):
@@ -318,8 +437,10 @@ def feature_to_json(feature: Feature) -> dict[str, Any]:
     if isinstance(feature, Attribute):
         return {"kind": "attribute", "table": feature.table, "column": feature.column}
     if isinstance(feature, Aggregate):
-        fields = ("type", "days", "direction", "role", "channel")
+        fields = ("type", "days", "direction", "role", "channel", "stage", "rank")
         filters = {f: getattr(feature, f) for f in fields if getattr(feature, f) is not None}
+        if feature.table != "events":
+            filters["table"] = feature.table
         return {"kind": "aggregate", "operation": feature.operation, "scope": feature.scope, **filters}
     out: dict[str, Any] = {"kind": "expression", "operation": feature.operation}
     if feature.arguments:

@@ -30,16 +30,15 @@ def score_tables(
     """
     from features.episodes import open_prospects
     from features.offline import feature_table
+    from features.regimes import with_regime
 
     check_columns(scorer.spec, tables)
     rows = open_prospects(tables, scorer.goal, as_of)
     if prospect_ids is not None:
         rows = rows.filter(rows.prospect_id.isin(list(prospect_ids)))
     frame = feature_table(scorer.spec, tables, rows)
-    prospects = tables.prospects.filter(tables.prospects.valid_from <= as_of, tables.prospects.valid_to > as_of)
-    regimes = {
-        r["prospect_id"]: r["regime"] for r in prospects.select("prospect_id", "regime").to_pyarrow().to_pylist()
-    }
+    found = with_regime(tables, rows.select("prospect_id", "as_of"), scorer.spec.dataset)
+    regimes = {r["prospect_id"]: r["regime"] for r in found.select("prospect_id", "regime").to_pyarrow().to_pylist()}
     table = frame.order_by("prospect_id").to_pyarrow()
     ids = table["prospect_id"].to_pylist()
     columns = [table[name].to_pylist() for name in scorer.spec.names]

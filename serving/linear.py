@@ -3,7 +3,8 @@
 A number counts through ``sign(x) log(1 + |x|)``, centred, scaled and held within ``CLIP``; a level and a missing value
 have entries of their own. Every entry is less its mean over the training rows, so that the parts are contributions:
 what sets the prospect apart from the average one. ``late`` says how much the second table counts in each interval.
-A base rate by a feature is linear in log(1 + x) between the values that it is given for.
+A base rate by a feature is linear in log(1 + x) between the values that it is given for; by a category it is given for
+every code.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Linear:
             ``numbers`` (feature -> centre, scale and the pairs [soon, late] slope, known, missing) and ``levels``
             (category feature -> a pair per code, then one for any other level and one for a missing one); both may be
             empty, without a logistic model. ``tables``: for each, the ``feature``, the values ``at`` (rising) and
-            ``log_odds``, a number per interval for each of the values.
+            ``log_odds``, a number per interval for each of the values. ``regimes``, if there: the category ``feature``
+            that tells them, and ``effects``: by code (as text) what a regime adds to the numbers' [slope, known,
+            missing] and to the levels' entries, soon and late alike.
     """
 
     def __init__(self, names: Sequence[str], data: Mapping[str, Any]) -> None:
@@ -51,6 +54,16 @@ class Linear:
         )
         self._levels = [(position[name], np.array(pairs, dtype=np.float64)) for name, pairs in data["levels"].items()]
         self._width = len(position)
+        regimes = data.get("regimes")
+        self._regime = -1 if regimes is None else position[regimes["feature"]]
+        self._own = [
+            (
+                float(code),
+                np.array([own["numbers"][name] for name in numbers], dtype=np.float64).reshape(-1, 3).T,
+                [(position[name], np.array(entries, dtype=np.float64)) for name, entries in own["levels"].items()],
+            )
+            for code, own in ({} if regimes is None else regimes["effects"]).items()
+        ]
         self._tables = [
             (position[t["feature"]], np.log1p(np.array(t["at"], dtype=np.float64)), np.array(t["log_odds"], np.float64))
             for t in data["tables"]
@@ -69,6 +82,13 @@ class Linear:
             absent = np.isnan(code)
             at = np.where(absent, len(pairs) - 1, np.where(absent, 0.0, code)).astype(np.intp)
             soon[:, i], late[:, i] = pairs[at, 0], pairs[at, 1]
+        for regime, (slope, known, absent), levels in self._own:
+            here = np.flatnonzero(matrix[:, self._regime] == regime)
+            soon[np.ix_(here, self._numbers)] += np.where(missing[here], absent, z[here] * slope + known)
+            for i, entries in levels:
+                code = matrix[here, i]
+                at = np.where(np.isnan(code), len(entries) - 1, np.nan_to_num(code)).astype(np.intp)
+                soon[here, i] += entries[at]
         return soon, late
 
     def by_table(self, matrix: Matrix) -> list[tuple[int, Matrix]]:

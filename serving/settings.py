@@ -23,8 +23,8 @@ class Settings:
         language: of the reasons' labels, ``en`` or ``fr``.
         reasons: how many reasons an answer gives at most; 0 leaves them out.
         score_bytes: the largest body of ``/score``, in bytes.
-        batch_bytes: the largest body of ``/score_batch``, in bytes.
-        batch_items: the most items of one batch.
+        batch_bytes: the largest body of ``/score_batch``, ``/score_account`` and ``/score_contacts``, in bytes.
+        batch_items: the most items of one batch, prospects of one account, or pairs of a prospect and a contact.
         body_seconds: how long a body may take to arrive.
         poll_seconds: how often a worker looks at the champion pointer.
     """

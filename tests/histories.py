@@ -7,9 +7,10 @@ hypothesis's own for worlds that shrink. Raw rows are as in ``tests.oracle``.
 from __future__ import annotations
 
 import csv
+import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,8 +20,19 @@ from hypothesis import strategies as st
 
 from features.contract import ALWAYS, DAY, Column, Dataset, clean_text, parse_dataset, parse_date, parse_time
 from features.errors import BadInput
-from features.records import Event, Outcome, Records, Version, Versions
-from features.spec import CALENDAR_PARTS, OPERATIONS, Aggregate, Attribute, Expression, Feature, FeatureSet
+from features.records import Event, Outcome, Records, Version, Versions, first_recorded
+from features.spec import (
+    CALENDAR_PARTS,
+    NAF_PARTS,
+    OPERATIONS,
+    OUTCOME_OPERATIONS,
+    Aggregate,
+    Attribute,
+    Expression,
+    Feature,
+    FeatureSet,
+)
+from features.titles import RANKS
 
 Raw = dict[str, list[dict[str, Any]]]
 
@@ -31,7 +43,13 @@ DECLARED = {
 }
 FORMS = ("csv", "parquet-us", "parquet-ns", "parquet-text", "parquet-naive")
 WINDOWS = (None, None, 1, 2, 3, 7)
-TYPES = ("mail", "call", "D\u00e9mo", "visite guid\u00e9e")
+TYPES = ("mail", "call", "D\u00e9mo", "visite guid\u00e9e", "quote")
+STAGED = {"discover": ("mail", "quote"), "compare": ("call",), "decide": ("D\u00e9mo", "never sent")}
+# Of every role and rank, of none, and such as no table of titles can know; a role is given only now and then.
+TITLES = ("CFO", "ing\u00e9nieure", "Resp. achats", "acheteuse", "DSI", "infirmier", "VP Sales", "stagiaire", "zzz")
+INDUSTRIES = ("62.01Z", "6201Z", "62.0", "43", "99.99", "b\u00e2timent", "00.00Z", "47.1Z", "62.01 z", "6201", "0112z")
+BAND_CODES = ("NN", "00", "03", "11", "32", "52", "53", "3", "250 et plus")
+OUTCOMES = ("won", "lost", "renewed", "priv\u00e9")
 CHANNELS = ("web", "t\u00e9l\u00e9phone")
 # Ids on which orders differ: by case, digits, accents, composed or not, beyond the sixteen-bit plane.
 IDS = (*"12aBZz_", "10", "\u00e9", "e\u0301", "\u00df", "ss", "\uff5e", "\U0001f600", "a a", "\u4e2d")
@@ -69,6 +87,7 @@ class Shape:
             if table not in self.absent:
                 lines.append(f"[{table}.columns]")
                 lines += [f'{name} = {{kind = "{kind}"}}' for name, kind in columns.items()]
+        lines += ["[stages]", *(f"{stage} = {json.dumps(types)}" for stage, types in STAGED.items())]
         return "\n".join(lines) + "\n"
 
     @property
@@ -157,16 +176,19 @@ class _Maker:
         ids = list(IDS)
         r.shuffle(ids)
         account_ids = [f"{tag}a{i}" for i in ids[: r.choice((0, 1, 1, 1, 2))]]
-        prospect_ids = [f"{tag}p{i}" for i in ids[: r.choice((1, 2, 2, 3))]]
+        prospect_ids = [f"{tag}p{i}" for i in ids[: r.choice((1, 2, 2, 3, 4))]]
         contact_ids = [f"{tag}c{i}" for i in ids[: r.choice((0, 1, 2, 3, 3))]]
 
         def account(key: str) -> dict[str, Any]:
             return {
                 "account_id": key,
                 "country": self.text(("FR", "DE")),
-                "industry": self.text(("62.01Z", "b\u00e2timent")),
-                "headcount": self.maybe(r.choice((0, 1, 9, 10, 25, 250, 0.5))),
-                "headcount_band": self.text(("NN", "00", "11")),
+                "industry": self.text(INDUSTRIES),
+                "headcount": self.maybe(r.choice((0, 1, 9, 9.5, 10, 25, 249, 249.5, 250, 5000, 0.5)), 0.6),
+                "headcount_band": self.text(BAND_CODES),
+                "headcount_band_year": self.maybe(r.choice((2021, 2024))),
+                "company_category": self.text(("PME", "ETI", "GE")),
+                "local_authority": self.maybe(r.random() < 0.5),
                 "revenue": self.maybe(r.choice((0, -1.5, 0.1, 1e15, 123456.789))),
                 "founded_on": self.maybe(
                     r.choice((date(1969, 12, 31), date(1970, 1, 1), date(2024, 2, 29), date(1901, 3, 1)))
@@ -181,8 +203,8 @@ class _Maker:
             return {
                 "contact_id": key,
                 "account_id": r.choice(account_ids),
-                "role": self.text(("buyer", "prescriber", "user")),
-                "job_title": self.text(("CFO", "ing\u00e9nieure")),
+                "role": self.maybe(self.text(("buyer", "prescriber", "user")), 0.6),
+                "job_title": self.text(TITLES),
                 "seniority": self.text(("senior", "junior")),
             }
 
@@ -192,9 +214,10 @@ class _Maker:
                 "created_at": created,
                 "account_id": self.maybe(r.choice(account_ids), 0.85) if account_ids else None,
                 "source": self.text(("webinar", "salon", "r\u00e9seau")),
-                "regime": self.text(("mass", "industrial", "project")),
+                "regime": self.maybe(self.text(("mass", "industrial", "project")), 0.6),
                 "approach": self.text(("b2b", "b2b2e", "b2b2u")),
-                "tender_deadline": self.maybe(self.moment() + r.choice((0, 30 * _DAY))),
+                "tender_deadline": self.maybe(self.moment() + r.choice((0, 30 * _DAY)), 0.5),
+                "tender_announced_at": self.maybe(self.moment(), 0.5),
                 "origin": self.text(("paid", "organic")),
                 "fit": self.maybe(r.choice((0, 0.1, -2.5, 10, 10.0000001, 1e-9, 1.7e308))),
                 "flagged": self.maybe(r.random() < 0.5),
@@ -211,18 +234,7 @@ class _Maker:
             creations[key] = created = self.moment()
             rows["prospects"] += self.versions("prospects", key, lambda key=key, c=created: prospect(key, c))
         self.events(rows, prospect_ids, contact_ids, ids)
-        for n in range(r.choice((0, 0, 1, 2))):
-            key = r.choice(prospect_ids)
-            at = max(self.moment(), creations[key])
-            row = {
-                "prospect_id": key,
-                "outcome": r.choice(("won", "lost")),
-                "occurred_at": at,
-                "recorded_at": self.maybe(at + r.choice((0, _DAY)), 0.5),
-                "outcome_id": f"{tag}o{n}",
-            }
-            if "outcome_id" in shape.columns("outcomes") or n == 0:
-                rows["outcomes"].append({name: row[name] for name in shape.columns("outcomes")})
+        self.outcomes(rows, creations)
         kept = {t: [] if t in shape.empty else found for t, found in rows.items() if t not in shape.absent}
         for found in kept.values():
             r.shuffle(found)
@@ -258,6 +270,26 @@ class _Maker:
                 again["occurred_at"] = at - at % 1000 + r.choice((0, at % 1000, 999))  # the same microsecond
                 rows["events"].append(again)
 
+    def outcomes(self, rows: Raw, creations: Mapping[str, int]) -> None:
+        """Some outcomes after the prospects' creations, recorded late or twice; an id may be left to the default."""
+        r = self.r
+        columns = self.shape.columns("outcomes")
+        for n in range(r.choice((0, 0, 1, 2, 4, 6))):
+            key = r.choice([*creations])
+            at = max(self.moment(), creations[key])
+            row = {
+                "prospect_id": key,
+                "outcome": self.text(OUTCOMES, nullable=False),
+                "occurred_at": at,
+                "recorded_at": r.choice((None, at, self.moment(), at + _DAY, at + _MICRO)),
+                "outcome_id": self.maybe(f"{self.tag}o{n}", 0.6),
+            }
+            row = {name: row[name] for name in columns}
+            rows["outcomes"].append(row)
+            while r.random() < 0.2:
+                again = {name: r.choice((None, self.moment())) for name in columns if name == "recorded_at"}
+                rows["outcomes"].append({**row, **again})
+
     def moments(self, rows: Raw) -> list[int]:
         """Three times to look at: on an edge of something, a window after it, or one microsecond beside."""
         r = self.r
@@ -277,25 +309,30 @@ class _Maker:
         return sorted(out)
 
 
-def random_features(r: random.Random, dataset: Dataset, count: int = 30) -> FeatureSet:
+def random_features(r: random.Random, dataset: Dataset, count: int = 36) -> FeatureSet:
     """A feature set of ``count`` features: every operation, a plain sum and mean, the rest as it falls."""
     found: dict[str, Feature] = {f.name: f for f in (Aggregate("sum"), Aggregate("mean"))}
-    operations = list(OPERATIONS) * 2
+    for operation in OPERATIONS * 2:
+        feature: Feature = random_aggregate(r, dataset, operation)
+        found.setdefault(feature.name, feature)
+    for feature in (*(random_outcomes(r) for _ in range(3)), OPEN):
+        found.setdefault(feature.name, feature)
     while len(found) < count:
-        if operations:
-            feature: Feature = random_aggregate(r, operations.pop())
-        else:
-            feature = random_feature(r, dataset)
+        feature = random_feature(r, dataset)
         found.setdefault(feature.name, feature)
     features = list(found.values())
     r.shuffle(features)
     return FeatureSet(dataset, tuple(features))
 
 
-def random_aggregate(r: random.Random, operation: str) -> Aggregate:
+OPEN = Aggregate("open", scope="account", table="prospects")
+
+
+def random_aggregate(r: random.Random, dataset: Dataset, operation: str) -> Aggregate:
     def now_and_then(choices: Sequence[str]) -> str | None:
         return r.choice(choices) if r.random() < 0.2 else None
 
+    stages = [stage for stage, _ in dataset.stages]
     return Aggregate(
         operation,
         type=now_and_then(TYPES * 2 + ("never seen",)),
@@ -304,6 +341,18 @@ def random_aggregate(r: random.Random, operation: str) -> Aggregate:
         direction=now_and_then(("inbound", "outbound")),
         role=now_and_then(("buyer", "prescriber", "user")),
         channel=now_and_then(CHANNELS),
+        stage=now_and_then(stages) if stages else None,
+        rank=now_and_then(RANKS),
+    )
+
+
+def random_outcomes(r: random.Random) -> Aggregate:
+    return Aggregate(
+        r.choice(OUTCOME_OPERATIONS),
+        type=r.choice((None, "won", "lost", "renewed", "priv\u00e9", "never seen")),
+        days=r.choice(WINDOWS),
+        scope=r.choice(("prospect", "account", "account")),
+        table="outcomes",
     )
 
 
@@ -319,11 +368,16 @@ def _attributes(dataset: Dataset, kinds: tuple[str, ...]) -> list[Attribute]:
 def random_feature(r: random.Random, dataset: Dataset, depth: int = 0) -> Feature:
     """Any feature; with ``depth``, one that yields a number, as an expression takes it."""
     kind = r.random()
-    if kind < 0.3:
+    if kind < 0.25:
         plain = ("number", "boolean") if depth else ("number", "boolean", "category", "enum")
         return r.choice(_attributes(dataset, plain))
-    if kind < 0.6 or depth > 2:
-        return random_aggregate(r, r.choice(OPERATIONS))
+    if kind < 0.5 or depth > 2:
+        some = (random_aggregate(r, dataset, r.choice(OPERATIONS)), random_outcomes(r), OPEN)
+        return r.choices(some, (6, 2, 1))[0]
+    if kind < 0.65:
+        return _of_firms(r, dataset, depth)
+    if kind < 0.78:
+        return _of_positions(r, dataset, depth)
     moment = r.choice(_attributes(dataset, ("time", "date")))
     operation = r.choice(("ratio", "ratio", "difference", "band", "age", "days_until", "calendar"))
     if operation in ("ratio", "difference"):
@@ -334,6 +388,34 @@ def random_feature(r: random.Random, dataset: Dataset, depth: int = 0) -> Featur
     if operation == "calendar":
         return Expression("calendar", r.choice(((), (moment,))), part=r.choice(CALENDAR_PARTS))
     return Expression(operation, (moment,))
+
+
+def _of_firms(r: random.Random, dataset: Dataset, depth: int) -> Expression:
+    """Mostly over the columns that they are meant for, now and then over another of that kind."""
+
+    def column(name: str, *kinds: str) -> Attribute:
+        return Attribute("accounts", name) if r.random() < 0.8 else r.choice(_attributes(dataset, kinds))
+
+    headcount, band = column("headcount", "number"), column("headcount_band", "category", "enum")
+    operation = r.choice(("band_order", "size_conflict") if depth else ("naf", "band_order", "size_conflict", "regime"))
+    if operation == "naf":
+        return Expression("naf", (column("industry", "category"),), part=r.choice(NAF_PARTS))
+    if operation == "band_order":
+        return Expression("band_order", (band,))
+    if operation == "size_conflict":
+        return Expression("size_conflict", (column("company_category", "category", "enum"), headcount, band))
+    regime, deadline = Attribute("prospects", "regime"), r.choice(_attributes(dataset, ("time",)))
+    return Expression("regime", (regime, deadline, headcount, band))
+
+
+def _of_positions(r: random.Random, dataset: Dataset, depth: int) -> Expression:
+    """The stage reached, its days, the latest stage; or a position among any numbers."""
+    operation = r.choice(("reached", "last_known", "latest"))
+    stages = [stage for stage, _ in dataset.stages]
+    if len(stages) > 1 and r.random() < 0.5:
+        aggregate = random_aggregate(r, dataset, r.choice(("days_since_first", "days_since_last", "count", "last")))
+        return Expression(operation, tuple(replace(aggregate, stage=stage) for stage in stages))
+    return Expression(operation, tuple(random_feature(r, dataset, depth + 1) for _ in range(r.randint(1, 3))))
 
 
 @st.composite
@@ -508,10 +590,12 @@ def _events(rows: Sequence[Mapping[str, Any]], dataset: Dataset) -> tuple[Event,
 
 
 def _outcomes(rows: Sequence[Mapping[str, Any]]) -> tuple[Outcome, ...]:
-    out = {}
+    out: dict[str, Outcome] = {}
     for row in rows:
         at = row["occurred_at"] // 1000
         recorded = at if row.get("recorded_at") is None else row["recorded_at"] // 1000
-        key = row.get("outcome_id") or f"{row['prospect_id']}|{row['outcome']}|{at}"
-        out[key] = Outcome(key, row["prospect_id"], row["outcome"], at, recorded)
+        name = clean_text(row["outcome"]) or ""
+        key = row.get("outcome_id") or f"{row['prospect_id']}|{name}|{at}"
+        found = Outcome(key, row["prospect_id"], name, at, recorded)
+        out[key] = first_recorded(out.get(key, found), found)
     return tuple(out.values())

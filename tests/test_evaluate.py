@@ -376,7 +376,10 @@ def test_segments_are_those_of_the_tables_as_of_t_whatever_the_features_are() ->
         ("unknown", unknown.sum()),
         ("other", (~web & ~unknown).sum()),  # fifty sources of a few prospects each
     ]
-    assert "regime" not in found.by  # nothing is known of it
+    # Nobody gave a regime: it is told by the staff. A band that is none of the register's tells nothing.
+    regimes = kind.map({0: "mass", 1: "industrial"}).fillna("unknown").value_counts()
+    assert {level["level"]: level["n"] for level in found.by["regime"]} == regimes.to_dict()
+    assert [level["horizon_days"] for level in found.by["regime"]] == [14] * 3
 
 
 def test_a_census_tests_everyone_open_each_week(tables: Tables, features: FeatureSet) -> None:

@@ -9,11 +9,12 @@ import math
 import os
 import random
 import sys
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.contract import DAY, NEVER, parse_time
+from features.offline import feature_table
 from features.online import compile_features
 from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet
-from tests.agreement import assert_agree, by_offline, by_online, by_oracle, same
+from features.tables import read_tables
+from features.titles import read_title
+from tests.agreement import assert_agree, by_offline, by_online, by_oracle, same, spine_of
 from tests.histories import (
     FORMS,
+    STAGED,
     Raw,
     Shape,
     World,
@@ -36,6 +41,7 @@ from tests.histories import (
     random_shape,
     random_world,
     records_of,
+    write_folder,
 )
 
 PROOF = 10 if os.environ.get("LEADSCORE_PROOFS", "") not in ("", "0") else 1
@@ -48,6 +54,7 @@ SHAPES = (
     Shape(absent=("contacts",), form="csv"),
     Shape(absent=("events",)),
     Shape(empty=("contacts", "outcomes"), form="csv"),
+    Shape(absent=("outcomes",)),
 )
 
 
@@ -99,6 +106,9 @@ TRAITS = (
     "no events", "events absent", "contacts absent", "accounts absent", "at exactly t", "one microsecond after t",
     "at exactly t - 7 d", "a microsecond inside t - 7 d", "day end", "nanoseconds", "before 1970", "t before creation",
     "sum beyond 2**53", "float sum goes wrong", "repeated version",
+    "outcomes absent", "late outcome", "repeated outcome", "outcome of a sibling", "outcome at exactly t",
+    "closed and open siblings", "title without a role", "role against the title", "rank changes",
+    "event of a stage", "event of no stage", "stages tied", "stages go back",
 )  # fmt: skip
 
 
@@ -161,6 +171,27 @@ def _traits(world: World) -> set[str]:
         note("unknown contact", r.get("contact_id") is not None and contact is None)
         since = min((v.get("observed_at") or -NEVER for v in contact), default=0) if contact else 0
         note("contact known later", contact and any(at // 1000 <= t < since // 1000 for t in times))
+    staged = {type_: n for n, types in enumerate(STAGED.values()) for type_ in types}
+    steps = sorted(
+        (r["occurred_at"] // 1000, staged[kind])
+        for found in by["events"].values()
+        for r in found[:1]
+        if (kind := unicodedata.normalize("NFC", r["type"]).strip()) in staged
+    )
+    note("event of a stage", steps)
+    note("event of no stage", len(steps) < len(by["events"]))
+    note("stages tied", any(a[0] == b[0] and a[1] != b[1] for a, b in pairwise(steps)))
+    note("stages go back", any(a[0] < b[0] and a[1] > b[1] for a, b in pairwise(steps)))
+    for found in by["contacts"].values():
+        read = [(r.get("role"), read_title(r.get("job_title"))) for r in found]
+        note("title without a role", any(title.role and not (role or "").strip() for role, title in read))
+        note("role against the title", any((role or "").strip() not in ("", title.role) for role, title in read))
+        note("rank changes", len({title.rank for _, title in read}) > 1)
+    ends = Counter((r["prospect_id"], r["outcome"], r["occurred_at"] // 1000) for r in rows["outcomes"])
+    note("repeated outcome", any(n > 1 for n in ends.values()))
+    for r in rows["outcomes"]:
+        note("late outcome", (r.get("recorded_at") or r["occurred_at"]) > r["occurred_at"])
+        note("outcome at exactly t", r["occurred_at"] // 1000 in times)
     values = [
         int(r["value"].scaleb(6)) for found in by["events"].values() for r in found[:1] if r.get("value") is not None
     ]
@@ -172,6 +203,9 @@ def _traits(world: World) -> set[str]:
         for other, found in by["prospects"].items():
             if other != p and mine & {r.get("account_id") for r in found}:
                 out.add("sibling")
+                note("outcome of a sibling", any(end[0] == other for end in ends))
+                closed = {end[0] for end in ends if (end[1] or "").strip() in ("won", "lost")}
+                note("closed and open siblings", other not in closed and closed - {p})
                 note("sibling known later", all((r.get("observed_at") or r["created_at"]) // 1000 > t for r in found))
     return out
 
@@ -206,9 +240,18 @@ def event(event_id: str, occurred_at: int, **cells: Any) -> dict[str, Any]:
 
 
 def contact(
-    observed_at: int | None = None, role: str | None = None, contact_id: str = "c", account_id: str = "a"
+    observed_at: int | None = None,
+    role: str | None = None,
+    contact_id: str = "c",
+    account_id: str = "a",
+    title: str | None = None,
 ) -> dict[str, Any]:
-    return {"contact_id": contact_id, "account_id": account_id, "observed_at": observed_at, "role": role}
+    row = {"contact_id": contact_id, "account_id": account_id, "observed_at": observed_at, "role": role}
+    return {**row, "job_title": title}
+
+
+def outcome(kind: str, occurred_at: int, prospect_id: str = "p", **cells: Any) -> dict[str, Any]:
+    return {"prospect_id": prospect_id, "outcome": kind, "occurred_at": occurred_at, **cells}
 
 
 def world(**tables: list[dict[str, Any]]) -> Raw:
@@ -228,7 +271,8 @@ class Case:
 
     @property
     def shape(self) -> Shape:
-        return Shape(tuple(t for t in ("accounts", "contacts", "events") if t not in self.rows), form="parquet-ns")
+        absent = tuple(t for t in ("accounts", "contacts", "events", "outcomes") if t not in self.rows)
+        return Shape(absent, form="parquet-ns")
 
 
 def values(*texts: str | None) -> list[dict[str, Any]]:
@@ -324,6 +368,79 @@ FILTERED = world(
         event("5", day(-1), channel="web"),
     ]
 )
+TITLED = world(
+    contacts=[
+        contact(day(-9), None, "c", title="Acheteuse"),
+        contact(NOON, "user", "c", title="Acheteuse"),  # what is given is never overridden
+        contact(None, None, "d", title="Responsable achats"),
+        contact(None, None, "e", title="zzz"),
+    ],
+    events=[
+        event("1", day(-1), contact_id="c"),
+        event("2", day(-2), contact_id="d"),
+        event("3", day(-3), contact_id="d"),
+        event("4", day(-4), contact_id="e"),
+    ],
+)
+TOP, ROLE_COUNT = Aggregate("top_contact_share"), Aggregate("distinct_roles")
+STAGES = world(
+    events=[
+        event("1", day(-40), type="mail"),
+        event("2", day(-20), type="D\u00e9mo"),
+        event("3", day(-3), type="quote"),
+        event("4", day(-1), type="visite guid\u00e9e"),
+    ]
+)
+
+
+def by_stage(operation: str, **more: Any) -> tuple[Aggregate, ...]:
+    return tuple(Aggregate(operation, stage=stage, **more) for stage in ("discover", "compare", "decide"))
+
+
+REACHED = Expression("reached", by_stage("days_since_first"))
+LATEST = Expression("latest", by_stage("days_since_last"))
+WON, LOST = Aggregate("count", "won", table="outcomes"), Aggregate("days_since_last", "lost", table="outcomes")
+ACCOUNT_WON = Aggregate("count", "won", scope="account", table="outcomes")
+ACCOUNT_ENDED = Aggregate("days_since_first", scope="account", table="outcomes")
+OPEN = Aggregate("open", scope="account", table="prospects")
+ENDED = world(
+    prospects=[
+        *(prospect(prospect_id=p, account_id="a") for p in ("p", "won", "lost late", "renewed", "open")),
+        prospect(prospect_id="joins", observed_at=day(-50), account_id="b"),
+        prospect(prospect_id="joins", observed_at=NOON, account_id="a"),
+        prospect(prospect_id="leaves", observed_at=day(-50), account_id="a"),
+        prospect(prospect_id="leaves", observed_at=day(1), account_id=None),
+        prospect(prospect_id="known before it is created", created_at=day(1), observed_at=day(-9), account_id="a"),
+        prospect(prospect_id="elsewhere", account_id="b"),
+    ],
+    outcomes=[
+        outcome("won", day(-5), "won"),
+        outcome("won", day(-5), "won", recorded_at=day(9)),  # the same once more
+        outcome("lost", day(-3), "lost late", recorded_at=NOON),
+        outcome("renewed", day(-2), "renewed"),
+        outcome("won", day(-8), "elsewhere"),
+        outcome("won", NOON, "leaves"),
+        outcome("expanded", day(-7)),
+    ],
+)
+NAF, BAND, CATEGORY = (Attribute("accounts", name) for name in ("industry", "headcount_band", "company_category"))
+ORDER, CONFLICT = Expression("band_order", (BAND,)), Expression("size_conflict", (CATEGORY, HEADCOUNT, BAND))
+REGIME = Expression(
+    "regime", (Attribute("prospects", "regime"), Attribute("prospects", "tender_deadline"), HEADCOUNT, BAND)
+)
+
+
+def firm(prospect_cells: dict[str, Any] | None = None, **cells: Any) -> Raw:
+    return world(
+        prospects=[prospect(account_id="a", **(prospect_cells or {}))], accounts=[{"account_id": "a", **cells}]
+    )
+
+
+def naf(section: str | None, division: str | None, class_: str | None) -> tuple[tuple[Feature, Any], ...]:
+    parts = {"section": section, "division": division, "class": class_}
+    return tuple((Expression("naf", (NAF,), part=part), answer) for part, answer in parts.items())
+
+
 CASES = (
     # A window of w at t is (t - w, t] on occurred_at.
     Case("window borders", BORDERS, ((WEEK, 2.0), (COUNT, 3.0), (Aggregate("share", days=7), 1.0))),
@@ -547,6 +664,159 @@ CASES = (
     Case("no account as of t", SIBLINGS, ((ACCOUNT, None), (COUNT, 1.0)), T, "leaves"),
     Case("another account as of t", SIBLINGS, ((ACCOUNT, 6.0), (COUNT, 2.0)), T - 1, "joins"),
     Case("an account without events", world(prospects=[prospect(account_id="a")]), ((ACCOUNT, 0.0),)),
+    # A role that is not given is read from the title; ranks come from titles alone.
+    Case(
+        "roles and ranks by title",
+        TITLED,
+        (
+            (BUYERS, 2.0),
+            (USERS, 1.0),
+            (ROLE_COUNT, 2.0),
+            (Aggregate("distinct_roles", days=2), 1.0),
+            (Aggregate("distinct_contacts", role="buyer"), 1.0),
+            (Aggregate("days_since_last", rank="head"), 2.0),
+            (Aggregate("count", role="user", rank="staff"), 1.0),
+            (Aggregate("count", rank="executive"), 0.0),
+        ),
+    ),
+    Case("roles by title, before one is given", TITLED, ((BUYERS, 3.0), (USERS, 0.0), (ROLE_COUNT, 1.0)), T - 1),
+    Case("roles by title, before the contact is known", TITLED, ((BUYERS, 0.0), (TOP, None)), T - 10 * DAY),
+    # The most active contact's part of the events whose contact is known.
+    Case(
+        "top contact",
+        STRANGERS,
+        (
+            (TOP, 2 / 3),
+            (replace(TOP, role="buyer"), 1.0),
+            (replace(TOP, days=1), None),
+            (replace(TOP, type="call"), None),
+            (ROLE_COUNT, 1.0),
+        ),
+    ),
+    Case("top contact, later", STRANGERS, ((TOP, 0.5),), T + DAY),
+    Case(
+        "top contact of tied ones, in each window",
+        TITLED,
+        ((TOP, 0.5), (replace(TOP, days=2), 1.0), (replace(TOP, days=3), 0.5), (replace(TOP, scope="account"), None)),
+    ),
+    Case("contacts absent", world(contacts=None, events=STRANGERS["events"]), ((TOP, None), (ROLE_COUNT, None))),
+    Case(
+        "nobody is known",
+        world(events=STRANGERS["events"]),
+        ((TOP, None), (ROLE_COUNT, 0.0), (replace(TOP, days=7), None)),
+    ),
+    # Stages are of event types; a type of no stage counts in none.
+    Case(
+        "stages",
+        STAGES,
+        (
+            (Aggregate("count", stage="discover"), 2.0),
+            (Aggregate("count", type="mail", stage="discover"), 1.0),
+            (Aggregate("count", type="mail", stage="decide"), 0.0),
+            (Aggregate("count", days=30, stage="compare"), 0.0),
+            (Aggregate("share", stage="decide"), 0.25),
+            (REACHED, 3.0),
+            (Expression("last_known", by_stage("days_since_first")), 20.0),
+            (LATEST, 1.0),
+            (Expression("difference", (REACHED, LATEST)), 2.0),
+        ),
+    ),
+    Case("stages earlier", STAGES, ((REACHED, 1.0), (LATEST, 1.0)), T - 21 * DAY),
+    Case(
+        "no stage",
+        STAGES,
+        ((REACHED, 0.0), (LATEST, 0.0), (Expression("last_known", by_stage("days_since_first")), None)),
+        T - 41 * DAY,
+    ),
+    Case(
+        "the later of two stages at one time",
+        world(events=[event("1", day(-1), type="call"), event("2", day(-1), type="mail")]),
+        ((LATEST, 2.0), (REACHED, 2.0)),
+    ),
+    Case("stages without events", world(events=None), ((REACHED, 0.0), (LATEST, 0.0), (by_stage("count")[0], None))),
+    Case(
+        "positions of any numbers",
+        world(prospects=[prospect(account_id="a", fit=-2.0)], accounts=[{"account_id": "a", "headcount": 25}]),
+        (
+            (Expression("reached", (COUNT, MEAN)), 1.0),
+            (Expression("last_known", (HEADCOUNT, Attribute("prospects", "fit"), MEAN)), -2.0),
+            (Expression("latest", (HEADCOUNT, Attribute("prospects", "fit"), MEAN)), 2.0),
+            (Expression("latest", (MEAN,)), 0.0),
+            (Expression("band", (Expression("reached", (COUNT,)),), cuts=(1.0,)), 1.0),
+        ),
+    ),
+    # Outcomes known at t, of the prospect's own or of the account's as of t; who else is open there.
+    Case(
+        "past outcomes",
+        ENDED,
+        (
+            (WON, 0.0),
+            (LOST, None),
+            (ACCOUNT_WON, 2.0),
+            (replace(ACCOUNT_WON, days=5), 1.0),
+            (replace(LOST, scope="account"), 3.0),
+            (ACCOUNT_ENDED, 7.0),
+            (replace(ACCOUNT_ENDED, type="renewed"), 2.0),
+            (Aggregate("count", table="outcomes"), 1.0),
+            (OPEN, 3.0),  # renewed, open, joins
+        ),
+    ),
+    Case(
+        "past outcomes a microsecond before",
+        ENDED,
+        ((ACCOUNT_WON, 1.0), (replace(LOST, scope="account"), None), (OPEN, 4.0)),  # joins is not there, two not closed
+        T - 1,
+    ),
+    Case("one that leaves and one that is created", ENDED, ((ACCOUNT_WON, 1.0), (OPEN, 4.0)), T + DAY),
+    Case("outcomes of another account", ENDED, ((ACCOUNT_WON, 1.0), (OPEN, 0.0)), T - 1, "joins"),
+    Case("outcomes without an account", ENDED, ((ACCOUNT_WON, None), (OPEN, None), (WON, 1.0)), T + DAY, "leaves"),
+    Case(
+        "outcomes table absent",
+        world(prospects=ENDED["prospects"], outcomes=None),
+        ((WON, None), (LOST, None), (ACCOUNT_WON, None), (OPEN, None)),
+    ),
+    Case(
+        "no outcomes", world(prospects=ENDED["prospects"]), ((WON, 0.0), (LOST, None), (ACCOUNT_WON, 0.0), (OPEN, 6.0))
+    ),
+    # Firms by the register.
+    Case("NAF", firm(industry=" 62.01Z"), naf("J", "62", "62.01")),
+    Case("NAF without its point", firm(industry="0112z"), naf("A", "01", "01.12")),
+    Case("NAF of a division", firm(industry="43"), naf("F", "43", None)),
+    Case("NAF of a group", firm(industry="47.1"), naf("G", "47", None)),
+    Case("NAF with a space", firm(industry="99.00 Z"), naf("U", "99", "99.00")),
+    Case("no NAF: a number", firm(industry="6201"), naf(None, None, None)),
+    Case("no NAF: no such division", firm(industry="00.00Z"), naf(None, None, None)),
+    Case("no NAF: two letters", firm(industry="62.01ZZ"), naf(None, None, None)),
+    Case("no NAF: digits of another script", firm(industry="\u0666\u0662"), naf(None, None, None)),
+    Case("NAF unknown", firm(), naf(None, None, None)),
+    Case(
+        "a firm that employs nobody",
+        firm(headcount_band="NN", company_category="GE"),
+        ((ORDER, 0.0), (CONFLICT, 1.0), (REGIME, "mass")),
+    ),
+    Case(
+        "a firm's own headcount before its band",
+        firm(headcount=249.5, headcount_band="53", company_category="PME"),
+        ((ORDER, 15.0), (CONFLICT, 0.0), (REGIME, "industrial")),
+    ),
+    Case(
+        "a category too small",
+        firm(headcount_band="32", company_category="PME"),
+        ((ORDER, 10.0), (CONFLICT, 1.0), (REGIME, "industrial")),
+    ),
+    Case(
+        "a band that the register has not",
+        firm(headcount_band="250+", company_category="PME"),
+        ((ORDER, None), (CONFLICT, None), (REGIME, None)),
+    ),
+    Case("a headcount alone", firm(headcount=9.5), ((ORDER, None), (CONFLICT, None), (REGIME, "mass"))),
+    Case("a tender", firm({"tender_deadline": day(-9)}, headcount=3), ((REGIME, "project"),)),
+    Case("a given regime", firm({"tender_deadline": day(9), "regime": "mass"}, headcount=99), ((REGIME, "mass"),)),
+    Case(
+        "accounts absent",
+        world(accounts=None, prospects=[prospect(tender_deadline=NOON)]),
+        ((REGIME, "project"), (ORDER, None), (CONFLICT, None), *naf(None, None, None)),
+    ),
     # The filters hold together.
     Case(
         "filters",
@@ -739,6 +1009,38 @@ def test_an_absent_list_is_unknown_and_an_empty_one_empty() -> None:
     assert compute(replace(full, related_events=None), T) == [1.0, 0.0, 0.0, None, 0.0]
     assert compute(replace(full, related={}, related_events=()), T) == [1.0, 0.0, 0.0, 1.0, 0.0]
     assert compute(replace(full, accounts=None), T) == [1.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_an_absent_list_of_outcomes_is_unknown_and_an_empty_one_empty() -> None:
+    dataset = Shape().dataset
+    full = records_of(ENDED, "p", dataset, random.Random(0))
+    compute = compile_features(FeatureSet(dataset, (COUNT, WON, ACCOUNT_WON, OPEN, ACCOUNT, REACHED)))
+    assert compute(full, T) == [0.0, 0.0, 2.0, 3.0, 0.0, 0.0]
+    assert compute(replace(full, outcomes=None), T) == [0.0, None, None, None, 0.0, 0.0]
+    assert compute(replace(full, related_outcomes=None), T) == [0.0, 0.0, None, None, 0.0, 0.0]
+    assert compute(replace(full, related=None), T) == [0.0, 0.0, None, None, None, 0.0]
+    assert compute(replace(full, related_events=None), T) == [0.0, 0.0, 2.0, 3.0, None, 0.0]
+    assert compute(replace(full, events=None), T) == [None, 0.0, 2.0, 3.0, None, 0.0]
+    assert compute(replace(full, related={}, related_outcomes=(), outcomes=()), T) == [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("hidden", "roles", "heads"), [("role", 1.0, 1.0), ("job_title", 1.0, 0.0)])
+def test_what_is_filled_in_hindsight_tells_no_role_nor_rank(
+    hidden: str, roles: float, heads: float, tmp_path: Path
+) -> None:
+    rows = world(
+        contacts=[contact(None, "user", "c", title="Responsable achats")], events=[event("1", day(-1), contact_id="c")]
+    )
+    folder = write_folder(tmp_path, rows, Shape())
+    toml = (folder / "dataset.toml").read_text(encoding="utf-8")
+    toml = toml.replace("[contacts.columns]", f'[contacts.columns]\n{hidden} = {{known = "never"}}')
+    (folder / "dataset.toml").write_text(toml, encoding="utf-8")
+    tables = read_tables(folder)
+    buyers = BUYERS if hidden == "role" else USERS
+    features = FeatureSet(tables.dataset, (buyers, ROLE_COUNT, Aggregate("count", rank="head")))
+    found = feature_table(features, tables, spine_of([("p", T)])).to_pyarrow().to_pylist()[0]
+    online = compile_features(features)(records_of(rows, "p", tables.dataset, random.Random(0)), T)
+    assert [found[name] for name in features.names] == online == [1.0, roles, heads]
 
 
 def test_the_same_records_in_any_order_give_the_same_row() -> None:

@@ -376,10 +376,18 @@ def train_(
     no_promote: Annotated[bool, typer.Option("--no-promote", help="Register the version, promote nothing.")] = False,
     seed: Annotated[int, typer.Option(help="Same data and seed, same model.", min=0)] = 0,
     strict: Strict = False,
+    without_effort: Annotated[
+        bool,
+        typer.Option(
+            "--without-effort", help="Leave out what counts outbound events: what sales did, not the prospect."
+        ),
+    ] = False,
     home: HomeOption = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Train on the tables, judge forward in time, register a version, and promote it if it deserves it."""
+    from rich.markup import escape
+
     from training.run import read_features, train
 
     tables = _read(data, need_outcomes=True)
@@ -387,7 +395,15 @@ def train_(
     spec = None if features is None else read_features(features, tables.dataset)
     with _progress() as say:
         done = train(
-            tables, home=_home(home), features=spec, until=at, promote=not no_promote, seed=seed, strict=strict, say=say
+            tables,
+            home=_home(home),
+            features=spec,
+            until=at,
+            promote=not no_promote,
+            seed=seed,
+            strict=strict,
+            effort=not without_effort,
+            say=say,
         )
     if not as_json:
         figures, interval = (done.metrics, done.metrics.get("interval", {}))
@@ -396,6 +412,18 @@ def train_(
             for name in ("auc", "log_loss", "log_loss_gain", "brier_skill", "calibration_error", "lift_top_tenth")
         ]
         _table(["forward in time", "figure", "low", "high"], rows)
+        if "by_regime" in figures:
+            names = ("auc", "log_loss_gain", "calibration_error", "lift_top_tenth")
+            _table(
+                ["regime", "horizon", "rows", *(name.replace("_", " ") for name in names)],
+                [
+                    [f["level"], str(f.get("horizon_days", "")), str(f["n"]), *(_figure(f[name]) for name in names)]
+                    for f in figures["by_regime"]
+                ],
+            )
+        for part in ("account", "effort"):
+            if text := (done.model.card.get(part) or {}).get("text"):
+                _print(escape(text))
         _warn(done.warnings)
         word = "[green]promoted[/]" if done.promoted else "not promoted"
         _print(f"Version {done.version} {word}: {done.reason}")

@@ -7,7 +7,7 @@ of the hazard, follow from it without another query.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -20,8 +20,11 @@ from features.episodes import episodes as find_episodes
 from features.episodes import open_prospects
 from features.errors import BadInput
 from features.offline import feature_table
+from features.regimes import with_regime
 from features.spec import FeatureSet
 from training import goal as goals
+from training.account import sibling_spine
+from training.committee import usual_events
 
 if TYPE_CHECKING:
     from features.tables import Tables
@@ -39,10 +42,13 @@ class TrainingSet:
 
     Attributes:
         rows: pandas, one line per row: prospect_id, as_of (int64, microseconds), age_days (float, since the start of
-            the episode), regime, account_id (as of t; None where unknown).
+            the episode), regime (given or inferred) and account_id, both as of t; None where unknown.
         values: pandas, the same lines: one raw column per feature, text for a category and float64 for the rest.
         goal_at: int64 microseconds per row, the goal's first outcome of the episode; ``NEVER`` if none known by T.
         open_rows, open_values: as ``rows`` and ``values``, for the prospects open at T itself (None unless asked for).
+        siblings: the prospects that were open beside another one of their account, at a few times (see
+            ``training.account``); None unless asked for, and where there is none.
+        committee: each role's usual event, as ``training.committee`` gives it; empty unless asked for.
         features: what the columns of ``values`` are.
         goal: what is predicted.
         until: T, the end of the data (int microseconds): nothing recorded later was used.
@@ -63,6 +69,8 @@ class TrainingSet:
     digest: str
     open_rows: pd.DataFrame | None = None
     open_values: pd.DataFrame | None = None
+    siblings: TrainingSet | None = None
+    committee: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,6 +111,8 @@ class TrainingSet:
             self.digest,
             self.open_rows,
             self.open_values,
+            self.siblings,
+            self.committee,
         )
 
 
@@ -143,20 +153,25 @@ def build(
         )
     if spine is None:
         spine = goals.landmark_spine(tables, goal, until)
-    spine = spine.select("prospect_id", "as_of").mutate(is_row=ibis.literal(True), is_open=ibis.literal(False))
+    delay = goals.recording_delay(tables, goal, until)
+    parts = {"is_row": spine}
     if with_open:
-        at_end = open_prospects(tables, goal, until)
-        spine = spine.union(at_end.mutate(is_row=ibis.literal(False), is_open=ibis.literal(True)))
-    spine = spine.group_by(["prospect_id", "as_of"]).aggregate(is_row=ibis._.is_row.any(), is_open=ibis._.is_open.any())
-    chosen = _with_meta(tables, goal, until, spine)
-    chosen = chosen.mutate(is_row=chosen.is_row & (chosen.closed_at > chosen.as_of), landmark=chosen.is_row).cache()
+        parts["is_open"] = open_prospects(tables, goal, until)
+        among = sibling_spine(tables, goal, until, delay)
+        if among is not None:
+            parts["is_sibling"] = among
+    chosen = _with_meta(tables, goal, until, _flagged(parts))
+    here_still = chosen.closed_at > chosen.as_of
+    chosen = chosen.mutate(
+        is_row=chosen.is_row & here_still, is_sibling=chosen.is_sibling & here_still, landmark=chosen.is_row
+    ).cache()
     landmarks = int(chosen.filter(chosen.landmark).count().execute())
-    kept = chosen.filter(chosen.is_row | chosen.is_open).cache()
+    kept = chosen.filter(chosen.is_row | chosen.is_open | chosen.is_sibling).cache()
     frame = _computed(features, tables, kept, computed)
     kept.release()
     chosen.release()
 
-    here, is_open = (np.asarray(frame[f"m__{flag}"], dtype=bool) for flag in ("is_row", "is_open"))
+    here, is_open, among_others = (np.asarray(frame[f"m__{flag}"], dtype=bool) for flag in _FLAGS)
     rows = pd.DataFrame(
         {
             "prospect_id": frame["prospect_id"],
@@ -174,21 +189,42 @@ def build(
             where="prospects",
             remedy="Give a later --until, or data in which prospects are created before their outcomes.",
         )
-    goal_at = np.asarray(frame["m__goal_at"], dtype=np.int64)[here]
-    mine = rows[here].reset_index(drop=True)
-    return TrainingSet(
-        mine,
-        values[here].reset_index(drop=True),
-        goal_at,
-        features,
-        goal,
-        until,
-        goals.recording_delay(tables, goal, until),
-        {"landmarks": landmarks, "late": landmarks - len(mine), **_counted(mine, goal_at)},
-        tables.digest,
-        rows[is_open].reset_index(drop=True) if with_open else None,
-        values[is_open].reset_index(drop=True) if with_open else None,
+    goal_at = np.asarray(frame["m__goal_at"], dtype=np.int64)
+
+    def part(which: Mask, counts: Mapping[str, int], **more: Any) -> TrainingSet:
+        mine = rows[which].reset_index(drop=True)
+        known = {**counts, **_counted(mine, goal_at[which])}
+        chosen_values = values[which].reset_index(drop=True)
+        return TrainingSet(
+            mine, chosen_values, goal_at[which], features, goal, until, delay, known, tables.digest, **more
+        )
+
+    counts = {"landmarks": landmarks, "late": landmarks - int(here.sum())}
+    if not with_open:
+        return part(here, counts)
+    return part(
+        here,
+        counts,
+        open_rows=rows[is_open].reset_index(drop=True),
+        open_values=values[is_open].reset_index(drop=True),
+        siblings=part(among_others, {}) if among_others.any() else None,
+        committee=usual_events(tables, until),
     )
+
+
+_FLAGS = ("is_row", "is_open", "is_sibling")
+
+
+def _flagged(parts: Mapping[str, Any]) -> Any:
+    """The rows of several spines, each once, with a flag for each spine that holds it."""
+    marked = [
+        spine.select("prospect_id", "as_of").mutate(**{name: ibis.literal(name == flag) for name in _FLAGS})
+        for flag, spine in parts.items()
+    ]
+    together = marked[0]
+    for more in marked[1:]:
+        together = together.union(more)
+    return together.group_by(["prospect_id", "as_of"]).aggregate(**{name: ibis._[name].any() for name in _FLAGS})
 
 
 def regime_horizons(goal: Goal, rows: pd.DataFrame) -> Ints:
@@ -238,16 +274,7 @@ def _with_meta(tables: Tables, goal: Goal, until: int, spine: Any) -> Any:
     """The spine with the episode of each prospect and, as of t, its regime and account."""
     episodes = find_episodes(tables, goal, until)
     rows = spine.inner_join(episodes, "prospect_id").select(*spine.columns, "started_at", "goal_at", "closed_at")
-    states = tables.prospects.select("prospect_id", "regime", "account_id", "valid_from", "valid_to")
-    found = rows.left_join(
-        states,
-        [
-            rows.prospect_id == states.prospect_id,
-            states.valid_from <= rows.as_of,
-            states.valid_to > rows.as_of,
-        ],
-    )
-    return found.select(*rows.columns, "regime", "account_id")
+    return with_regime(tables, rows)
 
 
 def _computed(features: FeatureSet, tables: Tables, kept: Any, computed: Any) -> pd.DataFrame:
@@ -260,7 +287,7 @@ def _computed(features: FeatureSet, tables: Tables, kept: Any, computed: Any) ->
     meta = kept.select(
         m__prospect_id=kept.prospect_id,
         m__as_of=kept.as_of,
-        **{f"m__{name}": kept[name] for name in ("is_row", "is_open", "started_at", "goal_at", "regime", "account_id")},
+        **{f"m__{name}": kept[name] for name in (*_FLAGS, "started_at", "goal_at", "regime", "account_id")},
     )
     joined = computed.inner_join(meta, [computed.prospect_id == meta.m__prospect_id, computed.as_of == meta.m__as_of])
     frame: pd.DataFrame = joined.order_by(["prospect_id", "as_of"]).to_pandas()

@@ -279,6 +279,13 @@ def _top_tenth(mass: Floats, won: Floats, total: float) -> float:
     return float((won * share).sum() / (total / 10))
 
 
+def lift_of(level: npt.NDArray[np.int64], y: Floats, weight: Floats) -> float | None:
+    """The lift of the top tenth of weighted rows, whose predictions are told by their rank; None without any 1."""
+    mass, won = (np.bincount(level, w).astype(np.float64) for w in (weight, weight * y))
+    total, ones = float(mass.sum()), float(won.sum())
+    return _top_tenth(mass, won, total) / (ones / total) if ones else None
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """One cut: a model trained with what was known at it, and how it did on what came after.
@@ -288,9 +295,9 @@ class Evaluation:
         base_rate: the training base rate, the constant that the skill is measured against.
         figures: as ``metrics`` gives them, with intervals.
         by_age: the same without intervals for each landmark age (days; on a census, its floor to a landmark age).
-        by: the same for each ``level`` of a segment as of t: ``regime``, ``size`` (headcount band of the account) and
-            ``source``. Levels of fewer than 30 prospects are taken together as ``other``; a segment of which nothing is
-            known is absent.
+        by: the same for each ``level`` of a segment as of t: ``regime`` (given or inferred; with its ``horizon_days``),
+            ``size`` (headcount band of the account) and ``source``. Levels of fewer than 30 prospects are taken
+            together as ``other``; a segment of which nothing is known is absent.
         by_horizon: the same for every point of the curve (``days``), on the rows whose time up to it is wholly observed
             and whose own horizon reaches it; the skill is over the base rate within those days.
         counts: ``tested`` rows and prospects, ``unobserved`` (the horizon not over by the end of what is known),
@@ -440,7 +447,7 @@ def evaluate_forward(
         curve=curve,
         model=model,
         seconds=seconds,
-        **_broken_down(rows, curve, resamples, seed),
+        **_broken_down(rows, curve, resamples, seed, goal),
     )
 
 
@@ -554,7 +561,7 @@ def rolling(
             remedy="Use data that span at least twice the horizon, or a shorter horizon.",
         )
     rows, curve = (pd.concat([getattr(e, name) for e in done], ignore_index=True) for name in ("rows", "curve"))
-    return Rolling(done, skipped=skipped, **_broken_down(rows, curve, resamples, seed))
+    return Rolling(done, skipped=skipped, **_broken_down(rows, curve, resamples, seed, goal))
 
 
 def default_cuts(tables: Tables, goal: Goal, count: int = CUTS) -> tuple[int, ...]:
@@ -590,7 +597,7 @@ def _nothing(cut: int, test_until: int) -> BadInput:
     )
 
 
-def _broken_down(rows: pd.DataFrame, curve: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+def _broken_down(rows: pd.DataFrame, curve: pd.DataFrame, resamples: int, seed: int, goal: Goal) -> dict[str, Any]:
     """The figures of all rows with intervals, and without them by age, by segment and by horizon."""
     from training.goal import AGES
 
@@ -598,6 +605,10 @@ def _broken_down(rows: pd.DataFrame, curve: pd.DataFrame, resamples: int, seed: 
     floor = ages[np.searchsorted(ages, rows["age_days"].to_numpy(), side="right") - 1]
     ids, constant = rows["prospect_id"].to_numpy(dtype=object), rows["constant"].to_numpy()
     by = {name: _by_level(rows, name) for name in ("regime", "size", "source")}
+    by["regime"] = [
+        {"level": r["level"], **({} if r["level"] == OTHER else {"horizon_days": goal.horizon(r["level"])}), **r}
+        for r in by["regime"]
+    ]
     return {
         "figures": metrics(rows["y"], rows["p"], constant=constant, groups=ids, resamples=resamples, seed=seed),
         "by_age": [{"age_days": int(age), **_of(rows[floor == age])} for age in np.unique(floor)],

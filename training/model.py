@@ -20,18 +20,20 @@ import numpy.typing as npt
 
 from features.contract import DAY, Goal, format_time
 from features.errors import BadInput
-from features.spec import FeatureSet
+from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet
 from serving.bundle import FORMAT, Bundle, read_bundle, write_bundle
 from serving.scorer import Scorer, encode
 from training import goal as goals
+from training.account import AccountMap, census_step, fit_map
 from training.calibration import Platt, platt
 from training.choice import choose, level
 from training.dataset import TrainingSet, intervals, labels, regime_horizons
 from training.evaluate import metrics, weak_signal
 from training.example import example
 from training.hazard import DEFAULTS as DEFAULTS
-from training.hazard import TO_FIT, Blend, Pooled, all_params, train
+from training.hazard import TO_FIT, Blend, Hazard, Pooled, Regimes, all_params, train
 from training.interval import LEVEL, WIDEST, interval
+from training.start import AGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +46,7 @@ RARE = 20  # prospects that a level needs to get a code of its own
 MOST_LEVELS = 60
 FEW_OUTCOMES = 50
 FEW_IN_LAST = 5
+REGIME_OUTCOMES = 50  # prospects that a regime learned an outcome from, for effects of its own to be tried
 FEW_OPEN = 20  # prospects below which a population gives no ranks
 QUANTILES = 1001
 _WIDE = {"level": LEVEL, "logit": [0.0], "low": [WIDEST], "high": [WIDEST]}
@@ -152,6 +155,7 @@ def fit(
     levels = {at[name]: len(known) for name, known in categories.items()}
     came_on = (training_set.goal_at // DAY + 3) % 7  # the first of January 1970 was a Thursday
     pooled = Pooled(encoded, row, k, y, ends, edges, levels, features.names, prospect, came_on)
+    pooled = replace(pooled, regime=_regimes(pooled, features), age=_age(features, goal))
     given = {**DEFAULTS, **(params or {})}
     choice, blend = None, Blend(int(given["num_iterations"]))
     if params is None:
@@ -166,7 +170,7 @@ def fit(
     base_rates = _base_rates(whole.starting, edges, horizons)
     base_rate = float(base_rates.mean())
     learned = len(np.unique(prospect[row[y == 1]]))
-    judged, guard, doubt = None, Platt(), _WIDE
+    judged, guard, doubt, account = None, Platt(), _WIDE, AccountMap()
     if others:
         # Hazard log-odds (rows, intervals) of every row from a hazard that saw neither its prospect nor its account.
         held_out = np.empty((len(encoded), len(edges) - 1))
@@ -175,6 +179,7 @@ def fit(
         guard = platt(held_out[pooled.row, pooled.k], pooled.y, prospect[pooled.row], pooled.weight)
         slope, intercept = guard.used
         judged = _Judged.of(training_set, intercept + slope * held_out, edges, base_rates, seed)
+        account = _account(training_set, others, numbers, fold, (slope, intercept), categories, rare)
         people, seen = _population(training_set)
         served = encode(columns(seen, features), features.names, categories, list(rare))
         until = regime_horizons(goal, people)
@@ -189,6 +194,8 @@ def fit(
         intercept += level(pooled, intercept + slope * fitted, training_set.observed_until)
 
     constants = {
+        "committee": {role: dict(event) for role, event in training_set.committee.items()},
+        "account": account.constants(),
         "format": FORMAT,
         "goal": goal.to_json(),
         "edges": list(edges),
@@ -227,6 +234,7 @@ def fit(
         ],
         "calibration": guard.to_json(),
         "recent_level": intercept - guard.used[1],
+        "account": account.to_json(),
         "metrics": {} if judged is None else {"folds": judged.figures},
         "warnings": _warnings(learned, edges, int(y[k == k.max()].sum()), judged),
         "libraries": _libraries(),
@@ -359,6 +367,38 @@ def _levels(training_set: TrainingSet) -> tuple[dict[str, list[str]], dict[str, 
     return levels, rare
 
 
+def _age(features: FeatureSet, goal: Goal) -> str:
+    """The name of the feature that tells a prospect's age: days since creation, or since the goal's start."""
+    for feature in features.features:
+        if (
+            isinstance(feature, Aggregate)
+            and (feature.table, feature.operation, feature.scope) == ("outcomes", "days_since_first", "prospect")
+            and feature.type == goal.starts_at
+        ):
+            return feature.name
+    return AGE
+
+
+def _regimes(pooled: Pooled, features: FeatureSet) -> Regimes | None:
+    """The regimes with enough outcomes for effects of their own; None where fewer than two have them."""
+    at = next((i for i, f in enumerate(features.features) if is_regime(f)), None)
+    if at is None or at not in pooled.levels:
+        return None
+    came = np.unique(pooled.row[pooled.y == 1])
+    code = pooled.encoded[came, at]
+    enough = [
+        c for c in range(pooled.levels[at]) if len(np.unique(pooled.prospect[came[code == c]])) >= REGIME_OUTCOMES
+    ]
+    return Regimes(at, tuple(enough)) if len(enough) > 1 else None
+
+
+def is_regime(feature: Feature) -> bool:
+    """Whether a feature is the prospect's regime, given or inferred."""
+    if isinstance(feature, Attribute):
+        return (feature.table, feature.column) == ("prospects", "regime")
+    return isinstance(feature, Expression) and feature.operation == "regime"
+
+
 def _folds(training_set: TrainingSet, positive: Ints, folds: int, seed: int) -> Ints:
     """The fold of each row: prospects that ever shared an account stay together, outcomes are spread evenly."""
     from scipy.sparse import coo_matrix
@@ -381,6 +421,41 @@ def _folds(training_set: TrainingSet, positive: Ints, folds: int, seed: int) -> 
     fold_of_group = np.empty(count, dtype=np.int64)
     fold_of_group[order] = np.arange(count) % folds
     return np.asarray(fold_of_group[group], dtype=np.int64)
+
+
+def _account(
+    training_set: TrainingSet,
+    others: Sequence[Hazard],
+    numbers: Ints,
+    fold: Ints,
+    line: tuple[float, float],
+    categories: Mapping[str, Sequence[str]],
+    rare: Mapping[str, Sequence[str]],
+) -> AccountMap:
+    """How prospects of one account depend on each other, each scored by a hazard that saw none of its account.
+
+    Left out are the accounts whose prospects are not all in one fold, since none of the hazards has seen none of them.
+    """
+    found = training_set.siblings
+    if found is None:
+        return AccountMap()
+    of_prospect = dict(zip(training_set.rows["prospect_id"], fold, strict=True))
+    mine = np.array([of_prospect.get(p, -1) for p in found.rows["prospect_id"]], dtype=np.int64)
+    _, who = np.unique(found.rows["account_id"].to_numpy(dtype=object), return_inverse=True)
+    lowest, highest = np.full(len(who), len(numbers)), np.full(len(who), -1)
+    np.minimum.at(lowest, who, mine)
+    np.maximum.at(highest, who, mine)
+    y, observed = labels(found)
+    usable = (lowest[who] == highest[who]) & (mine >= 0) & observed
+    encoded = encode(columns(found.values, found.features), found.features.names, categories, list(rare))
+    slope, intercept = line
+    edges = goals.edges(found.goal)
+    p = np.zeros(len(mine))
+    for number, hazard in zip(numbers, others, strict=True):
+        here = usable & (mine == number)
+        p[here] = _within(intercept + slope * hazard.log_odds(encoded[here]), edges, found.horizons()[here])
+    step, horizon = float(census_step(found.goal)), float(found.horizons().mean())
+    return fit_map(p[usable], y[usable], who[usable], found.as_of[usable], step, horizon)
 
 
 def _within(log_odds: Floats, edges: Sequence[int], horizons: Ints) -> Floats:

@@ -247,6 +247,7 @@ def _content(card: Mapping[str, Any]) -> dict[str, Any]:
         "table": _table(card),
         "skipped": [(_day(s.get("cut")), str(s.get("reason", ""))) for s in rolling.get("skipped", ())],
         "calibration": _calibration(card),
+        "firms": [text for part in ("account", "effort") if (text := (card.get(part) or {}).get("text"))],
         "horizons": _levels([{**h, "level": _days(h.get("days"))} for h in rolling.get("by_horizon", ())]),
         "segments": _segments(rolling),
         "audit": _audit(card),
@@ -345,10 +346,12 @@ def _intervals(card: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _name(model: Any) -> str:
     """A candidate as people call it: ``blend_100`` is the blend of 100 trees and a logistic hazard."""
-    kind, _, trees = str(model).partition("_")
+    of_all = str(model).removesuffix("_by_regime")
+    own = ", with effects of each regime's own" if of_all != model else ""
+    kind, _, trees = of_all.partition("_")
     if not trees.isdigit():
-        return "logistic hazard" if model == "logistic" else str(model)
-    return {"trees": f"{trees} trees", "blend": f"blend of {trees} trees and logistic"}.get(kind, str(model))
+        return f"logistic hazard{own}" if of_all == "logistic" else str(model)
+    return {"trees": f"{trees} trees{own}", "blend": f"blend of {trees} trees and logistic{own}"}.get(kind, str(model))
 
 
 def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,12 +372,29 @@ def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "words": words,
         "rows": rows,
+        "regimes": _by_regime(choice or {}),
         "level": f"The level was moved by {number(level)} on the log-odds, after the recent past." if level else "",
         "recipe": [(str(name), _plain(value)) for name, value in card.get("params", {}).items()],
     }
 
 
-def _candidates(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _by_regime(choice: Mapping[str, Any]) -> dict[str, Any] | None:
+    """One model of all regimes against one with effects of each, in words and figures; None where none was tried."""
+    found = choice.get("regimes")
+    if not found:
+        return None
+    own = choice.get("chosen") != found.get("pooled")
+    words = (
+        f"Taken is a model with effects of each regime's own, shrunk to those of all: it is clearly better than one of "
+        f"all, the {_name(found.get('pooled'))}."
+        if own
+        else f"Taken is one model of all, the {_name(found.get('pooled'))}: none with effects of each regime's own is "
+        "clearly better."
+    )
+    return {"words": words, "rows": _candidates({**found, "chosen": choice.get("chosen")}, "one model of all")}
+
+
+def _candidates(choice: Mapping[str, Any], plain: str = "plain recipe") -> list[dict[str, Any]]:
     found = []
     for c in choice.get("candidates", ()):
         difference, low, high = (c.get(name) for name in ("difference", "low", "high"))
@@ -388,7 +408,7 @@ def _candidates(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
             "name": _name(c.get("name")),
             "chosen": c.get("name") == choice.get("chosen"),
             "log_loss": f"{c['log_loss']:.4f}" if _told(c.get("log_loss")) else NONE,
-            "difference": "plain recipe"
+            "difference": plain
             if low == high == 0
             else f"{number(difference, ends)} ({number(low, ends)} to {number(high, ends)})",
             "marks": {"scale": scale, "line": (low, high), "dot": difference, "at": 0.0},
@@ -470,8 +490,16 @@ def _segments(rolling: Mapping[str, Any]) -> list[dict[str, Any]]:
     by = rolling.get("by", {})
     ages = [{**a, "level": _days(a.get("age_days"))} for a in rolling.get("by_age", ())]
     found = [("Age of the prospect", ages)]
-    found += [(_SEGMENTS.get(name, str(name)), levels) for name, levels in by.items()]
+    for name, levels in by.items():
+        named = [{**f, "level": _with_horizon(f)} for f in levels]
+        found.append((_SEGMENTS.get(name, str(name)), named))
     return [{"name": name, "rows": _levels(levels)} for name, levels in found if levels]
+
+
+def _with_horizon(figures: Mapping[str, Any]) -> str:
+    """A level's name; with its horizon where it has one of its own."""
+    level = str(figures.get("level"))
+    return f"{level} (within {_days(figures['horizon_days'])})" if "horizon_days" in figures else level
 
 
 def _levels(levels: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -40,8 +40,8 @@ class Trained:
         gate: what the gate decided, as MLflow keeps it in ``gate.json``: ``decision`` (promoted or declined),
             ``reason``, ``champion_digest``, ``challenger_digest``, and the figures of ``training.gate.Comparison``
             where two recipes were compared; None where it was not asked (``promote=False``).
-        metrics: the rolling figures forward in time with their 95 % intervals, and under ``folds`` the out-of-fold
-            ones.
+        metrics: the rolling figures forward in time with their 95 % intervals, under ``by_regime`` those of each regime
+            with its ``horizon_days`` (where any is known), and under ``folds`` the out-of-fold ones.
         warnings: {code, text, ...} each.
         model: the fitted model itself.
         rows: pandas, one line per tested (prospect, t): prospect_id, as_of (int64 microseconds), age_days, regime,
@@ -76,6 +76,9 @@ class Trained:
             "reason": self.reason,
             "gate": None if self.gate is None else dict(self.gate),
             "metrics": dict(self.metrics),
+            "choice": self.model.card.get("choice"),
+            "account": self.model.card.get("account"),
+            "effort": self.model.card.get("effort"),
             "warnings": [dict(w) for w in self.warnings],
         }
 
@@ -90,6 +93,7 @@ def train(
     params: Mapping[str, Any] | None = None,
     seed: int = 0,
     strict: bool = False,
+    effort: bool = True,
     say: Callable[[str], None] = _silent,
 ) -> Trained:
     """Train on what was recorded by T, judge the recipe forward in time, register a version, promote it if it may be.
@@ -105,6 +109,7 @@ def train(
         seed: same tables, features, parameters and seed give the same bundle but for its creation time.
         strict: refuse where a column, an event type or an id seems to know the outcome (``training.audit``); they
             stand in the warnings and on the card otherwise.
+        effort: whether features may count outbound events, which follow what sales believed; False leaves them out.
         say: called with the name of each stage.
 
     Raises:
@@ -120,6 +125,7 @@ def train(
     from training import report
     from training.audit import audit, refuse
     from training.dataset import build
+    from training.effort import LEFT_OUT, rests_on_effort, without_effort
     from training.evaluate import rolling
     from training.gate import Verdict, judge
     from training.model import DEFAULTS, fit
@@ -129,6 +135,9 @@ def train(
     started = time_ns() // 1000
     tables = tables if until is None else known_by(tables, _moment(until, "until"))
     goal = tables.dataset.goal.outcome
+    given = features
+    if not effort:
+        features = without_effort(tables, features)
     features = standard_features(tables) if features is None else features
     recipe = None if params is None else {**DEFAULTS, **params}
     registry.check_home(home)
@@ -167,6 +176,14 @@ def train(
         tested = pd.concat([e.rows for e in forward.evaluations], ignore_index=True).drop(columns="constant")
         model = model.with_rolling(forward.figures, forward.to_json())
         metrics = {**forward.figures, "folds": model.card["metrics"]["folds"]}
+        if "regime" in forward.by:
+            metrics["by_regime"] = [dict(level) for level in forward.by["regime"]]
+    if not effort:
+        model = model.with_card(effort=LEFT_OUT)
+    elif judged:
+        say("asking how much rests on outbound effort")
+        found = rests_on_effort(tables, given, features, judged[-1], params=recipe, seed=seed)
+        model = model if found is None else model.with_card(effort=found)
     model = model.with_card(warnings=[*model.card["warnings"], *drift(training_set, model.predict)])
 
     verdict = Verdict(True, "there was no champion")

@@ -83,8 +83,8 @@ def start(pooled: Pooled) -> Start:
         return Start(intervals)
     position = {name: i for i, name in enumerate(pooled.names)}
     tables = []
-    if AGE in position:
-        tables.append(_by_age(pooled, position[AGE], weight, even, intervals))
+    if pooled.age in position:
+        tables.append(_by_age(pooled, position[pooled.age], weight, even, intervals))
     if WEEKDAY in position:
         tables.append(_by_weekday(pooled, position[WEEKDAY]))
     return Start(intervals, tuple(tables))

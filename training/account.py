@@ -1,0 +1,208 @@
+"""The probability of an account from those of its prospects: a map from the naive product, fitted to what accounts did.
+
+The prospects of one account share a budget, a committee and a decision, so ``1 - prod(1 - p_i)`` is wrong: they may
+come together or stand in for each other. The map ``logit P = a + b logit(naive) + c log n`` corrects both ways. It
+learns from censuses: the accounts with several open prospects at a few times t, each prospect scored by a model that
+saw neither it nor its account, and whether any of them reached the goal within its horizon. A ridge prior holds it to
+the naive product (0, 1, 0), which is what stays where there are too few such accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.contract import DAY, Goal
+from serving.account import combine
+from serving.bundle import AccountMap as Served
+
+if TYPE_CHECKING:
+    from features.tables import Tables
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+TIMES = 12  # censuses at most
+STEP = 3  # of them in a horizon: closer ones would tell the same again
+LEAST_STEP = 7  # days
+MOST_ROWS = 60_000  # prospects in the censuses taken together; the earliest are left out first
+FEWEST = 50  # accounts with several open prospects
+FEWEST_EACH = 20  # of them with the outcome, and without
+# Standard deviations of the prior about the naive product: of a shift at the average account, slope and size.
+PRIOR = (0.5, 0.25, 0.5)
+LEAST_SLOPE = 0.1
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class AccountMap:
+    """The fitted map, and how many accounts it was learned from; the naive product where they were too few.
+
+    ``accounts`` had several open prospects at some census, ``rows`` are pairs of account and census, ``outcomes``
+    the accounts that reached the goal. ``error`` is the standard error of the map in log-odds.
+    """
+
+    intercept: float = 0.0
+    naive: float = 1.0
+    size: float = 0.0
+    error: float = 0.0
+    accounts: int = 0
+    rows: int = 0
+    outcomes: int = 0
+    fitted: bool = False
+
+    def of(self, p: Sequence[float]) -> float:
+        """The probability of an account from those of its open prospects, as the service gives it."""
+        return combine(p, Served(self.intercept, self.naive, self.size, self.error))
+
+    def apply(self, naive: npt.ArrayLike, log_n: npt.ArrayLike) -> Floats:
+        """The map for many accounts of at least two prospects: from the naive product's log-odds, and log n."""
+        z = self.intercept + self.naive * np.asarray(naive) + self.size * np.asarray(log_n)
+        return np.asarray(1 / (1 + np.exp(-z)), dtype=np.float64)
+
+    def constants(self) -> dict[str, float]:
+        """As the bundle's constants hold it."""
+        return {"intercept": self.intercept, "naive": self.naive, "size": self.size, "error": self.error}
+
+    def to_json(self) -> dict[str, Any]:
+        """As the card holds it."""
+        return {
+            "fitted": self.fitted,
+            **self.constants(),
+            "accounts": self.accounts,
+            "rows": self.rows,
+            "outcomes": self.outcomes,
+            "text": self.words,
+        }
+
+    @property
+    def words(self) -> str:
+        """What it comes to, as a sentence."""
+        seen = f"{self.accounts} accounts with several open prospects, {self.outcomes} of which reached the goal"
+        if not self.accounts:
+            return "There was no account with several open prospects to learn from: an account's is the naive product."
+        if not self.fitted:
+            return (
+                f"There were {seen}: too few to learn how prospects of one account depend on each other (at least "
+                f"{FEWEST} are needed, {FEWEST_EACH} with the goal and {FEWEST_EACH} without), so an account's "
+                "probability is the naive product."
+            )
+        return (
+            f"Learned from {seen}. Two prospects of 10 % each, which would give 19 % if they were independent, give "
+            f"{100 * self.of([0.1, 0.1]):.0f} %."
+        )
+
+
+def naive_logit(log_none: npt.ArrayLike) -> Floats:
+    """The log-odds of the naive product from ``sum(log(1 - p_i))``, the logarithm of none converting."""
+    none = np.minimum(np.asarray(log_none, dtype=np.float64), -_TINY)
+    return np.asarray(np.log(-np.expm1(none)) - none, dtype=np.float64)
+
+
+def fit_map(p: Floats, y: Ints, account: Ints, as_of: Ints, step: float, horizon: float) -> AccountMap:
+    """The map from prospects scored out of fold, one row per prospect and census.
+
+    Args:
+        p: probability within the prospect's horizon.
+        y: whether the goal came within it.
+        account: a number of the account as of the census.
+        as_of: when the census was.
+        step: days between censuses; closer than a horizon, each counts for the part of it that is new.
+        horizon: days.
+    """
+    order = np.lexsort((account, as_of))
+    p, y, account, as_of = p[order], y[order], account[order], as_of[order]
+    first = np.flatnonzero(np.concatenate([[True], (np.diff(account) != 0) | (np.diff(as_of) != 0)]))
+    if not len(p):
+        return AccountMap()
+    n = np.diff(np.append(first, len(p)))
+    none = np.add.reduceat(np.log1p(-np.minimum(p, 1 - _TINY)), first)
+    any_ = np.maximum.reduceat(y, first)
+    several = n > 1
+    who, z, log_n, won = account[first][several], naive_logit(none)[several], np.log(n[several]), any_[several]
+    accounts, outcomes = len(np.unique(who)), len(np.unique(who[won == 1]))
+    none_yet = AccountMap(accounts=accounts, rows=len(who), outcomes=outcomes)
+    without = len(np.unique(who[won == 0]))
+    if accounts < FEWEST or min(outcomes, without) < FEWEST_EACH:
+        return none_yet
+    weight = np.full(len(who), min(1.0, step / horizon))
+    centre = np.array([z.mean(), log_n.mean()])
+    x = np.column_stack([np.ones(len(z)), z - centre[0], log_n - centre[1]])
+    prior = 1 / np.square(PRIOR)
+    theta = np.zeros(3)  # about the naive product: a shift at the average account, slope less 1, size
+    for _ in range(50):
+        q = 1 / (1 + np.exp(-(z + x @ theta)))
+        information = (x * (weight * q * (1 - q))[:, None]).T @ x + np.diag(prior)
+        move = np.linalg.solve(information, x.T @ (weight * (won - q)) - prior * theta)
+        theta = theta + np.clip(move, -1, 1)
+        if np.abs(move).max() < 1e-10:
+            break
+    q = 1 / (1 + np.exp(-(z + x @ theta)))
+    # The sandwich, clustered by account, with the prior as one more independent witness.
+    score = x * (weight * (won - q))[:, None]
+    _, number = np.unique(who, return_inverse=True)
+    by_account = np.stack([np.bincount(number, part) for part in score.T])
+    inverse = np.linalg.inv(information)
+    covariance = inverse @ (by_account @ by_account.T + np.diag(prior)) @ inverse
+    error = float(np.sqrt(np.einsum("ij,jk,ik->i", x, covariance, x).mean()))
+    slope = max(1 + float(theta[1]), LEAST_SLOPE)
+    intercept = float(theta[0] - theta[1] * centre[0] - theta[2] * centre[1])
+    return replace(none_yet, intercept=intercept, naive=slope, size=float(theta[2]), error=error, fitted=True)
+
+
+def census_times(first: int, last: int, goal: Goal) -> tuple[int, ...]:
+    """Up to ``TIMES`` times, the latest first at ``last``, ``STEP`` to a horizon, none before ``first``."""
+    step = census_step(goal) * DAY
+    return tuple(t for t in (last - i * step for i in range(TIMES)) if t >= first)
+
+
+def census_step(goal: Goal) -> int:
+    """Days between censuses."""
+    return max(LEAST_STEP, longest(goal) // STEP)
+
+
+def longest(goal: Goal) -> int:
+    """The longest horizon in days."""
+    return max(days for _, days in goal.horizons)
+
+
+def sibling_spine(tables: Tables, goal: Goal, until: int, delay: int) -> Any:
+    """The prospects that were open beside another one of their account, at census times whose horizon is over by T - d.
+
+    Returns:
+        Ibis table (prospect_id, as_of); None where no prospect has an account or no horizon is over.
+    """
+    from features.episodes import census_spine, episodes
+    from features.regimes import with_regime
+
+    if "account_id" not in tables.present["prospects"]:
+        return None
+    first = episodes(tables, goal, until).started_at.min().execute()
+    last = until - delay - longest(goal) * DAY
+    if first is None or first != first:
+        return None
+    times = census_times(int(first), last, goal)
+    if not times:
+        return None
+    rows = with_regime(tables, census_spine(tables, goal, times))
+    rows = rows.filter(rows.account_id.notnull())
+    crowd = rows.group_by("account_id", "as_of").aggregate(n=rows.count())
+    crowd = crowd.filter(crowd.n > 1)
+    sizes = {
+        r["as_of"]: int(r["n"]) for r in crowd.group_by("as_of").aggregate(n=crowd.n.sum()).to_pyarrow().to_pylist()
+    }
+    kept: list[int] = []
+    total = 0
+    for t in times:
+        total += sizes.get(t, 0)
+        if total > MOST_ROWS and kept:
+            break
+        kept.append(t)
+    if not total:
+        return None
+    rows = rows.inner_join(crowd, ["account_id", "as_of"]).select("prospect_id", "as_of")
+    return rows.filter(rows.as_of.isin(kept))
