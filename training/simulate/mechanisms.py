@@ -268,6 +268,8 @@ class Mechanisms:
                 changes["touches"] = tuple(t._replace(lag=(1.0,)) for t in out.touches)
             if name == "leads":
                 changes["touches"] = tuple(t._replace(lift=(0.0,) * 4) for t in out.touches)
+            if name == "customers":
+                changes["usages"] = tuple(t._replace(rate=0.0) for t in out.usages)
             if name == "regimes":
                 changes |= {by: (getattr(out, by)[NO_REGIME],) * 4 for by in _BY_REGIME}
             out = replace(out, **changes)
@@ -276,7 +278,7 @@ class Mechanisms:
 
 _BY_REGIME = ("fade", "pace", "win", "heat_strength", "committee_strength", "onset", "loss", "loss_onset")
 
-# What each switch sets; `lags`, `leads` and `regimes` set more (see `without`).
+# What each switch sets; `lags`, `leads`, `customers` and `regimes` set more (see `without`).
 SWITCHES: Mapping[str, Mapping[str, Any]] = {
     "fit": {"win_fit": 0.0, "loss_fit": 0.0, "activity": 0.0, "effort": 0.0},
     "heat": {"win_heat": (0.0, 0.0, 0.0), "loss_heat": (0.0, 0.0, 0.0)},
@@ -297,6 +299,7 @@ SWITCHES: Mapping[str, Mapping[str, Any]] = {
     "titles": {"title_only": 0.0},
     "followers": {"followers": 0.0},
     "renewal": {"renew_fit": 0.0, "renew_use": 0.0, "renew_trouble": 0.0},
+    "customers": {"renew": -50.0},
 }
 
 # Titles by which a role is known where none is recorded, French and English; and some that tell none.
