@@ -97,7 +97,11 @@ def test_the_label_is_null_where_it_is_not_known(written: tuple[Path, dict[str, 
     assert 0 < y[observed].sum() < observed.sum() < len(frame)
     early = frame["goal_at"].notna() & frame["converted"].isna()
     assert early.any()  # the goal has come, the horizon is not over
-    assert (frame["horizon_days"] == 90).all()
+    goal = expected.goal
+    assert frame["horizon_days"].tolist() == [
+        goal.horizon(r if isinstance(r, str) else None) for r in expected.rows["regime"]
+    ]
+    assert frame["horizon_days"].nunique() == 3  # each regime has its own
     assert written[1]["labelled"] == observed.sum()
 
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from features.contract import APPROACHES, DAY, REGIMES, ROLES, format_time
+from features.contract import APPROACHES, DAY, REGIMES, ROLES, STAGES, format_time
 from features.firms import BANDS, CATEGORIES
 from training.simulate.mechanisms import (
     FAR,
     HORIZON_DAYS,
     PLACES,
-    STAGE_NAMES,
     TITLES,
     UNKNOWN,
     WORLD,
@@ -195,8 +194,7 @@ def declaration(m: Mechanisms, until: int) -> str:
     """The text of ``dataset.toml``."""
     horizons = ", ".join(f"{regime or json.dumps('')} = {days}" for regime, days in HORIZON_DAYS.items())
     stages = "\n".join(
-        f"{name} = {json.dumps([t.name for t in m.touches if t.stage == place])}"
-        for place, name in enumerate(STAGE_NAMES)
+        f"{name} = {json.dumps([t.name for t in m.touches if t.stage == place])}" for place, name in enumerate(STAGES)
     )
     return f"""
 complete_until = "{format_time(until)}"

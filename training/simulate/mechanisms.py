@@ -26,7 +26,6 @@ PLACES = SLOTS + 1  # one more than ever come by themselves: for the contact tha
 MAX_LAG = 7  # days; nothing is recorded later
 ABSENT, UNKNOWN = -1, 0  # a contact that is not there yet; one whose role nothing tells. Roles are 1, 2, 3 as in ROLES.
 FAMILIES = ("digital", "intent", "human")
-STAGE_NAMES = ("discover", "compare", "decide")
 PROJECT = REGIMES.index("project")
 NO_REGIME = len(REGIMES)  # the code of a regime that nothing tells, where it picks a coefficient
 HORIZON_DAYS: Mapping[str, int] = {"mass": 30, "industrial": 90, "project": 60, "": 90}  # of the data's goal
@@ -54,7 +53,7 @@ class Touch(NamedTuple):
         channel: its channel.
         anonymous: share of the events without a contact.
         lag: chance that it is recorded 0, 1, 2, ... days later.
-        stage: the buying stage that it shows, an index into STAGE_NAMES; -1 none.
+        stage: the buying stage that it shows, an index into STAGES; -1 none.
     """
 
     name: str
