@@ -27,7 +27,7 @@ from training.audit import Finding, audit, lower, poisson, refuse, separation, s
 from training.cli import app
 from training.registry import Home
 from training.run import train
-from training.simulate import simulate
+from training.simulate import Mechanisms, simulate
 from training.sources import SOURCES
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -42,7 +42,8 @@ Frames = dict[str, pd.DataFrame]
 
 @cache
 def simulated(seed: int, prospects: int = 2000, days: int = 365) -> tuple[Mapping[str, pd.DataFrame], int]:
-    world = simulate(prospects=prospects, days=days, seed=seed)
+    before_the_sale = Mechanisms().without("customers")
+    world = simulate(prospects=prospects, days=days, seed=seed, mechanisms=before_the_sale)
     return {name: table.to_pandas() for name, table in world.tables().items()}, world.until
 
 
@@ -602,3 +603,14 @@ def test_training_says_it_on_the_card(leaky: Path, tmp_path: Path, monkeypatch: 
         train(tables, home=Home(tmp_path / "home"), strict=True)
     assert refused.value.code == "suspected_leak"
     assert len(cards) == 1
+
+
+def test_what_customers_do_after_the_sale_is_no_suspect_where_the_data_follow_them() -> None:
+    world = simulate(prospects=2000, days=365, seed=3)
+    frames = {name: table.to_pandas() for name, table in world.tables().items()}
+    crm = CRM()
+    crm.frames = frames
+    assert names(audit(crm.tables())) == []
+    outcomes = frames["outcomes"]
+    frames["outcomes"] = outcomes[outcomes["outcome"] != "renewed"]  # the data end with the sale: then it is one
+    assert "events.product_use" in names(audit(crm.tables()))

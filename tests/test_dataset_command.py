@@ -98,6 +98,7 @@ def test_the_label_is_null_where_it_is_not_known(written: tuple[Path, dict[str, 
     early = frame["goal_at"].notna() & frame["converted"].isna()
     assert early.any()  # the goal has come, the horizon is not over
     assert frame["horizon_days"].tolist() == expected.horizons().tolist()  # by regime, given or inferred
+    assert frame["horizon_days"].nunique() == 3  # each regime has its own
     assert written[1]["labelled"] == observed.sum()
 
 

@@ -99,11 +99,39 @@ def test_the_benchmark_measures_what_it_says(capsys: pytest.CaptureFixture[str],
     assert found.rows > 200
     assert 0 < found.ours < found.constant  # it has learned, and nothing beats the truth
     assert 0 < found.peer < found.constant
+    assert 0 < found.bare < found.constant
+    assert found.known_buying == pytest.approx(found.ratio - found.bare_ratio)
+    assert found.accounts > 20
+    assert min(found.account, found.naive, found.best) > 0
+    assert set(found.moved) <= {"buyer", "prescriber", "user"}
+    assert found.moved["buyer"][1] > 0  # in truth a sign of the buyer helps
+    assert 0 <= found.same_order <= 1
     assert 0 < found.held <= 1
     assert code == int(bool(benchmark.missed([found])))
     assert set(found.curve) == set(benchmark.HORIZONS)
     assert all(0.2 < ratio < 5 for ratio in found.curve.values())
-    fine = replace(found, ours=found.peer, slope=1.0, held=0.9, held_top=0.9, curve=dict.fromkeys(found.curve, 1.0))
+    fine = replace(
+        found,
+        ours=found.peer,
+        bare=(found.peer + found.constant) / 2,
+        slope=1.0,
+        held=0.9,
+        held_top=0.9,
+        curve=dict.fromkeys(found.curve, 1.0),
+        account_slope=1.0,
+        account=0.01,
+        naive=0.02,
+        best=0.03,
+        moved={"buyer": (0.3, 0.4), "prescriber": (0.2, 0.3), "user": (0.1, 0.2)},
+    )
     assert benchmark.missed([fine]) == []
+    for wrong in (
+        {"bare": found.peer},
+        {"account_slope": 0.8},
+        {"account": 0.025},
+        {"moved": {**fine.moved, "user": (-0.1, 0.2)}},
+        {"moved": {**fine.moved, "buyer": (0.15, 0.4)}},
+    ):
+        assert benchmark.missed([replace(fine, **wrong)]), wrong
     assert len(benchmark.missed([replace(fine, ours=found.constant, held_top=0.8, curve={**fine.curve, 3: 1.2})])) == 3
     assert f"{found.ratio:.1%}" in capsys.readouterr().out

@@ -6,7 +6,8 @@ in which they are tried; a name is reported once, with the first sign that it sh
 
 ``known_after`` (events)
     Prospects get it only once they are closed: it happens after the outcome, or it bears an early date and was recorded
-    at or after the outcome.
+    at or after the outcome. Where the data follow customers after the sale (they hold outcomes besides those that
+    close, such as renewals) what only happens then is no suspect.
 ``filled_when_decided`` (columns, events)
     It comes with the decision, whatever date it bears. *By age*: few of the prospects that have it are still open, and
     many would be if it had been known at its date: as many as were open among its earlier holders at the same age.
@@ -178,6 +179,7 @@ class _Prospects:
     closed: Ints
     goal: Ints
     until: int
+    followed: bool  # whether the data go on after the closing: many have outcomes besides the closing ones
 
     def __len__(self) -> int:
         return len(self.start)
@@ -237,7 +239,10 @@ def _prospects(tables: Tables, goal: Goal) -> tuple[Any, _Prospects]:
     rows = spine.select("i", "prospect_id", "started_at", "closed_at", "goal_at").order_by("i").to_pandas()
     ids = rows["prospect_id"].to_numpy(dtype=object)
     start, closed, goal_at = (rows[name].to_numpy(dtype=np.int64) for name in ("started_at", "closed_at", "goal_at"))
-    return spine, _Prospects(ids, start, closed, goal_at, until)
+    outcomes: Any = tables.outcomes
+    later = None if outcomes is None else outcomes.filter(outcomes.outcome.notin([*goal.closing, goal.starts_at or ""]))
+    followed = later is not None and int(later.prospect_id.nunique().execute()) >= LEAST
+    return spine, _Prospects(ids, start, closed, goal_at, until, followed)
 
 
 # ---- what there is to look at ---------------------------------------------------------------------------------------
@@ -487,7 +492,7 @@ def _after(fact: _Fact, who: _Prospects) -> Finding | None:
     closed, count = who.closed[fact.who], len(fact.who)
     late = fact.known >= closed
     share, early = float(late.mean()), int((late & (fact.dated < closed)).sum())
-    if lower(share, count) < AFTER:
+    if lower(share, count) < AFTER or (who.followed and not early):
         return None
     how = "bears earlier dates but was recorded after" if 2 * early > late.sum() else "comes after"
     seen = (

@@ -255,7 +255,7 @@ def simulate_(
     - error_30d, _60d, _90d: their Monte Carlo errors
 
     Divided by still_open, a probability is that of a prospect that really is
-    open: what a model is trained for. It takes about 30 ms for each row.
+    open: what a model is trained for. It takes about 40 ms for each row.
     """
     from training.simulate import simulate
     from training.sources.folder import check_target

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from features.contract import APPROACHES, DAY, REGIMES, ROLES, format_time
+from features.contract import APPROACHES, DAY, REGIMES, ROLES, STAGES, format_time
 from features.firms import BANDS, CATEGORIES
 from training.simulate.mechanisms import (
     FAR,
     HORIZON_DAYS,
     PLACES,
-    STAGE_NAMES,
     TITLES,
     UNKNOWN,
     WORLD,
@@ -113,7 +112,6 @@ def tables(world: World) -> dict[str, pa.Table]:
         "role": text(role, role != ""),
         "job_title": text(title, title != ""),
     }
-    kept = named[world.role_account]
     outcomes = {
         "prospect_id": text(world.prospect_ids[np.concatenate([world.outcome_prospect, world.renewed_prospect])]),
         "outcome": text(
@@ -122,14 +120,13 @@ def tables(world: World) -> dict[str, pa.Table]:
         "occurred_at": time(np.concatenate([world.outcome_at, world.renewed_at])),
         "recorded_at": time(np.concatenate([world.outcome_recorded, world.renewed_at])),
     }
-    made = {
+    return {
         "prospects": pa.table(prospects),
         "accounts": pa.table(accounts),
-        "contacts": pa.table(contacts).filter(pa.array(kept)),
+        "contacts": pa.table(contacts),
         "events": _events(world, rng, time, text, contact),
         "outcomes": pa.table(outcomes),
     }
-    return made
 
 
 def _events(world: World, rng: np.random.Generator, time: Any, text: Any, contact: Any) -> pa.Table:
@@ -197,8 +194,7 @@ def declaration(m: Mechanisms, until: int) -> str:
     """The text of ``dataset.toml``."""
     horizons = ", ".join(f"{regime or json.dumps('')} = {days}" for regime, days in HORIZON_DAYS.items())
     stages = "\n".join(
-        f"{name} = {json.dumps([t.name for t in m.touches if t.stage == place])}"
-        for place, name in enumerate(STAGE_NAMES)
+        f"{name} = {json.dumps([t.name for t in m.touches if t.stage == place])}" for place, name in enumerate(STAGES)
     )
     return f"""
 complete_until = "{format_time(until)}"

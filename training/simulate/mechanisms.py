@@ -26,7 +26,6 @@ PLACES = SLOTS + 1  # one more than ever come by themselves: for the contact tha
 MAX_LAG = 7  # days; nothing is recorded later
 ABSENT, UNKNOWN = -1, 0  # a contact that is not there yet; one whose role nothing tells. Roles are 1, 2, 3 as in ROLES.
 FAMILIES = ("digital", "intent", "human")
-STAGE_NAMES = ("discover", "compare", "decide")
 PROJECT = REGIMES.index("project")
 NO_REGIME = len(REGIMES)  # the code of a regime that nothing tells, where it picks a coefficient
 HORIZON_DAYS: Mapping[str, int] = {"mass": 30, "industrial": 90, "project": 60, "": 90}  # of the data's goal
@@ -54,7 +53,7 @@ class Touch(NamedTuple):
         channel: its channel.
         anonymous: share of the events without a contact.
         lag: chance that it is recorded 0, 1, 2, ... days later.
-        stage: the buying stage that it shows, an index into STAGE_NAMES; -1 none.
+        stage: the buying stage that it shows, an index into STAGES; -1 none.
     """
 
     name: str
@@ -241,14 +240,14 @@ class Mechanisms:
 
     # after the sale
     usages: tuple[Touch, ...] = (  # family: 0 feeds the heat of use, 1 that of trouble
-        Touch("product_use", 0, 0.050, 1.0, (3.0, 0.0, 0.0, 0.0), "inbound", "product", 0.1, (1.0,)),
+        Touch("product_use", 0, 0.060, 1.0, (3.0, 0.0, 0.0, 0.0), "inbound", "product", 0.1, (1.0,)),
         Touch("support_ticket", 1, 0.012, 1.0, (0.5, 1.5, 0.0, 0.0), "inbound", "support", 0.0, (1.0,)),
     )
     usage_tau: float = 30.0
     usage_fit: float = 0.30
-    renew: float = -7.4
+    renew: float = -9.6
     renew_fit: float = 0.3
-    renew_use: float = 1.3  # x log(1 + heat of use)
+    renew_use: float = 1.7  # x log(1 + heat of use)
     renew_trouble: float = -0.9  # x log(1 + heat of trouble)
     renew_clock: tuple[float, float, float] = (2.2, 150.0, 25.0)  # height, middle and width, days after the win
 
@@ -268,6 +267,8 @@ class Mechanisms:
                 changes["touches"] = tuple(t._replace(lag=(1.0,)) for t in out.touches)
             if name == "leads":
                 changes["touches"] = tuple(t._replace(lift=(0.0,) * 4) for t in out.touches)
+            if name == "customers":
+                changes["usages"] = tuple(t._replace(rate=0.0) for t in out.usages)
             if name == "regimes":
                 changes |= {by: (getattr(out, by)[NO_REGIME],) * 4 for by in _BY_REGIME}
             out = replace(out, **changes)
@@ -276,7 +277,7 @@ class Mechanisms:
 
 _BY_REGIME = ("fade", "pace", "win", "heat_strength", "committee_strength", "onset", "loss", "loss_onset")
 
-# What each switch sets; `lags`, `leads` and `regimes` set more (see `without`).
+# What each switch sets; `lags`, `leads`, `customers` and `regimes` set more (see `without`).
 SWITCHES: Mapping[str, Mapping[str, Any]] = {
     "fit": {"win_fit": 0.0, "loss_fit": 0.0, "activity": 0.0, "effort": 0.0},
     "heat": {"win_heat": (0.0, 0.0, 0.0), "loss_heat": (0.0, 0.0, 0.0)},
@@ -297,6 +298,7 @@ SWITCHES: Mapping[str, Mapping[str, Any]] = {
     "titles": {"title_only": 0.0},
     "followers": {"followers": 0.0},
     "renewal": {"renew_fit": 0.0, "renew_use": 0.0, "renew_trouble": 0.0},
+    "customers": {"renew": -50.0},
 }
 
 # Titles by which a role is known where none is recorded, French and English; and some that tell none.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from features.contract import APPROACHES, DAY, REGIMES, ROLES, format_time
+from features.contract import DAY, format_time
 from features.errors import BadInput
 from training.simulate.draws import (
     Offers,
@@ -23,7 +23,6 @@ from training.simulate.draws import (
 )
 from training.simulate.mechanisms import (
     ABSENT,
-    FAMILIES,
     FAR,
     HORIZON_DAYS,
     MAX_LAG,
@@ -31,7 +30,6 @@ from training.simulate.mechanisms import (
     Bools,
     Floats,
     Ints,
-    Level,
     Mechanisms,
     Small,
 )
@@ -311,67 +309,9 @@ class World:
         Raises:
             BadInput: an id that this world does not hold.
         """
-        import pandas as pd
+        from training.simulate.inputs import mechanism_features
 
-        every = self.prospect_ids
-        asked = np.asarray(prospect_ids, dtype=str)
-        at = np.clip(np.searchsorted(every, asked), 0, len(every) - 1)
-        if (every[at] != asked).any():
-            raise BadInput(
-                "unknown_prospect",
-                f"{asked[every[at] != asked][0]!r} is no prospect of this world.",
-                where="prospect_ids",
-                remedy="Give ids of World.prospect_ids.",
-            )
-        moments = np.asarray(as_of, dtype=np.int64)
-        m = self.mechanisms
-        division = np.array([level.name[:2] for level in m.industries])
-        divisions, division_of = np.unique(division, return_inverse=True)
-        division_of = np.append(division_of, -1)
-        frames = []
-        for part in np.array_split(np.arange(len(at)), max(1, len(at) // 50_000)):
-            known = moments[part] - self.start
-            heat, state = self.heat(at[part], known, known / DAY)
-            who, account = at[part], self.account[at[part]]
-            offers = self.offers.at(who)
-
-            def named(names: Sequence[str], code: npt.NDArray[Any]) -> Any:
-                return pd.Categorical.from_codes(code, pd.Index(list(names)))
-
-            def level(levels: Sequence[Level], code: Small, named: Any = named) -> Any:
-                return named([x.name for x in levels], code)
-
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "prospect_id": asked[part],
-                        "as_of": moments[part],
-                        "industry": level(m.industries, self.industry[account]),
-                        "division": named(divisions.tolist(), division_of[self.industry[account]]),
-                        "country": level(m.countries, self.country[account]),
-                        "source": level(m.sources, offers.source),
-                        "product": level(m.products, offers.product),
-                        "regime": named(REGIMES, np.where(heat.regime < len(REGIMES), heat.regime, -1)),
-                        "approach": named(APPROACHES, offers.approach),
-                        "budget_known": np.where(offers.budget < 0, np.nan, offers.budget),
-                        "public": np.where(self.anonymous[account], np.nan, self.public[account]),
-                        "size": state["size"],
-                        "age_days": heat.age,
-                        "clock": heat.clock,
-                        **dict(zip(FAMILIES, heat.family, strict=True)),
-                        "spill": heat.spill,
-                        "trust": heat.trust,
-                        "doubt": heat.doubt,
-                        **dict(zip(ROLES, heat.engaged, strict=True)),
-                        "all_roles": (heat.engaged >= m.engaged_from).all(axis=0).astype(float),
-                        "single": heat.single,
-                        "stage": heat.stage,
-                        "regressed": heat.regressed.astype(float),
-                        "stage_days": heat.stay,
-                    }
-                )
-            )
-        return pd.concat(frames, ignore_index=True)
+        return mechanism_features(self, prospect_ids, as_of)
 
     # -- what was, and what will be
 
