@@ -69,14 +69,15 @@ def _with_aggregates(aggregates: dict[str, Aggregate], features: FeatureSet, tab
     members = _members(tables, rows, any(a.scope == "account" for a in known.values()))
     found = []
     for table, make in (("events", _of_events), ("outcomes", _of_outcomes), ("prospects", _of_prospects)):
-        mine = {key: a for key, a in known.items() if a.table == table}
-        if mine:
-            found += make(mine, stages, tables, members)
+        of_table = {key: a for key, a in known.items() if a.table == table}
+        if of_table:
+            found += make(of_table, stages, tables, members)
     columns = rows
     for part in found:
+        mine = [key for key in aggregates if key in part.columns]
         part = part.rename(found_prospect_id="prospect_id", found_as_of="as_of")
         on = [columns.prospect_id == part.found_prospect_id, columns.as_of == part.found_as_of]
-        columns = columns.left_join(part, on).drop("found_prospect_id", "found_as_of")
+        columns = columns.left_join(part, on).select(*columns.columns, *mine)
     return columns.mutate(
         **{
             key: _filled(a, columns[key], columns) if key in known else ibis.null("float64")
@@ -131,7 +132,7 @@ def _of_events(aggregates: dict[str, Aggregate], stages: Stages, tables: Tables,
         found.append(events.group_by("prospect_id", "as_of").aggregate(**columns))
     if each_contact:
         named = events.filter(events.known_contact.notnull())
-        counts = named.group_by("prospect_id", "as_of", "known_contact").aggregate(
+        counts = named.group_by("prospect_id", "as_of", "known_contact", "role").aggregate(
             **{key: named.count(where=_where(named, a, stages)) for key, a in each_contact.items()}
         )
         columns = {key: OPERATIONS[a.operation].offline(counts, key) for key, a in each_contact.items()}

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from features.contract import APPROACHES, DIRECTIONS, REGIMES, ROLES, STANDARD
+from features.contract import APPROACHES, DIRECTIONS, REGIMES, ROLES, STAGES, STANDARD
 from features.errors import BadInput
-from features.spec import Aggregate, Attribute, Expression, Feature
+from features.firms import BAND_STAFF
+from features.spec import Aggregate, Attribute, Expression, Feature, by_stage
+from features.titles import RANKS
 
 Language = Literal["en", "fr"]
 LANGUAGES: tuple[Language, ...] = ("en", "fr")
@@ -21,6 +23,7 @@ _COLUMNS: Mapping[str, tuple[str, str]] = {
     "regime": ("buying regime", "régime d'achat"),
     "approach": ("approach", "approche"),
     "tender_deadline": ("tender deadline", "date limite de l'appel d'offres"),
+    "tender_announced_at": ("tender announcement", "publication de l'appel d'offres"),
     "country": ("country", "pays"),
     "industry": ("industry", "secteur d'activité"),
     "headcount": ("headcount", "effectif"),
@@ -29,13 +32,51 @@ _COLUMNS: Mapping[str, tuple[str, str]] = {
     "founded_on": ("foundation of the firm", "création de l'entreprise"),
     "legal_form": ("legal form", "forme juridique"),
     "public_body": ("public body", "organisme public"),
+    "company_category": ("company category", "catégorie d'entreprise"),
+    "headcount_band_year": ("year of the headcount band", "année de la tranche d'effectif"),
+    "local_authority": ("local authority", "collectivité territoriale"),
 }
 _WORDS_FR: Mapping[str, str] = {
     **dict(zip(REGIMES, ("masse", "industriel", "projet"), strict=True)),
     **dict(zip(ROLES, ("acheteur", "prescripteur", "utilisateur"), strict=True)),
     **dict(zip(DIRECTIONS, ("entrant", "sortant"), strict=True)),
+    **dict(zip(RANKS, ("dirigeant", "responsable", "collaborateur"), strict=True)),
+    **{"won": "gagné", "lost": "perdu", "renewed": "renouvelé", "expanded": "étendu"},
+}
+_STAGES: Mapping[str, tuple[str, str]] = dict(
+    zip(STAGES, (("discovery", "découverte"), ("comparison", "comparaison"), ("decision", "décision")), strict=True)
+)
+_NAF_PARTS = {
+    "section": ("section of activity", "section d'activité"),
+    "division": ("division of activity", "division d'activité"),
+    "class": ("class of activity", "classe d'activité"),
+}
+# The sections of NAF rev. 2, in short.
+_SECTIONS: Mapping[str, tuple[str, str]] = {
+    "A": ("agriculture, forestry, fishing", "agriculture, sylviculture, pêche"),
+    "B": ("mining and quarrying", "industries extractives"),
+    "C": ("manufacturing", "industrie manufacturière"),
+    "D": ("electricity, gas, steam", "électricité, gaz, vapeur"),
+    "E": ("water, waste", "eau, déchets"),
+    "F": ("construction", "construction"),
+    "G": ("trade, repair of vehicles", "commerce, réparation de véhicules"),
+    "H": ("transport, storage", "transports, entreposage"),
+    "I": ("accommodation, food service", "hébergement, restauration"),
+    "J": ("information, communication", "information, communication"),
+    "K": ("finance, insurance", "finance, assurance"),
+    "L": ("real estate", "immobilier"),
+    "M": ("science, technology, consulting", "sciences, techniques, conseil"),
+    "N": ("administrative and support services", "services administratifs et de soutien"),
+    "O": ("public administration", "administration publique"),
+    "P": ("education", "enseignement"),
+    "Q": ("health, social work", "santé, action sociale"),
+    "R": ("arts, entertainment, recreation", "arts, spectacles, loisirs"),
+    "S": ("other services", "autres services"),
+    "T": ("households as employers", "ménages employeurs"),
+    "U": ("extraterritorial bodies", "activités extraterritoriales"),
 }
 _APPROACH = Attribute("prospects", "approach")
+_BAND = Attribute("accounts", "headcount_band")
 _VALUES_FR = {"regime": _WORDS_FR}
 _MONTHS = {
     "en": [
@@ -98,6 +139,9 @@ class _Words:
     ever: str
     account: str
     events: str
+    outcome: str
+    outcomes: str
+    open: str
     now: str
 
 
@@ -115,6 +159,9 @@ _EN = _Words(
     ever="so far",
     account="whole account",
     events="events",
+    outcome="outcome",
+    outcomes="outcomes",
+    open="other open prospects of the account",
     now="time of scoring",
 )
 _FR = _Words(
@@ -131,6 +178,9 @@ _FR = _Words(
     ever="à ce jour",
     account="tout le compte",
     events="événements",
+    outcome="résultat",
+    outcomes="résultats",
+    open="autres prospects ouverts du compte",
     now="moment du score",
 )
 _LANGUAGES: Mapping[str, _Words] = {"en": _EN, "fr": _FR}
@@ -160,7 +210,7 @@ def label(feature: Feature, value: Any, language: str = "en", *, kind: str | Non
         return f"{_noun(feature, words)}{words.colon}{_attribute_value(feature, value, words, kind, other)}"
     if isinstance(feature, Aggregate):
         return f"{_subject(feature, words)}{words.colon}{_aggregate_value(feature, value, words)}"
-    return f"{_expression_noun(feature, words)}{words.colon}{_expression_value(feature, value, words)}"
+    return f"{_expression_noun(feature, words)}{words.colon}{_expression_value(feature, value, words, other)}"
 
 
 def human(text: str) -> str:
@@ -195,28 +245,60 @@ def _attribute_value(feature: Attribute, value: Any, words: _Words, kind: str | 
         text = value
         if feature.table == "prospects" and words.code == "fr":
             text = _VALUES_FR.get(feature.column, {}).get(value, value)
-        text = text.upper() if feature == _APPROACH and text in APPROACHES else human(text)
+        if feature == _BAND and text in BAND_STAFF:
+            text = _staff(text, words)
+        else:
+            text = text.upper() if feature == _APPROACH and text in APPROACHES else human(text)
         return f"{text} ({words.other})" if other else text
     if kind == "boolean" or isinstance(value, bool):
         return words.yes if value else words.no
     return number(value, words)
 
 
+def _staff(band: str, words: _Words) -> str:
+    """What a headcount band of the register says."""
+    low, high = BAND_STAFF[band]
+    en = words.code == "en"
+    if band == "NN":
+        return "no employer" if en else "non employeur"
+    if high is None:
+        return f"{number(low, words)} {'or more' if en else 'ou plus'}"
+    if high == 0:
+        return "0 at the end of the year" if en else "0 en fin d'année"
+    return f"{number(low, words)} {'to' if en else 'à'} {number(high, words)}"
+
+
 def _filters(feature: Aggregate, words: _Words) -> str:
     parts = []
+    if feature.stage is not None:
+        stage = _pick(_STAGES[feature.stage], words)
+        parts.append(f"{stage} stage" if words.code == "en" else f"étape {stage}")
     if feature.direction is not None:
         parts.append(feature.direction if words.code == "en" else _WORDS_FR[feature.direction])
     if feature.channel is not None:
         parts.append(human(feature.channel))
     if feature.role is not None:
         parts.append(feature.role if words.code == "en" else _WORDS_FR[feature.role])
+    if feature.rank is not None:
+        parts.append(feature.rank if words.code == "en" else _WORDS_FR[feature.rank])
     if feature.scope == "account":
         parts.append(words.account)
     return f" ({', '.join(parts)})" if parts else ""
 
 
 def _subject(feature: Aggregate, words: _Words) -> str:
+    if feature.table == "prospects":
+        return words.open
+    if feature.table == "outcomes":
+        return _outcome(feature, words) + _filters(feature, words)
     return (words.events if feature.type is None else human(feature.type)) + _filters(feature, words)
+
+
+def _outcome(feature: Aggregate, words: _Words) -> str:
+    if feature.type is None:
+        return words.outcomes
+    kind = human(feature.type)
+    return f"{words.outcome} {kind if words.code == 'en' else _WORDS_FR.get(kind, kind)}"
 
 
 def _window(feature: Aggregate, words: _Words) -> str:
@@ -245,6 +327,21 @@ def _aggregate_value(feature: Aggregate, value: Any, words: _Words) -> str:
             if value == 1:
                 return f"1 contact {within}"
             return f"{number(value, words)} {'different contacts' if en else 'contacts différents'} {within}"
+        case "distinct_roles":
+            if value is None:
+                return f"{'number of roles unknown' if en else 'nombre de rôles inconnu'} {within}"
+            if value == 0:
+                return f"{'no role' if en else 'aucun rôle'} {within}"
+            if value == 1:
+                return f"{'1 role' if en else '1 rôle'} {within}"
+            return f"{number(value, words)} {'different roles' if en else 'rôles différents'} {within}"
+        case "top_contact_share":
+            if value is None:
+                return f"{'no known contact' if en else 'aucun contact connu'} {within}"
+            percent = number(round(100 * value, 1), words)
+            return f"{percent}% by a single contact {within}" if en else f"{percent} % d'un seul contact {within}"
+        case "open":
+            return words.unknown if value is None else number(value, words) if value else words.none
         case "share":
             if value is None:
                 return f"{'share of all events unknown' if en else 'part des événements inconnue'} {within}"
@@ -301,6 +398,8 @@ def _noun(feature: Feature, words: _Words) -> str:
 _AGGREGATE_NOUNS = {
     "count": ("number of {}", "nombre d'{}"),
     "distinct_contacts": ("different contacts in {}", "contacts différents dans les {}"),
+    "distinct_roles": ("different roles in {}", "rôles différents dans les {}"),
+    "top_contact_share": ("share of the most active contact in {}", "part du contact le plus actif dans les {}"),
     "share": ("share of {}", "part des {}"),
     "days_since_first": ("days since the first of {}", "jours depuis le premier des {}"),
     "days_since_last": ("days since the last of {}", "jours depuis le dernier des {}"),
@@ -313,11 +412,14 @@ _AGGREGATE_NOUNS = {
 
 
 def _aggregate_noun(feature: Aggregate, words: _Words) -> str:
-    events = words.events
+    if feature.table == "prospects":
+        return words.open
+    events = words.events if feature.table == "events" else words.outcomes
     if feature.type is not None:
         kind = human(feature.type)
         events += f" “{kind}”" if words.code == "en" else f" « {kind} »"
     noun = _pick(_AGGREGATE_NOUNS[feature.operation], words).format(events + _filters(feature, words))
+    noun = noun.replace("d'résultats", "de résultats")
     window = _window(feature, words)
     return f"{noun} {window}" if window else noun
 
@@ -338,9 +440,30 @@ def _expression_noun(feature: Expression, words: _Words) -> str:
     nested = _nested_windows(feature)
     if nested:
         return _subject(nested[0], words)
+    back = _regression(feature)
+    if back is not None:
+        noun = "return to an earlier stage" if words.code == "en" else "retour à une étape antérieure"
+        return noun + _filters(back, words)
     nouns = [_noun(a, words) for a in feature.arguments]
     en = words.code == "en"
     match feature.operation:
+        case "reached" | "last_known" | "latest":
+            stage = by_stage(feature.arguments)
+            noun = _pick((_BY_STAGE if stage else _POSITIONS)[feature.operation], words)
+            usual = "days_since_last" if feature.operation == "latest" else "days_since_first"
+            if stage is None:
+                return f"{noun} {', '.join(nouns)}"
+            if stage.operation == usual and stage.type is None and stage.days is None:
+                return noun + _filters(stage, words)
+            return f"{noun} ({_noun(stage, words)})"
+        case "naf":
+            return f"{nouns[0]} ({_pick(_NAF_PARTS[feature.part or ''], words)})"
+        case "band_order":
+            return f"{nouns[0]} ({'in order' if en else 'en rang'})"
+        case "size_conflict":
+            return f"{nouns[0]} {'against the own headcount' if en else 'et effectif propre'}"
+        case "regime":
+            return f"{nouns[0]} {'(given or inferred)' if en else '(donné ou déduit)'}"
         case "ratio":
             return f"ratio of {nouns[0]} to {nouns[1]}" if en else f"rapport entre {nouns[0]} et {nouns[1]}"
         case "difference":
@@ -351,8 +474,57 @@ def _expression_noun(feature: Expression, words: _Words) -> str:
             return nouns[0]
 
 
-def _expression_value(feature: Expression, value: Any, words: _Words) -> str:
+_BY_STAGE = {
+    "reached": ("buying stage reached", "étape d'achat atteinte"),
+    "last_known": ("entry into the buying stage reached", "entrée dans l'étape d'achat atteinte"),
+    "latest": ("buying stage of the latest event", "étape d'achat du dernier événement"),
+}
+_POSITIONS = {
+    "reached": ("last that is known of", "dernier connu parmi"),
+    "last_known": ("value of the last that is known of", "valeur du dernier connu parmi"),
+    "latest": ("smallest of", "plus petit parmi"),
+}
+
+
+def _regression(feature: Expression) -> Aggregate | None:
+    """Of the stage reached less the stage of the latest event: the events that are looked at; else None."""
+    if feature.operation != "difference":
+        return None
+    reached, latest = feature.arguments
+    if not isinstance(reached, Expression) or not isinstance(latest, Expression):
+        return None
+    first, last = by_stage(reached.arguments), by_stage(latest.arguments)
+    if (reached.operation, latest.operation) != ("reached", "latest") or first is None or last is None:
+        return None
+    if last.operation != "days_since_last" or replace(first, operation=last.operation) != last:
+        return None
+    return first
+
+
+def _position(feature: Expression, value: float, words: _Words) -> str:
+    """A position among the arguments by the name of what stands there."""
+    place = int(value)
+    if not 1 <= place <= len(feature.arguments):
+        return words.none
+    argument = feature.arguments[place - 1]
+    if by_stage(feature.arguments) is None or not isinstance(argument, Aggregate):
+        return _noun(argument, words)
+    return _pick(_STAGES[argument.stage or ""], words)
+
+
+def _category(feature: Expression, value: str, words: _Words, other: bool) -> str:
+    """The text that an expression yields."""
+    if feature.operation == "naf":
+        text = _pick(_SECTIONS[value], words) if feature.part == "section" and value in _SECTIONS else human(value)
+    else:
+        text = human(value) if words.code == "en" else _WORDS_FR.get(value, human(value))
+    return f"{text} ({words.other})" if other else text
+
+
+def _expression_value(feature: Expression, value: Any, words: _Words, other: bool) -> str:
     en = words.code == "en"
+    if isinstance(value, str):
+        return _category(feature, value, words, other)
     nested = _nested_windows(feature)
     if nested:
         inner, outer = (_window(a, words) or words.ever for a in nested)
@@ -362,7 +534,24 @@ def _expression_value(feature: Expression, value: Any, words: _Words) -> str:
         return f"{percent}% of those {outer} came {inner}" if en else f"{percent} % de ceux {outer} sont venus {inner}"
     if value is None:
         return words.unknown
+    if _regression(feature) is not None:
+        back = round(value)
+        if back <= 0:
+            return words.no
+        stages = ("stage" if back == 1 else "stages") if en else ("étape" if back == 1 else "étapes")
+        return f"{words.yes}, {'by' if en else 'de'} {back} {stages}"
     match feature.operation:
+        case "reached" | "latest":
+            return _position(feature, value, words)
+        case "last_known":
+            stage = by_stage(feature.arguments)
+            days = stage is not None and stage.operation.startswith("days_since")
+            return _ago(value, words) if days else number(value, words)
+        case "band_order":
+            bands = [*BAND_STAFF]
+            return _staff(bands[int(value)], words) if value in range(len(bands)) else number(value, words)
+        case "size_conflict":
+            return ("in conflict" if en else "en conflit") if value else ("in agreement" if en else "concordant")
         case "age":
             return _ago(value, words)
         case "days_until":

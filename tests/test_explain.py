@@ -8,13 +8,27 @@ from typing import Any
 
 import pytest
 
-from features.contract import DIRECTIONS, ROLES, STANDARD
+from features.contract import DIRECTIONS, ROLES, STAGES, STANDARD
 from features.errors import BadInput
-from features.spec import CALENDAR_PARTS, EXPRESSIONS, OPERATIONS, SCOPES, Aggregate, Attribute, Expression, Feature
+from features.spec import (
+    CALENDAR_PARTS,
+    EXPRESSIONS,
+    NAF_PARTS,
+    OPERATIONS,
+    OUTCOME_OPERATIONS,
+    SCOPES,
+    Aggregate,
+    Attribute,
+    Expression,
+    Feature,
+)
+from features.titles import RANKS
 from serving.explain import LANGUAGES, human, label, number
 
 VALUES = (None, math.nan, 0.0, 1.0, 2.5, -3.0, 0.004, 1_234_567.0)
 HEADCOUNT, REVENUE = Attribute("accounts", "headcount"), Attribute("accounts", "revenue")
+BAND, INDUSTRY, CATEGORY = (Attribute("accounts", c) for c in ("headcount_band", "industry", "company_category"))
+REGIME = Attribute("prospects", "regime")
 CREATED, DEADLINE = Attribute("prospects", "created_at"), Attribute("prospects", "tender_deadline")
 AGGREGATES = [
     Aggregate(operation, type_, days, scope, direction, role, channel)
@@ -22,6 +36,24 @@ AGGREGATES = [
         OPERATIONS, (None, "page_view"), (None, 1, 30), SCOPES, (None, *DIRECTIONS), (None, *ROLES), (None, "web_site")
     )
 ]
+STAGED = [
+    tuple(Aggregate(operation, stage=stage, direction=direction, days=days) for stage in ("discover", "compare"))
+    for operation in ("days_since_first", "days_since_last", "count")
+    for direction in (None, "inbound")
+    for days in (None, 30)
+]
+AGGREGATES += [
+    Aggregate(operation, type_, days, scope, table="outcomes")
+    for operation, type_, days, scope in itertools.product(
+        OUTCOME_OPERATIONS, (None, "won", "sent_back"), (None, 1, 30), SCOPES
+    )
+]
+AGGREGATES += [
+    Aggregate(operation, stage=stage, rank=rank)
+    for operation, stage, rank in itertools.product(OPERATIONS, (None, *STAGES), (None, *RANKS))
+    if stage or rank
+]
+AGGREGATES.append(Aggregate("open", scope="account", table="prospects"))
 EXPRESSED: list[tuple[Expression, tuple[Any, ...]]] = [
     *(
         (Expression(operation, (a, b)), VALUES)
@@ -36,6 +68,15 @@ EXPRESSED: list[tuple[Expression, tuple[Any, ...]]] = [
         )
     ),
     *((Expression(operation, (a,)), VALUES) for operation in ("age", "days_until") for a in (CREATED, DEADLINE)),
+    *(
+        (Expression(operation, arguments), (None, math.nan, 0.0, 1.0, 2.0, 3.0, 45.5))
+        for operation in ("reached", "last_known", "latest")
+        for arguments in (*STAGED, (HEADCOUNT, REVENUE, Aggregate("count", "page_view")), (HEADCOUNT,))
+    ),
+    *((Expression("naf", (INDUSTRY,), part), (None, math.nan, "J", "62", "62.01", "_")) for part in NAF_PARTS),
+    (Expression("band_order", (BAND,)), (None, math.nan, *map(float, range(16)))),
+    (Expression("size_conflict", (CATEGORY, HEADCOUNT, BAND)), (None, math.nan, 0.0, 1.0)),
+    (Expression("regime", (REGIME, DEADLINE, HEADCOUNT, BAND)), (None, "mass", "industrial", "project")),
     *(
         (Expression("calendar", a, part), (None, math.nan, *map(float, values)))
         for part, values in (("month", range(1, 13)), ("weekday", range(7)), ("hour", range(24)))
@@ -73,7 +114,7 @@ def test_different_aggregates_have_different_phrases(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_expression_is_a_phrase(language: str) -> None:
     assert {e.operation for e, _ in EXPRESSED} == set(EXPRESSIONS)
-    assert {e.part for e, _ in EXPRESSED if e.part} == set(CALENDAR_PARTS)
+    assert {e.part for e, _ in EXPRESSED if e.part} == {*CALENDAR_PARTS, *NAF_PARTS}
     for feature, values in EXPRESSED:
         for value in values:
             proper(label(feature, value, language))

@@ -24,142 +24,142 @@ WITH "t29" AS (
       *
     FROM (
       SELECT
-        "t15"."prospect_id",
-        "t15"."as_of",
-        "t15"."prospect_id" AS "member_id",
+        "t13"."prospect_id",
+        "t13"."as_of",
+        "t13"."prospect_id" AS "member_id",
         TRUE AS "own",
-        "t15"."as_of" AS "born"
+        "t13"."as_of" AS "born"
       FROM (
         SELECT
           *
-        FROM "memory"."main"."spine" AS "t1"
-      ) AS "t15"
+        FROM "memory"."main"."spine" AS "t0"
+      ) AS "t13"
       LEFT OUTER JOIN (
         SELECT
-          "t2"."prospect_id" AS "p_prospect_id",
-          "t2"."created_at" AS "p_created_at",
-          "t2"."observed_at" AS "p_observed_at",
-          "t2"."account_id" AS "p_account_id",
-          "t2"."source" AS "p_source",
-          "t2"."regime" AS "p_regime",
-          "t2"."approach" AS "p_approach",
-          "t2"."tender_deadline" AS "p_tender_deadline",
-          "t2"."tender_announced_at" AS "p_tender_announced_at",
-          "t2"."origin" AS "p_origin",
-          "t2"."fit" AS "p_fit",
-          "t2"."flagged" AS "p_flagged",
-          "t2"."remark" AS "p_remark",
-          "t2"."valid_from" AS "p_valid_from",
-          "t2"."valid_to" AS "p_valid_to"
-        FROM "prospects" AS "t2"
+          "t1"."prospect_id" AS "p_prospect_id",
+          "t1"."created_at" AS "p_created_at",
+          "t1"."observed_at" AS "p_observed_at",
+          "t1"."account_id" AS "p_account_id",
+          "t1"."source" AS "p_source",
+          "t1"."regime" AS "p_regime",
+          "t1"."approach" AS "p_approach",
+          "t1"."tender_deadline" AS "p_tender_deadline",
+          "t1"."tender_announced_at" AS "p_tender_announced_at",
+          "t1"."origin" AS "p_origin",
+          "t1"."fit" AS "p_fit",
+          "t1"."flagged" AS "p_flagged",
+          "t1"."remark" AS "p_remark",
+          "t1"."valid_from" AS "p_valid_from",
+          "t1"."valid_to" AS "p_valid_to"
+        FROM "prospects" AS "t1"
+      ) AS "t14"
+        ON "t13"."prospect_id" = "t14"."p_prospect_id"
+        AND "t14"."p_valid_from" <= "t13"."as_of"
+        AND "t14"."p_valid_to" > "t13"."as_of"
+      LEFT OUTER JOIN (
+        SELECT
+          "t2"."account_id" AS "a_account_id",
+          "t2"."observed_at" AS "a_observed_at",
+          "t2"."country" AS "a_country",
+          "t2"."industry" AS "a_industry",
+          "t2"."headcount" AS "a_headcount",
+          "t2"."headcount_band" AS "a_headcount_band",
+          "t2"."revenue" AS "a_revenue",
+          "t2"."founded_on" AS "a_founded_on",
+          "t2"."legal_form" AS "a_legal_form",
+          "t2"."public_body" AS "a_public_body",
+          "t2"."siren" AS "a_siren",
+          "t2"."siret" AS "a_siret",
+          "t2"."company_category" AS "a_company_category",
+          "t2"."headcount_band_year" AS "a_headcount_band_year",
+          "t2"."local_authority" AS "a_local_authority",
+          "t2"."tier" AS "a_tier",
+          "t2"."growth" AS "a_growth",
+          "t2"."valid_from" AS "a_valid_from",
+          "t2"."valid_to" AS "a_valid_to"
+        FROM "accounts" AS "t2"
       ) AS "t16"
-        ON "t15"."prospect_id" = "t16"."p_prospect_id"
-        AND "t16"."p_valid_from" <= "t15"."as_of"
-        AND "t16"."p_valid_to" > "t15"."as_of"
-      LEFT OUTER JOIN (
-        SELECT
-          "t3"."account_id" AS "a_account_id",
-          "t3"."observed_at" AS "a_observed_at",
-          "t3"."country" AS "a_country",
-          "t3"."industry" AS "a_industry",
-          "t3"."headcount" AS "a_headcount",
-          "t3"."headcount_band" AS "a_headcount_band",
-          "t3"."revenue" AS "a_revenue",
-          "t3"."founded_on" AS "a_founded_on",
-          "t3"."legal_form" AS "a_legal_form",
-          "t3"."public_body" AS "a_public_body",
-          "t3"."siren" AS "a_siren",
-          "t3"."siret" AS "a_siret",
-          "t3"."company_category" AS "a_company_category",
-          "t3"."headcount_band_year" AS "a_headcount_band_year",
-          "t3"."local_authority" AS "a_local_authority",
-          "t3"."tier" AS "a_tier",
-          "t3"."growth" AS "a_growth",
-          "t3"."valid_from" AS "a_valid_from",
-          "t3"."valid_to" AS "a_valid_to"
-        FROM "accounts" AS "t3"
-      ) AS "t18"
-        ON "t16"."p_account_id" = "t18"."a_account_id"
-        AND "t18"."a_valid_from" <= "t15"."as_of"
-        AND "t18"."a_valid_to" > "t15"."as_of"
-    ) AS "t23"
+        ON "t14"."p_account_id" = "t16"."a_account_id"
+        AND "t16"."a_valid_from" <= "t13"."as_of"
+        AND "t16"."a_valid_to" > "t13"."as_of"
+    ) AS "t22"
     UNION ALL
     SELECT
       *
     FROM (
       SELECT
-        "t15"."prospect_id",
-        "t15"."as_of",
-        "t17"."member_id",
+        "t13"."prospect_id",
+        "t13"."as_of",
+        "t15"."member_id",
         FALSE AS "own",
-        "t17"."born"
+        "t15"."born"
       FROM (
         SELECT
           *
-        FROM "memory"."main"."spine" AS "t1"
-      ) AS "t15"
+        FROM "memory"."main"."spine" AS "t0"
+      ) AS "t13"
       LEFT OUTER JOIN (
         SELECT
-          "t2"."prospect_id" AS "p_prospect_id",
-          "t2"."created_at" AS "p_created_at",
-          "t2"."observed_at" AS "p_observed_at",
-          "t2"."account_id" AS "p_account_id",
-          "t2"."source" AS "p_source",
-          "t2"."regime" AS "p_regime",
-          "t2"."approach" AS "p_approach",
-          "t2"."tender_deadline" AS "p_tender_deadline",
-          "t2"."tender_announced_at" AS "p_tender_announced_at",
-          "t2"."origin" AS "p_origin",
-          "t2"."fit" AS "p_fit",
-          "t2"."flagged" AS "p_flagged",
-          "t2"."remark" AS "p_remark",
-          "t2"."valid_from" AS "p_valid_from",
-          "t2"."valid_to" AS "p_valid_to"
-        FROM "prospects" AS "t2"
+          "t1"."prospect_id" AS "p_prospect_id",
+          "t1"."created_at" AS "p_created_at",
+          "t1"."observed_at" AS "p_observed_at",
+          "t1"."account_id" AS "p_account_id",
+          "t1"."source" AS "p_source",
+          "t1"."regime" AS "p_regime",
+          "t1"."approach" AS "p_approach",
+          "t1"."tender_deadline" AS "p_tender_deadline",
+          "t1"."tender_announced_at" AS "p_tender_announced_at",
+          "t1"."origin" AS "p_origin",
+          "t1"."fit" AS "p_fit",
+          "t1"."flagged" AS "p_flagged",
+          "t1"."remark" AS "p_remark",
+          "t1"."valid_from" AS "p_valid_from",
+          "t1"."valid_to" AS "p_valid_to"
+        FROM "prospects" AS "t1"
+      ) AS "t14"
+        ON "t13"."prospect_id" = "t14"."p_prospect_id"
+        AND "t14"."p_valid_from" <= "t13"."as_of"
+        AND "t14"."p_valid_to" > "t13"."as_of"
+      LEFT OUTER JOIN (
+        SELECT
+          "t2"."account_id" AS "a_account_id",
+          "t2"."observed_at" AS "a_observed_at",
+          "t2"."country" AS "a_country",
+          "t2"."industry" AS "a_industry",
+          "t2"."headcount" AS "a_headcount",
+          "t2"."headcount_band" AS "a_headcount_band",
+          "t2"."revenue" AS "a_revenue",
+          "t2"."founded_on" AS "a_founded_on",
+          "t2"."legal_form" AS "a_legal_form",
+          "t2"."public_body" AS "a_public_body",
+          "t2"."siren" AS "a_siren",
+          "t2"."siret" AS "a_siret",
+          "t2"."company_category" AS "a_company_category",
+          "t2"."headcount_band_year" AS "a_headcount_band_year",
+          "t2"."local_authority" AS "a_local_authority",
+          "t2"."tier" AS "a_tier",
+          "t2"."growth" AS "a_growth",
+          "t2"."valid_from" AS "a_valid_from",
+          "t2"."valid_to" AS "a_valid_to"
+        FROM "accounts" AS "t2"
       ) AS "t16"
-        ON "t15"."prospect_id" = "t16"."p_prospect_id"
-        AND "t16"."p_valid_from" <= "t15"."as_of"
-        AND "t16"."p_valid_to" > "t15"."as_of"
-      LEFT OUTER JOIN (
-        SELECT
-          "t3"."account_id" AS "a_account_id",
-          "t3"."observed_at" AS "a_observed_at",
-          "t3"."country" AS "a_country",
-          "t3"."industry" AS "a_industry",
-          "t3"."headcount" AS "a_headcount",
-          "t3"."headcount_band" AS "a_headcount_band",
-          "t3"."revenue" AS "a_revenue",
-          "t3"."founded_on" AS "a_founded_on",
-          "t3"."legal_form" AS "a_legal_form",
-          "t3"."public_body" AS "a_public_body",
-          "t3"."siren" AS "a_siren",
-          "t3"."siret" AS "a_siret",
-          "t3"."company_category" AS "a_company_category",
-          "t3"."headcount_band_year" AS "a_headcount_band_year",
-          "t3"."local_authority" AS "a_local_authority",
-          "t3"."tier" AS "a_tier",
-          "t3"."growth" AS "a_growth",
-          "t3"."valid_from" AS "a_valid_from",
-          "t3"."valid_to" AS "a_valid_to"
-        FROM "accounts" AS "t3"
-      ) AS "t18"
-        ON "t16"."p_account_id" = "t18"."a_account_id"
-        AND "t18"."a_valid_from" <= "t15"."as_of"
-        AND "t18"."a_valid_to" > "t15"."as_of"
+        ON "t14"."p_account_id" = "t16"."a_account_id"
+        AND "t16"."a_valid_from" <= "t13"."as_of"
+        AND "t16"."a_valid_to" > "t13"."as_of"
       INNER JOIN (
         SELECT
-          "t2"."prospect_id" AS "member_id",
-          "t2"."account_id" AS "member_account_id",
-          "t2"."valid_from" AS "from_",
-          "t2"."valid_to" AS "to_",
-          "t2"."created_at" AS "born"
-        FROM "prospects" AS "t2"
-      ) AS "t17"
-        ON "t16"."p_account_id" = "t17"."member_account_id"
-        AND "t17"."from_" <= "t15"."as_of"
-        AND "t17"."to_" > "t15"."as_of"
-        AND "t17"."member_id" <> "t15"."prospect_id"
-    ) AS "t24"
+          "t1"."prospect_id" AS "member_id",
+          "t1"."account_id" AS "member_account_id",
+          "t1"."valid_from" AS "from_",
+          "t1"."valid_to" AS "to_",
+          "t1"."created_at" AS "born"
+        FROM "prospects" AS "t1"
+      ) AS "t15"
+        ON "t14"."p_account_id" = "t15"."member_account_id"
+        AND "t15"."from_" <= "t13"."as_of"
+        AND "t15"."to_" > "t13"."as_of"
+        AND "t15"."member_id" <> "t13"."prospect_id"
+    ) AS "t23"
   ) AS "t26"
   INNER JOIN (
     SELECT
@@ -191,50 +191,50 @@ WITH "t29" AS (
     AND "t20"."contact_to" > "t26"."as_of"
 )
 SELECT
-  "t56"."prospect_id",
-  "t56"."as_of",
-  "t56"."p_source" AS "source",
-  "t56"."a_headcount" AS "account_headcount",
-  COALESCE("t56"."x6b60bcdf5a8557c6", 0.0) AS "mail_count_7d",
+  "t46"."prospect_id",
+  "t46"."as_of",
+  "t46"."p_source" AS "source",
+  "t46"."a_headcount" AS "account_headcount",
+  COALESCE("t46"."x6b60bcdf5a8557c6", 0.0) AS "mail_count_7d",
   CASE
-    WHEN "t56"."p_account_id" IS NULL
+    WHEN "t46"."p_account_id" IS NULL
     THEN CAST(NULL AS DOUBLE)
-    ELSE COALESCE("t56"."x599e608dcd5ddc6e", 0.0)
+    ELSE COALESCE("t46"."x599e608dcd5ddc6e", 0.0)
   END AS "account_event_sum",
-  "t56"."x6382238e11e22e76" AS "buyer_event_last",
-  COALESCE("t56"."xb83e3f52a88f1d95", 0.0) AS "event_distinct_contacts_30d",
-  "t56"."x9a73000ee989dfdb" AS "inbound_web_event_days_since_last",
+  "t46"."x6382238e11e22e76" AS "buyer_event_last",
+  COALESCE("t46"."xb83e3f52a88f1d95", 0.0) AS "event_distinct_contacts_30d",
+  "t46"."x9a73000ee989dfdb" AS "inbound_web_event_days_since_last",
   CASE
-    WHEN "t56"."p_account_id" IS NULL
+    WHEN "t46"."p_account_id" IS NULL
     THEN CAST(NULL AS DOUBLE)
-    ELSE "t56"."x6ec61cf73c5ffd29"
+    ELSE "t46"."x6ec61cf73c5ffd29"
   END AS "account_mail_share_30d",
-  COALESCE("t56"."x702fb3a2bf44ee28", 0.0) AS "head_discover_stage_event_count_30d",
-  COALESCE("t56"."x3416bfae8f9d7bba", 0.0) AS "event_distinct_roles_90d",
-  "t56"."x2c9308a2387aaf7a" AS "event_top_contact_share_90d",
-  "t56"."xdc357e80adb6baa1" AS "event_top_contact_share",
+  COALESCE("t46"."x702fb3a2bf44ee28", 0.0) AS "head_discover_stage_event_count_30d",
+  COALESCE("t46"."x3416bfae8f9d7bba", 0.0) AS "event_distinct_roles_90d",
+  "t46"."x2c9308a2387aaf7a" AS "event_top_contact_share_90d",
+  "t46"."xdc357e80adb6baa1" AS "event_top_contact_share",
   CASE
-    WHEN "t56"."p_account_id" IS NULL
+    WHEN "t46"."p_account_id" IS NULL
     THEN CAST(NULL AS DOUBLE)
-    ELSE COALESCE("t56"."x0bed175fb919a59e", 0.0)
+    ELSE COALESCE("t46"."x0bed175fb919a59e", 0.0)
   END AS "account_outcome_won_count",
   CASE
-    WHEN "t56"."p_account_id" IS NULL
+    WHEN "t46"."p_account_id" IS NULL
     THEN CAST(NULL AS DOUBLE)
-    ELSE COALESCE("t56"."xccae585891faf152", 0.0)
+    ELSE COALESCE("t46"."xccae585891faf152", 0.0)
   END AS "account_open_prospects",
   CASE
-    WHEN "t56"."x37475f1534e3e818" IS NOT NULL
+    WHEN "t46"."x37475f1534e3e818" IS NOT NULL
     THEN 3.0
-    WHEN "t56"."x9c21835ba67e437d" IS NOT NULL
+    WHEN "t46"."x9c21835ba67e437d" IS NOT NULL
     THEN 2.0
-    WHEN "t56"."x189f2d3c3d47d8b2" IS NOT NULL
+    WHEN "t46"."x189f2d3c3d47d8b2" IS NOT NULL
     THEN 1.0
     ELSE 0.0
   END AS "stage_reached",
   CASE
     WHEN REGEXP_EXTRACT(
-      "t56"."a_industry",
+      "t46"."a_industry",
       '^[\t-\r\x1c-\x20\x85\xa0  -     　]*([0-9][0-9])(?:\.(?:([0-9][0-9])(?:[ \t\n\r\f\x0b]?[A-Za-z])?|[0-9])|([0-9][0-9])[ \t\n\r\f\x0b]?[A-Za-z])?[\t-\r\x1c-\x20\x85\xa0  -     　]*$',
       1
     ) IN (
@@ -330,14 +330,14 @@ SELECT
     AND (
       COALESCE(
         REGEXP_EXTRACT(
-          "t56"."a_industry",
+          "t46"."a_industry",
           '^[\t-\r\x1c-\x20\x85\xa0  -     　]*([0-9][0-9])(?:\.(?:([0-9][0-9])(?:[ \t\n\r\f\x0b]?[A-Za-z])?|[0-9])|([0-9][0-9])[ \t\n\r\f\x0b]?[A-Za-z])?[\t-\r\x1c-\x20\x85\xa0  -     　]*$',
           2
         ),
         ''
       ) || COALESCE(
         REGEXP_EXTRACT(
-          "t56"."a_industry",
+          "t46"."a_industry",
           '^[\t-\r\x1c-\x20\x85\xa0  -     　]*([0-9][0-9])(?:\.(?:([0-9][0-9])(?:[ \t\n\r\f\x0b]?[A-Za-z])?|[0-9])|([0-9][0-9])[ \t\n\r\f\x0b]?[A-Za-z])?[\t-\r\x1c-\x20\x85\xa0  -     　]*$',
           3
         ),
@@ -345,19 +345,19 @@ SELECT
       ) <> ''
     )
     THEN REGEXP_EXTRACT(
-      "t56"."a_industry",
+      "t46"."a_industry",
       '^[\t-\r\x1c-\x20\x85\xa0  -     　]*([0-9][0-9])(?:\.(?:([0-9][0-9])(?:[ \t\n\r\f\x0b]?[A-Za-z])?|[0-9])|([0-9][0-9])[ \t\n\r\f\x0b]?[A-Za-z])?[\t-\r\x1c-\x20\x85\xa0  -     　]*$',
       1
     ) || '.' || COALESCE(
       REGEXP_EXTRACT(
-        "t56"."a_industry",
+        "t46"."a_industry",
         '^[\t-\r\x1c-\x20\x85\xa0  -     　]*([0-9][0-9])(?:\.(?:([0-9][0-9])(?:[ \t\n\r\f\x0b]?[A-Za-z])?|[0-9])|([0-9][0-9])[ \t\n\r\f\x0b]?[A-Za-z])?[\t-\r\x1c-\x20\x85\xa0  -     　]*$',
         2
       ),
       ''
     ) || COALESCE(
       REGEXP_EXTRACT(
-        "t56"."a_industry",
+        "t46"."a_industry",
         '^[\t-\r\x1c-\x20\x85\xa0  -     　]*([0-9][0-9])(?:\.(?:([0-9][0-9])(?:[ \t\n\r\f\x0b]?[A-Za-z])?|[0-9])|([0-9][0-9])[ \t\n\r\f\x0b]?[A-Za-z])?[\t-\r\x1c-\x20\x85\xa0  -     　]*$',
         3
       ),
@@ -365,7 +365,7 @@ SELECT
     )
     ELSE CAST(NULL AS TEXT)
   END AS "account_industry_class",
-  CASE "t56"."a_headcount_band"
+  CASE "t46"."a_headcount_band"
     WHEN 'NN'
     THEN 0.0
     WHEN '00'
@@ -400,21 +400,21 @@ SELECT
     THEN 15.0
     ELSE CAST(NULL AS DOUBLE)
   END AS "account_headcount_band_order",
-  CAST("t56"."as_of" - "t56"."p_created_at" AS DOUBLE) / 86400000000.0 AS "days_since_created_at",
+  CAST("t46"."as_of" - "t46"."p_created_at" AS DOUBLE) / 86400000000.0 AS "days_since_created_at",
   CASE
-    WHEN ISINF(COALESCE("t56"."x4c2fa82b2fa6cd84", 0.0) / NULLIF("t56"."a_headcount", 0.0))
+    WHEN ISINF(COALESCE("t46"."x4c2fa82b2fa6cd84", 0.0) / NULLIF("t46"."a_headcount", 0.0))
     THEN CAST(NULL AS DOUBLE)
-    ELSE COALESCE("t56"."x4c2fa82b2fa6cd84", 0.0) / NULLIF("t56"."a_headcount", 0.0)
+    ELSE COALESCE("t46"."x4c2fa82b2fa6cd84", 0.0) / NULLIF("t46"."a_headcount", 0.0)
   END AS "event_count_per_account_headcount",
-  CAST(0 + CAST("t56"."a_headcount" >= 10.0 AS BIGINT) + CAST("t56"."a_headcount" >= 50.0 AS BIGINT) AS DOUBLE) AS "account_headcount_band",
+  CAST(0 + CAST("t46"."a_headcount" >= 10.0 AS BIGINT) + CAST("t46"."a_headcount" >= 50.0 AS BIGINT) AS DOUBLE) AS "account_headcount_band",
   CAST((
     DAYOFWEEK(
       EPOCH_MS(
         CAST((
-          "t56"."as_of" - (
+          "t46"."as_of" - (
             (
               (
-                "t56"."as_of" % 1000
+                "t46"."as_of" % 1000
               ) + 1000
             ) % 1000
           )
@@ -424,884 +424,718 @@ SELECT
   ) % 7 AS DOUBLE) AS "as_of_weekday"
 FROM (
   SELECT
-    "t55".*
-    EXCLUDE ("found_prospect_id", "found_as_of")
+    "t13"."prospect_id",
+    "t13"."as_of",
+    "t14"."p_prospect_id",
+    "t14"."p_created_at",
+    "t14"."p_observed_at",
+    "t14"."p_account_id",
+    "t14"."p_source",
+    "t14"."p_regime",
+    "t14"."p_approach",
+    "t14"."p_tender_deadline",
+    "t14"."p_tender_announced_at",
+    "t14"."p_origin",
+    "t14"."p_fit",
+    "t14"."p_flagged",
+    "t14"."p_remark",
+    "t14"."p_valid_from",
+    "t14"."p_valid_to",
+    "t16"."a_account_id",
+    "t16"."a_observed_at",
+    "t16"."a_country",
+    "t16"."a_industry",
+    "t16"."a_headcount",
+    "t16"."a_headcount_band",
+    "t16"."a_revenue",
+    "t16"."a_founded_on",
+    "t16"."a_legal_form",
+    "t16"."a_public_body",
+    "t16"."a_siren",
+    "t16"."a_siret",
+    "t16"."a_company_category",
+    "t16"."a_headcount_band_year",
+    "t16"."a_local_authority",
+    "t16"."a_tier",
+    "t16"."a_growth",
+    "t16"."a_valid_from",
+    "t16"."a_valid_to",
+    "t42"."x6b60bcdf5a8557c6",
+    "t42"."x599e608dcd5ddc6e",
+    "t42"."x6382238e11e22e76",
+    "t42"."x9a73000ee989dfdb",
+    "t42"."x6ec61cf73c5ffd29",
+    "t42"."x702fb3a2bf44ee28",
+    "t42"."x189f2d3c3d47d8b2",
+    "t42"."x9c21835ba67e437d",
+    "t42"."x37475f1534e3e818",
+    "t42"."x4c2fa82b2fa6cd84",
+    "t45"."xb83e3f52a88f1d95",
+    "t45"."x3416bfae8f9d7bba",
+    "t45"."x2c9308a2387aaf7a",
+    "t45"."xdc357e80adb6baa1",
+    "t36"."x0bed175fb919a59e",
+    "t38"."xccae585891faf152"
   FROM (
     SELECT
-      "t54"."prospect_id",
-      "t54"."as_of",
-      "t54"."p_prospect_id",
-      "t54"."p_created_at",
-      "t54"."p_observed_at",
-      "t54"."p_account_id",
-      "t54"."p_source",
-      "t54"."p_regime",
-      "t54"."p_approach",
-      "t54"."p_tender_deadline",
-      "t54"."p_tender_announced_at",
-      "t54"."p_origin",
-      "t54"."p_fit",
-      "t54"."p_flagged",
-      "t54"."p_remark",
-      "t54"."p_valid_from",
-      "t54"."p_valid_to",
-      "t54"."a_account_id",
-      "t54"."a_observed_at",
-      "t54"."a_country",
-      "t54"."a_industry",
-      "t54"."a_headcount",
-      "t54"."a_headcount_band",
-      "t54"."a_revenue",
-      "t54"."a_founded_on",
-      "t54"."a_legal_form",
-      "t54"."a_public_body",
-      "t54"."a_siren",
-      "t54"."a_siret",
-      "t54"."a_company_category",
-      "t54"."a_headcount_band_year",
-      "t54"."a_local_authority",
-      "t54"."a_tier",
-      "t54"."a_growth",
-      "t54"."a_valid_from",
-      "t54"."a_valid_to",
-      "t54"."x6b60bcdf5a8557c6",
-      "t54"."x599e608dcd5ddc6e",
-      "t54"."x6382238e11e22e76",
-      "t54"."xb83e3f52a88f1d95",
-      "t54"."x9a73000ee989dfdb",
-      "t54"."x6ec61cf73c5ffd29",
-      "t54"."x702fb3a2bf44ee28",
-      "t54"."x3416bfae8f9d7bba",
-      "t54"."x189f2d3c3d47d8b2",
-      "t54"."x9c21835ba67e437d",
-      "t54"."x37475f1534e3e818",
-      "t54"."x4c2fa82b2fa6cd84",
-      "t54"."x2c9308a2387aaf7a",
-      "t54"."xdc357e80adb6baa1",
-      "t54"."x0bed175fb919a59e",
-      "t38"."found_prospect_id",
-      "t38"."found_as_of",
-      "t38"."xccae585891faf152"
+      *
+    FROM "memory"."main"."spine" AS "t0"
+  ) AS "t13"
+  LEFT OUTER JOIN (
+    SELECT
+      "t1"."prospect_id" AS "p_prospect_id",
+      "t1"."created_at" AS "p_created_at",
+      "t1"."observed_at" AS "p_observed_at",
+      "t1"."account_id" AS "p_account_id",
+      "t1"."source" AS "p_source",
+      "t1"."regime" AS "p_regime",
+      "t1"."approach" AS "p_approach",
+      "t1"."tender_deadline" AS "p_tender_deadline",
+      "t1"."tender_announced_at" AS "p_tender_announced_at",
+      "t1"."origin" AS "p_origin",
+      "t1"."fit" AS "p_fit",
+      "t1"."flagged" AS "p_flagged",
+      "t1"."remark" AS "p_remark",
+      "t1"."valid_from" AS "p_valid_from",
+      "t1"."valid_to" AS "p_valid_to"
+    FROM "prospects" AS "t1"
+  ) AS "t14"
+    ON "t13"."prospect_id" = "t14"."p_prospect_id"
+    AND "t14"."p_valid_from" <= "t13"."as_of"
+    AND "t14"."p_valid_to" > "t13"."as_of"
+  LEFT OUTER JOIN (
+    SELECT
+      "t2"."account_id" AS "a_account_id",
+      "t2"."observed_at" AS "a_observed_at",
+      "t2"."country" AS "a_country",
+      "t2"."industry" AS "a_industry",
+      "t2"."headcount" AS "a_headcount",
+      "t2"."headcount_band" AS "a_headcount_band",
+      "t2"."revenue" AS "a_revenue",
+      "t2"."founded_on" AS "a_founded_on",
+      "t2"."legal_form" AS "a_legal_form",
+      "t2"."public_body" AS "a_public_body",
+      "t2"."siren" AS "a_siren",
+      "t2"."siret" AS "a_siret",
+      "t2"."company_category" AS "a_company_category",
+      "t2"."headcount_band_year" AS "a_headcount_band_year",
+      "t2"."local_authority" AS "a_local_authority",
+      "t2"."tier" AS "a_tier",
+      "t2"."growth" AS "a_growth",
+      "t2"."valid_from" AS "a_valid_from",
+      "t2"."valid_to" AS "a_valid_to"
+    FROM "accounts" AS "t2"
+  ) AS "t16"
+    ON "t14"."p_account_id" = "t16"."a_account_id"
+    AND "t16"."a_valid_from" <= "t13"."as_of"
+    AND "t16"."a_valid_to" > "t13"."as_of"
+  LEFT OUTER JOIN (
+    SELECT
+      "t40"."prospect_id" AS "found_prospect_id",
+      "t40"."as_of" AS "found_as_of",
+      "t40"."x6b60bcdf5a8557c6",
+      "t40"."x599e608dcd5ddc6e",
+      "t40"."x6382238e11e22e76",
+      "t40"."x9a73000ee989dfdb",
+      "t40"."x6ec61cf73c5ffd29",
+      "t40"."x702fb3a2bf44ee28",
+      "t40"."x189f2d3c3d47d8b2",
+      "t40"."x9c21835ba67e437d",
+      "t40"."x37475f1534e3e818",
+      "t40"."x4c2fa82b2fa6cd84"
     FROM (
       SELECT
-        "t52".*
-        EXCLUDE ("found_prospect_id", "found_as_of")
-      FROM (
-        SELECT
-          "t51"."prospect_id",
-          "t51"."as_of",
-          "t51"."p_prospect_id",
-          "t51"."p_created_at",
-          "t51"."p_observed_at",
-          "t51"."p_account_id",
-          "t51"."p_source",
-          "t51"."p_regime",
-          "t51"."p_approach",
-          "t51"."p_tender_deadline",
-          "t51"."p_tender_announced_at",
-          "t51"."p_origin",
-          "t51"."p_fit",
-          "t51"."p_flagged",
-          "t51"."p_remark",
-          "t51"."p_valid_from",
-          "t51"."p_valid_to",
-          "t51"."a_account_id",
-          "t51"."a_observed_at",
-          "t51"."a_country",
-          "t51"."a_industry",
-          "t51"."a_headcount",
-          "t51"."a_headcount_band",
-          "t51"."a_revenue",
-          "t51"."a_founded_on",
-          "t51"."a_legal_form",
-          "t51"."a_public_body",
-          "t51"."a_siren",
-          "t51"."a_siret",
-          "t51"."a_company_category",
-          "t51"."a_headcount_band_year",
-          "t51"."a_local_authority",
-          "t51"."a_tier",
-          "t51"."a_growth",
-          "t51"."a_valid_from",
-          "t51"."a_valid_to",
-          "t51"."x6b60bcdf5a8557c6",
-          "t51"."x599e608dcd5ddc6e",
-          "t51"."x6382238e11e22e76",
-          "t51"."xb83e3f52a88f1d95",
-          "t51"."x9a73000ee989dfdb",
-          "t51"."x6ec61cf73c5ffd29",
-          "t51"."x702fb3a2bf44ee28",
-          "t51"."x3416bfae8f9d7bba",
-          "t51"."x189f2d3c3d47d8b2",
-          "t51"."x9c21835ba67e437d",
-          "t51"."x37475f1534e3e818",
-          "t51"."x4c2fa82b2fa6cd84",
-          "t51"."x2c9308a2387aaf7a",
-          "t51"."xdc357e80adb6baa1",
-          "t37"."found_prospect_id",
-          "t37"."found_as_of",
-          "t37"."x0bed175fb919a59e"
-        FROM (
-          SELECT
-            "t49".*
-            EXCLUDE ("found_prospect_id", "found_as_of")
-          FROM (
-            SELECT
-              "t48"."prospect_id",
-              "t48"."as_of",
-              "t48"."p_prospect_id",
-              "t48"."p_created_at",
-              "t48"."p_observed_at",
-              "t48"."p_account_id",
-              "t48"."p_source",
-              "t48"."p_regime",
-              "t48"."p_approach",
-              "t48"."p_tender_deadline",
-              "t48"."p_tender_announced_at",
-              "t48"."p_origin",
-              "t48"."p_fit",
-              "t48"."p_flagged",
-              "t48"."p_remark",
-              "t48"."p_valid_from",
-              "t48"."p_valid_to",
-              "t48"."a_account_id",
-              "t48"."a_observed_at",
-              "t48"."a_country",
-              "t48"."a_industry",
-              "t48"."a_headcount",
-              "t48"."a_headcount_band",
-              "t48"."a_revenue",
-              "t48"."a_founded_on",
-              "t48"."a_legal_form",
-              "t48"."a_public_body",
-              "t48"."a_siren",
-              "t48"."a_siret",
-              "t48"."a_company_category",
-              "t48"."a_headcount_band_year",
-              "t48"."a_local_authority",
-              "t48"."a_tier",
-              "t48"."a_growth",
-              "t48"."a_valid_from",
-              "t48"."a_valid_to",
-              "t48"."x6b60bcdf5a8557c6",
-              "t48"."x599e608dcd5ddc6e",
-              "t48"."x6382238e11e22e76",
-              "t48"."xb83e3f52a88f1d95",
-              "t48"."x9a73000ee989dfdb",
-              "t48"."x6ec61cf73c5ffd29",
-              "t48"."x702fb3a2bf44ee28",
-              "t48"."x3416bfae8f9d7bba",
-              "t48"."x189f2d3c3d47d8b2",
-              "t48"."x9c21835ba67e437d",
-              "t48"."x37475f1534e3e818",
-              "t48"."x4c2fa82b2fa6cd84",
-              "t45"."found_prospect_id",
-              "t45"."found_as_of",
-              "t45"."x2c9308a2387aaf7a",
-              "t45"."xdc357e80adb6baa1"
-            FROM (
-              SELECT
-                "t46".*
-                EXCLUDE ("found_prospect_id", "found_as_of")
-              FROM (
-                SELECT
-                  "t15"."prospect_id",
-                  "t15"."as_of",
-                  "t16"."p_prospect_id",
-                  "t16"."p_created_at",
-                  "t16"."p_observed_at",
-                  "t16"."p_account_id",
-                  "t16"."p_source",
-                  "t16"."p_regime",
-                  "t16"."p_approach",
-                  "t16"."p_tender_deadline",
-                  "t16"."p_tender_announced_at",
-                  "t16"."p_origin",
-                  "t16"."p_fit",
-                  "t16"."p_flagged",
-                  "t16"."p_remark",
-                  "t16"."p_valid_from",
-                  "t16"."p_valid_to",
-                  "t18"."a_account_id",
-                  "t18"."a_observed_at",
-                  "t18"."a_country",
-                  "t18"."a_industry",
-                  "t18"."a_headcount",
-                  "t18"."a_headcount_band",
-                  "t18"."a_revenue",
-                  "t18"."a_founded_on",
-                  "t18"."a_legal_form",
-                  "t18"."a_public_body",
-                  "t18"."a_siren",
-                  "t18"."a_siret",
-                  "t18"."a_company_category",
-                  "t18"."a_headcount_band_year",
-                  "t18"."a_local_authority",
-                  "t18"."a_tier",
-                  "t18"."a_growth",
-                  "t18"."a_valid_from",
-                  "t18"."a_valid_to",
-                  "t42"."found_prospect_id",
-                  "t42"."found_as_of",
-                  "t42"."x6b60bcdf5a8557c6",
-                  "t42"."x599e608dcd5ddc6e",
-                  "t42"."x6382238e11e22e76",
-                  "t42"."xb83e3f52a88f1d95",
-                  "t42"."x9a73000ee989dfdb",
-                  "t42"."x6ec61cf73c5ffd29",
-                  "t42"."x702fb3a2bf44ee28",
-                  "t42"."x3416bfae8f9d7bba",
-                  "t42"."x189f2d3c3d47d8b2",
-                  "t42"."x9c21835ba67e437d",
-                  "t42"."x37475f1534e3e818",
-                  "t42"."x4c2fa82b2fa6cd84"
-                FROM (
-                  SELECT
-                    *
-                  FROM "memory"."main"."spine" AS "t1"
-                ) AS "t15"
-                LEFT OUTER JOIN (
-                  SELECT
-                    "t2"."prospect_id" AS "p_prospect_id",
-                    "t2"."created_at" AS "p_created_at",
-                    "t2"."observed_at" AS "p_observed_at",
-                    "t2"."account_id" AS "p_account_id",
-                    "t2"."source" AS "p_source",
-                    "t2"."regime" AS "p_regime",
-                    "t2"."approach" AS "p_approach",
-                    "t2"."tender_deadline" AS "p_tender_deadline",
-                    "t2"."tender_announced_at" AS "p_tender_announced_at",
-                    "t2"."origin" AS "p_origin",
-                    "t2"."fit" AS "p_fit",
-                    "t2"."flagged" AS "p_flagged",
-                    "t2"."remark" AS "p_remark",
-                    "t2"."valid_from" AS "p_valid_from",
-                    "t2"."valid_to" AS "p_valid_to"
-                  FROM "prospects" AS "t2"
-                ) AS "t16"
-                  ON "t15"."prospect_id" = "t16"."p_prospect_id"
-                  AND "t16"."p_valid_from" <= "t15"."as_of"
-                  AND "t16"."p_valid_to" > "t15"."as_of"
-                LEFT OUTER JOIN (
-                  SELECT
-                    "t3"."account_id" AS "a_account_id",
-                    "t3"."observed_at" AS "a_observed_at",
-                    "t3"."country" AS "a_country",
-                    "t3"."industry" AS "a_industry",
-                    "t3"."headcount" AS "a_headcount",
-                    "t3"."headcount_band" AS "a_headcount_band",
-                    "t3"."revenue" AS "a_revenue",
-                    "t3"."founded_on" AS "a_founded_on",
-                    "t3"."legal_form" AS "a_legal_form",
-                    "t3"."public_body" AS "a_public_body",
-                    "t3"."siren" AS "a_siren",
-                    "t3"."siret" AS "a_siret",
-                    "t3"."company_category" AS "a_company_category",
-                    "t3"."headcount_band_year" AS "a_headcount_band_year",
-                    "t3"."local_authority" AS "a_local_authority",
-                    "t3"."tier" AS "a_tier",
-                    "t3"."growth" AS "a_growth",
-                    "t3"."valid_from" AS "a_valid_from",
-                    "t3"."valid_to" AS "a_valid_to"
-                  FROM "accounts" AS "t3"
-                ) AS "t18"
-                  ON "t16"."p_account_id" = "t18"."a_account_id"
-                  AND "t18"."a_valid_from" <= "t15"."as_of"
-                  AND "t18"."a_valid_to" > "t15"."as_of"
-                LEFT OUTER JOIN (
-                  SELECT
-                    "t40"."prospect_id" AS "found_prospect_id",
-                    "t40"."as_of" AS "found_as_of",
-                    "t40"."x6b60bcdf5a8557c6",
-                    "t40"."x599e608dcd5ddc6e",
-                    "t40"."x6382238e11e22e76",
-                    "t40"."xb83e3f52a88f1d95",
-                    "t40"."x9a73000ee989dfdb",
-                    "t40"."x6ec61cf73c5ffd29",
-                    "t40"."x702fb3a2bf44ee28",
-                    "t40"."x3416bfae8f9d7bba",
-                    "t40"."x189f2d3c3d47d8b2",
-                    "t40"."x9c21835ba67e437d",
-                    "t40"."x37475f1534e3e818",
-                    "t40"."x4c2fa82b2fa6cd84"
-                  FROM (
-                    SELECT
-                      "t31"."prospect_id",
-                      "t31"."as_of",
-                      CAST(COUNT(*) FILTER(WHERE
-                        "t31"."own"
-                        AND (
-                          "t31"."type" = 'mail'
-                        )
-                        AND (
-                          "t31"."occurred_at" > (
-                            "t31"."as_of" - 604800000000
-                          )
-                        )) AS DOUBLE) AS "x6b60bcdf5a8557c6",
-                      CASE
-                        WHEN SUM("t31"."value") FILTER(WHERE
-                          TRUE) < 0
-                        THEN -(
-                          CAST(-(
-                            SUM("t31"."value") FILTER(WHERE
-                              TRUE)
-                          ) AS DOUBLE)
-                        )
-                        ELSE CAST(SUM("t31"."value") FILTER(WHERE
-                          TRUE) AS DOUBLE)
-                      END / 1000000.0 AS "x599e608dcd5ddc6e",
-                      CAST(FIRST("t31"."value" ORDER BY "t31"."order" DESC) FILTER(WHERE
-                        "t31"."own" AND (
-                          "t31"."role" = 'buyer'
-                        ) AND (
-                          "t31"."value" IS NOT NULL
-                        )) AS DOUBLE) / 1000000.0 AS "x6382238e11e22e76",
-                      CAST(COUNT(DISTINCT "t31"."known_contact") FILTER(WHERE
-                        "t31"."own"
-                        AND (
-                          "t31"."occurred_at" > (
-                            "t31"."as_of" - 2592000000000
-                          )
-                        )) AS DOUBLE) AS "xb83e3f52a88f1d95",
-                      CAST(MAX("t31"."as_of") - MAX("t31"."occurred_at") FILTER(WHERE
-                        "t31"."own"
-                        AND (
-                          "t31"."direction" = 'inbound'
-                        )
-                        AND (
-                          "t31"."channel" = 'web'
-                        )) AS DOUBLE) / 86400000000.0 AS "x9a73000ee989dfdb",
-                      CAST(COUNT(*) FILTER(WHERE
-                        TRUE
-                        AND (
-                          "t31"."type" = 'mail'
-                        )
-                        AND (
-                          "t31"."occurred_at" > (
-                            "t31"."as_of" - 2592000000000
-                          )
-                        )) AS DOUBLE) / NULLIF(
-                        CAST(COUNT(*) FILTER(WHERE
-                          TRUE AND (
-                            "t31"."occurred_at" > (
-                              "t31"."as_of" - 2592000000000
-                            )
-                          )) AS DOUBLE),
-                        0.0
-                      ) AS "x6ec61cf73c5ffd29",
-                      CAST(COUNT(*) FILTER(WHERE
-                        "t31"."own"
-                        AND (
-                          "t31"."rank" = 'head'
-                        )
-                        AND "t31"."type" IN ('mail', 'quote')
-                        AND (
-                          "t31"."occurred_at" > (
-                            "t31"."as_of" - 2592000000000
-                          )
-                        )) AS DOUBLE) AS "x702fb3a2bf44ee28",
-                      CAST(COUNT(DISTINCT "t31"."role") FILTER(WHERE
-                        "t31"."own"
-                        AND (
-                          "t31"."occurred_at" > (
-                            "t31"."as_of" - 7776000000000
-                          )
-                        )) AS DOUBLE) AS "x3416bfae8f9d7bba",
-                      CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
-                        "t31"."own" AND "t31"."type" IN ('mail', 'quote')) AS DOUBLE) / 86400000000.0 AS "x189f2d3c3d47d8b2",
-                      CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
-                        "t31"."own" AND "t31"."type" IN ('call')) AS DOUBLE) / 86400000000.0 AS "x9c21835ba67e437d",
-                      CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
-                        "t31"."own" AND "t31"."type" IN ('Démo', 'never sent')) AS DOUBLE) / 86400000000.0 AS "x37475f1534e3e818",
-                      CAST(COUNT(*) FILTER(WHERE
-                        "t31"."own") AS DOUBLE) AS "x4c2fa82b2fa6cd84"
-                    FROM (
-                      SELECT
-                        "t30"."prospect_id",
-                        "t30"."as_of",
-                        "t30"."member_id",
-                        "t30"."own",
-                        "t30"."born",
-                        "t30"."event_id",
-                        "t30"."event_prospect_id",
-                        "t30"."type",
-                        "t30"."occurred_at",
-                        "t30"."recorded_at",
-                        "t30"."contact_id",
-                        "t30"."direction",
-                        "t30"."channel",
-                        "t30"."value",
-                        "t30"."known_contact",
-                        "t30"."role",
-                        "t30"."rank",
-                        "t30"."contact_from",
-                        "t30"."contact_to",
-                        {'occurred_at': "t30"."occurred_at", 'recorded_at': "t30"."recorded_at", 'id': "t30"."event_id"} AS "order"
-                      FROM "t29" AS "t30"
-                    ) AS "t31"
-                    GROUP BY
-                      1,
-                      2
-                  ) AS "t40"
-                ) AS "t42"
-                  ON "t15"."prospect_id" = "t42"."found_prospect_id"
-                  AND "t15"."as_of" = "t42"."found_as_of"
-              ) AS "t46"
-            ) AS "t48"
-            LEFT OUTER JOIN (
-              SELECT
-                "t43"."prospect_id" AS "found_prospect_id",
-                "t43"."as_of" AS "found_as_of",
-                "t43"."x2c9308a2387aaf7a",
-                "t43"."xdc357e80adb6baa1"
-              FROM (
-                SELECT
-                  "t39"."prospect_id",
-                  "t39"."as_of",
-                  CAST(MAX("t39"."x2c9308a2387aaf7a") AS DOUBLE) / NULLIF(CAST(SUM("t39"."x2c9308a2387aaf7a") AS DOUBLE), 0.0) AS "x2c9308a2387aaf7a",
-                  CAST(MAX("t39"."xdc357e80adb6baa1") AS DOUBLE) / NULLIF(CAST(SUM("t39"."xdc357e80adb6baa1") AS DOUBLE), 0.0) AS "xdc357e80adb6baa1"
-                FROM (
-                  SELECT
-                    "t32"."prospect_id",
-                    "t32"."as_of",
-                    "t32"."known_contact",
-                    COUNT(*) FILTER(WHERE
-                      "t32"."own"
-                      AND (
-                        "t32"."occurred_at" > (
-                          "t32"."as_of" - 7776000000000
-                        )
-                      )) AS "x2c9308a2387aaf7a",
-                    COUNT(*) FILTER(WHERE
-                      "t32"."own") AS "xdc357e80adb6baa1"
-                  FROM (
-                    SELECT
-                      "t30"."prospect_id",
-                      "t30"."as_of",
-                      "t30"."member_id",
-                      "t30"."own",
-                      "t30"."born",
-                      "t30"."event_id",
-                      "t30"."event_prospect_id",
-                      "t30"."type",
-                      "t30"."occurred_at",
-                      "t30"."recorded_at",
-                      "t30"."contact_id",
-                      "t30"."direction",
-                      "t30"."channel",
-                      "t30"."value",
-                      "t30"."known_contact",
-                      "t30"."role",
-                      "t30"."rank",
-                      "t30"."contact_from",
-                      "t30"."contact_to",
-                      {'occurred_at': "t30"."occurred_at", 'recorded_at': "t30"."recorded_at", 'id': "t30"."event_id"} AS "order"
-                    FROM "t29" AS "t30"
-                    WHERE
-                      "t30"."known_contact" IS NOT NULL
-                  ) AS "t32"
-                  GROUP BY
-                    1,
-                    2,
-                    3
-                ) AS "t39"
-                GROUP BY
-                  1,
-                  2
-              ) AS "t43"
-            ) AS "t45"
-              ON "t48"."prospect_id" = "t45"."found_prospect_id"
-              AND "t48"."as_of" = "t45"."found_as_of"
-          ) AS "t49"
-        ) AS "t51"
-        LEFT OUTER JOIN (
-          SELECT
-            "t33"."prospect_id" AS "found_prospect_id",
-            "t33"."as_of" AS "found_as_of",
-            "t33"."x0bed175fb919a59e"
-          FROM (
-            SELECT
-              "t28"."prospect_id",
-              "t28"."as_of",
-              CAST(COUNT(*) FILTER(WHERE
-                TRUE AND (
-                  "t28"."type" = 'won'
-                )) AS DOUBLE) AS "x0bed175fb919a59e"
-            FROM (
-              SELECT
-                "t26"."prospect_id",
-                "t26"."as_of",
-                "t26"."member_id",
-                "t26"."own",
-                "t26"."born",
-                "t14"."outcome_prospect_id",
-                "t14"."type",
-                "t14"."occurred_at",
-                "t14"."recorded_at"
-              FROM (
-                SELECT
-                  *
-                FROM (
-                  SELECT
-                    "t15"."prospect_id",
-                    "t15"."as_of",
-                    "t15"."prospect_id" AS "member_id",
-                    TRUE AS "own",
-                    "t15"."as_of" AS "born"
-                  FROM (
-                    SELECT
-                      *
-                    FROM "memory"."main"."spine" AS "t1"
-                  ) AS "t15"
-                  LEFT OUTER JOIN (
-                    SELECT
-                      "t2"."prospect_id" AS "p_prospect_id",
-                      "t2"."created_at" AS "p_created_at",
-                      "t2"."observed_at" AS "p_observed_at",
-                      "t2"."account_id" AS "p_account_id",
-                      "t2"."source" AS "p_source",
-                      "t2"."regime" AS "p_regime",
-                      "t2"."approach" AS "p_approach",
-                      "t2"."tender_deadline" AS "p_tender_deadline",
-                      "t2"."tender_announced_at" AS "p_tender_announced_at",
-                      "t2"."origin" AS "p_origin",
-                      "t2"."fit" AS "p_fit",
-                      "t2"."flagged" AS "p_flagged",
-                      "t2"."remark" AS "p_remark",
-                      "t2"."valid_from" AS "p_valid_from",
-                      "t2"."valid_to" AS "p_valid_to"
-                    FROM "prospects" AS "t2"
-                  ) AS "t16"
-                    ON "t15"."prospect_id" = "t16"."p_prospect_id"
-                    AND "t16"."p_valid_from" <= "t15"."as_of"
-                    AND "t16"."p_valid_to" > "t15"."as_of"
-                  LEFT OUTER JOIN (
-                    SELECT
-                      "t3"."account_id" AS "a_account_id",
-                      "t3"."observed_at" AS "a_observed_at",
-                      "t3"."country" AS "a_country",
-                      "t3"."industry" AS "a_industry",
-                      "t3"."headcount" AS "a_headcount",
-                      "t3"."headcount_band" AS "a_headcount_band",
-                      "t3"."revenue" AS "a_revenue",
-                      "t3"."founded_on" AS "a_founded_on",
-                      "t3"."legal_form" AS "a_legal_form",
-                      "t3"."public_body" AS "a_public_body",
-                      "t3"."siren" AS "a_siren",
-                      "t3"."siret" AS "a_siret",
-                      "t3"."company_category" AS "a_company_category",
-                      "t3"."headcount_band_year" AS "a_headcount_band_year",
-                      "t3"."local_authority" AS "a_local_authority",
-                      "t3"."tier" AS "a_tier",
-                      "t3"."growth" AS "a_growth",
-                      "t3"."valid_from" AS "a_valid_from",
-                      "t3"."valid_to" AS "a_valid_to"
-                    FROM "accounts" AS "t3"
-                  ) AS "t18"
-                    ON "t16"."p_account_id" = "t18"."a_account_id"
-                    AND "t18"."a_valid_from" <= "t15"."as_of"
-                    AND "t18"."a_valid_to" > "t15"."as_of"
-                ) AS "t23"
-                UNION ALL
-                SELECT
-                  *
-                FROM (
-                  SELECT
-                    "t15"."prospect_id",
-                    "t15"."as_of",
-                    "t17"."member_id",
-                    FALSE AS "own",
-                    "t17"."born"
-                  FROM (
-                    SELECT
-                      *
-                    FROM "memory"."main"."spine" AS "t1"
-                  ) AS "t15"
-                  LEFT OUTER JOIN (
-                    SELECT
-                      "t2"."prospect_id" AS "p_prospect_id",
-                      "t2"."created_at" AS "p_created_at",
-                      "t2"."observed_at" AS "p_observed_at",
-                      "t2"."account_id" AS "p_account_id",
-                      "t2"."source" AS "p_source",
-                      "t2"."regime" AS "p_regime",
-                      "t2"."approach" AS "p_approach",
-                      "t2"."tender_deadline" AS "p_tender_deadline",
-                      "t2"."tender_announced_at" AS "p_tender_announced_at",
-                      "t2"."origin" AS "p_origin",
-                      "t2"."fit" AS "p_fit",
-                      "t2"."flagged" AS "p_flagged",
-                      "t2"."remark" AS "p_remark",
-                      "t2"."valid_from" AS "p_valid_from",
-                      "t2"."valid_to" AS "p_valid_to"
-                    FROM "prospects" AS "t2"
-                  ) AS "t16"
-                    ON "t15"."prospect_id" = "t16"."p_prospect_id"
-                    AND "t16"."p_valid_from" <= "t15"."as_of"
-                    AND "t16"."p_valid_to" > "t15"."as_of"
-                  LEFT OUTER JOIN (
-                    SELECT
-                      "t3"."account_id" AS "a_account_id",
-                      "t3"."observed_at" AS "a_observed_at",
-                      "t3"."country" AS "a_country",
-                      "t3"."industry" AS "a_industry",
-                      "t3"."headcount" AS "a_headcount",
-                      "t3"."headcount_band" AS "a_headcount_band",
-                      "t3"."revenue" AS "a_revenue",
-                      "t3"."founded_on" AS "a_founded_on",
-                      "t3"."legal_form" AS "a_legal_form",
-                      "t3"."public_body" AS "a_public_body",
-                      "t3"."siren" AS "a_siren",
-                      "t3"."siret" AS "a_siret",
-                      "t3"."company_category" AS "a_company_category",
-                      "t3"."headcount_band_year" AS "a_headcount_band_year",
-                      "t3"."local_authority" AS "a_local_authority",
-                      "t3"."tier" AS "a_tier",
-                      "t3"."growth" AS "a_growth",
-                      "t3"."valid_from" AS "a_valid_from",
-                      "t3"."valid_to" AS "a_valid_to"
-                    FROM "accounts" AS "t3"
-                  ) AS "t18"
-                    ON "t16"."p_account_id" = "t18"."a_account_id"
-                    AND "t18"."a_valid_from" <= "t15"."as_of"
-                    AND "t18"."a_valid_to" > "t15"."as_of"
-                  INNER JOIN (
-                    SELECT
-                      "t2"."prospect_id" AS "member_id",
-                      "t2"."account_id" AS "member_account_id",
-                      "t2"."valid_from" AS "from_",
-                      "t2"."valid_to" AS "to_",
-                      "t2"."created_at" AS "born"
-                    FROM "prospects" AS "t2"
-                  ) AS "t17"
-                    ON "t16"."p_account_id" = "t17"."member_account_id"
-                    AND "t17"."from_" <= "t15"."as_of"
-                    AND "t17"."to_" > "t15"."as_of"
-                    AND "t17"."member_id" <> "t15"."prospect_id"
-                ) AS "t24"
-              ) AS "t26"
-              INNER JOIN (
-                SELECT
-                  "t0"."prospect_id" AS "outcome_prospect_id",
-                  "t0"."outcome" AS "type",
-                  "t0"."occurred_at",
-                  "t0"."recorded_at"
-                FROM "outcomes" AS "t0"
-              ) AS "t14"
-                ON "t26"."member_id" = "t14"."outcome_prospect_id"
-                AND "t14"."occurred_at" <= "t26"."as_of"
-                AND "t14"."recorded_at" <= "t26"."as_of"
-            ) AS "t28"
-            GROUP BY
-              1,
-              2
-          ) AS "t33"
-        ) AS "t37"
-          ON "t51"."prospect_id" = "t37"."found_prospect_id"
-          AND "t51"."as_of" = "t37"."found_as_of"
-      ) AS "t52"
-    ) AS "t54"
-    LEFT OUTER JOIN (
-      SELECT
-        "t34"."prospect_id" AS "found_prospect_id",
-        "t34"."as_of" AS "found_as_of",
-        "t34"."xccae585891faf152"
-      FROM (
-        SELECT
-          "t27"."prospect_id",
-          "t27"."as_of",
+        "t31"."prospect_id",
+        "t31"."as_of",
+        CAST(COUNT(*) FILTER(WHERE
+          "t31"."own"
+          AND (
+            "t31"."type" = 'mail'
+          )
+          AND (
+            "t31"."occurred_at" > (
+              "t31"."as_of" - 604800000000
+            )
+          )) AS DOUBLE) AS "x6b60bcdf5a8557c6",
+        CASE
+          WHEN SUM("t31"."value") FILTER(WHERE
+            TRUE) < 0
+          THEN -(
+            CAST(-(
+              SUM("t31"."value") FILTER(WHERE
+                TRUE)
+            ) AS DOUBLE)
+          )
+          ELSE CAST(SUM("t31"."value") FILTER(WHERE
+            TRUE) AS DOUBLE)
+        END / 1000000.0 AS "x599e608dcd5ddc6e",
+        CAST(FIRST("t31"."value" ORDER BY "t31"."order" DESC) FILTER(WHERE
+          "t31"."own" AND (
+            "t31"."role" = 'buyer'
+          ) AND (
+            "t31"."value" IS NOT NULL
+          )) AS DOUBLE) / 1000000.0 AS "x6382238e11e22e76",
+        CAST(MAX("t31"."as_of") - MAX("t31"."occurred_at") FILTER(WHERE
+          "t31"."own"
+          AND (
+            "t31"."direction" = 'inbound'
+          )
+          AND (
+            "t31"."channel" = 'web'
+          )) AS DOUBLE) / 86400000000.0 AS "x9a73000ee989dfdb",
+        CAST(COUNT(*) FILTER(WHERE
+          TRUE
+          AND (
+            "t31"."type" = 'mail'
+          )
+          AND (
+            "t31"."occurred_at" > (
+              "t31"."as_of" - 2592000000000
+            )
+          )) AS DOUBLE) / NULLIF(
           CAST(COUNT(*) FILTER(WHERE
-            NOT (
-              "t27"."own"
-            )
-            AND (
-              "t27"."born" <= "t27"."as_of"
-            )
-            AND (
-              (
-                "t27"."closed_at" IS NULL
-              ) OR (
-                "t27"."closed_at" > "t27"."as_of"
+            TRUE AND (
+              "t31"."occurred_at" > (
+                "t31"."as_of" - 2592000000000
               )
-            )) AS DOUBLE) AS "xccae585891faf152"
+            )) AS DOUBLE),
+          0.0
+        ) AS "x6ec61cf73c5ffd29",
+        CAST(COUNT(*) FILTER(WHERE
+          "t31"."own"
+          AND (
+            "t31"."rank" = 'head'
+          )
+          AND "t31"."type" IN ('mail', 'quote')
+          AND (
+            "t31"."occurred_at" > (
+              "t31"."as_of" - 2592000000000
+            )
+          )) AS DOUBLE) AS "x702fb3a2bf44ee28",
+        CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
+          "t31"."own" AND "t31"."type" IN ('mail', 'quote')) AS DOUBLE) / 86400000000.0 AS "x189f2d3c3d47d8b2",
+        CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
+          "t31"."own" AND "t31"."type" IN ('call')) AS DOUBLE) / 86400000000.0 AS "x9c21835ba67e437d",
+        CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
+          "t31"."own" AND "t31"."type" IN ('Démo', 'never sent')) AS DOUBLE) / 86400000000.0 AS "x37475f1534e3e818",
+        CAST(COUNT(*) FILTER(WHERE
+          "t31"."own") AS DOUBLE) AS "x4c2fa82b2fa6cd84"
+      FROM (
+        SELECT
+          "t30"."prospect_id",
+          "t30"."as_of",
+          "t30"."member_id",
+          "t30"."own",
+          "t30"."born",
+          "t30"."event_id",
+          "t30"."event_prospect_id",
+          "t30"."type",
+          "t30"."occurred_at",
+          "t30"."recorded_at",
+          "t30"."contact_id",
+          "t30"."direction",
+          "t30"."channel",
+          "t30"."value",
+          "t30"."known_contact",
+          "t30"."role",
+          "t30"."rank",
+          "t30"."contact_from",
+          "t30"."contact_to",
+          {'occurred_at': "t30"."occurred_at", 'recorded_at': "t30"."recorded_at", 'id': "t30"."event_id"} AS "order"
+        FROM "t29" AS "t30"
+      ) AS "t31"
+      GROUP BY
+        1,
+        2
+    ) AS "t40"
+  ) AS "t42"
+    ON "t13"."prospect_id" = "t42"."found_prospect_id"
+    AND "t13"."as_of" = "t42"."found_as_of"
+  LEFT OUTER JOIN (
+    SELECT
+      "t43"."prospect_id" AS "found_prospect_id",
+      "t43"."as_of" AS "found_as_of",
+      "t43"."xb83e3f52a88f1d95",
+      "t43"."x3416bfae8f9d7bba",
+      "t43"."x2c9308a2387aaf7a",
+      "t43"."xdc357e80adb6baa1"
+    FROM (
+      SELECT
+        "t39"."prospect_id",
+        "t39"."as_of",
+        CAST(COUNT(*) FILTER(WHERE
+          "t39"."xb83e3f52a88f1d95" > 0) AS DOUBLE) AS "xb83e3f52a88f1d95",
+        CAST(CAST(COUNT(*) FILTER(WHERE
+          (
+            "t39"."x3416bfae8f9d7bba" > 0
+          ) AND (
+            "t39"."role" = 'buyer'
+          )) > 0 AS BIGINT) + CAST(COUNT(*) FILTER(WHERE
+          (
+            "t39"."x3416bfae8f9d7bba" > 0
+          ) AND (
+            "t39"."role" = 'prescriber'
+          )) > 0 AS BIGINT) + CAST(COUNT(*) FILTER(WHERE
+          (
+            "t39"."x3416bfae8f9d7bba" > 0
+          ) AND (
+            "t39"."role" = 'user'
+          )) > 0 AS BIGINT) AS DOUBLE) AS "x3416bfae8f9d7bba",
+        CAST(MAX("t39"."x2c9308a2387aaf7a") AS DOUBLE) / NULLIF(CAST(SUM("t39"."x2c9308a2387aaf7a") AS DOUBLE), 0.0) AS "x2c9308a2387aaf7a",
+        CAST(MAX("t39"."xdc357e80adb6baa1") AS DOUBLE) / NULLIF(CAST(SUM("t39"."xdc357e80adb6baa1") AS DOUBLE), 0.0) AS "xdc357e80adb6baa1"
+      FROM (
+        SELECT
+          "t32"."prospect_id",
+          "t32"."as_of",
+          "t32"."known_contact",
+          "t32"."role",
+          COUNT(*) FILTER(WHERE
+            "t32"."own"
+            AND (
+              "t32"."occurred_at" > (
+                "t32"."as_of" - 2592000000000
+              )
+            )) AS "xb83e3f52a88f1d95",
+          COUNT(*) FILTER(WHERE
+            "t32"."own"
+            AND (
+              "t32"."occurred_at" > (
+                "t32"."as_of" - 7776000000000
+              )
+            )) AS "x3416bfae8f9d7bba",
+          COUNT(*) FILTER(WHERE
+            "t32"."own"
+            AND (
+              "t32"."occurred_at" > (
+                "t32"."as_of" - 7776000000000
+              )
+            )) AS "x2c9308a2387aaf7a",
+          COUNT(*) FILTER(WHERE
+            "t32"."own") AS "xdc357e80adb6baa1"
         FROM (
           SELECT
-            "t26"."prospect_id",
-            "t26"."as_of",
-            "t26"."member_id",
-            "t26"."own",
-            "t26"."born",
-            "t22"."closed_id",
-            "t22"."closed_at"
-          FROM (
-            SELECT
-              *
-            FROM (
-              SELECT
-                "t15"."prospect_id",
-                "t15"."as_of",
-                "t15"."prospect_id" AS "member_id",
-                TRUE AS "own",
-                "t15"."as_of" AS "born"
-              FROM (
-                SELECT
-                  *
-                FROM "memory"."main"."spine" AS "t1"
-              ) AS "t15"
-              LEFT OUTER JOIN (
-                SELECT
-                  "t2"."prospect_id" AS "p_prospect_id",
-                  "t2"."created_at" AS "p_created_at",
-                  "t2"."observed_at" AS "p_observed_at",
-                  "t2"."account_id" AS "p_account_id",
-                  "t2"."source" AS "p_source",
-                  "t2"."regime" AS "p_regime",
-                  "t2"."approach" AS "p_approach",
-                  "t2"."tender_deadline" AS "p_tender_deadline",
-                  "t2"."tender_announced_at" AS "p_tender_announced_at",
-                  "t2"."origin" AS "p_origin",
-                  "t2"."fit" AS "p_fit",
-                  "t2"."flagged" AS "p_flagged",
-                  "t2"."remark" AS "p_remark",
-                  "t2"."valid_from" AS "p_valid_from",
-                  "t2"."valid_to" AS "p_valid_to"
-                FROM "prospects" AS "t2"
-              ) AS "t16"
-                ON "t15"."prospect_id" = "t16"."p_prospect_id"
-                AND "t16"."p_valid_from" <= "t15"."as_of"
-                AND "t16"."p_valid_to" > "t15"."as_of"
-              LEFT OUTER JOIN (
-                SELECT
-                  "t3"."account_id" AS "a_account_id",
-                  "t3"."observed_at" AS "a_observed_at",
-                  "t3"."country" AS "a_country",
-                  "t3"."industry" AS "a_industry",
-                  "t3"."headcount" AS "a_headcount",
-                  "t3"."headcount_band" AS "a_headcount_band",
-                  "t3"."revenue" AS "a_revenue",
-                  "t3"."founded_on" AS "a_founded_on",
-                  "t3"."legal_form" AS "a_legal_form",
-                  "t3"."public_body" AS "a_public_body",
-                  "t3"."siren" AS "a_siren",
-                  "t3"."siret" AS "a_siret",
-                  "t3"."company_category" AS "a_company_category",
-                  "t3"."headcount_band_year" AS "a_headcount_band_year",
-                  "t3"."local_authority" AS "a_local_authority",
-                  "t3"."tier" AS "a_tier",
-                  "t3"."growth" AS "a_growth",
-                  "t3"."valid_from" AS "a_valid_from",
-                  "t3"."valid_to" AS "a_valid_to"
-                FROM "accounts" AS "t3"
-              ) AS "t18"
-                ON "t16"."p_account_id" = "t18"."a_account_id"
-                AND "t18"."a_valid_from" <= "t15"."as_of"
-                AND "t18"."a_valid_to" > "t15"."as_of"
-            ) AS "t23"
-            UNION ALL
-            SELECT
-              *
-            FROM (
-              SELECT
-                "t15"."prospect_id",
-                "t15"."as_of",
-                "t17"."member_id",
-                FALSE AS "own",
-                "t17"."born"
-              FROM (
-                SELECT
-                  *
-                FROM "memory"."main"."spine" AS "t1"
-              ) AS "t15"
-              LEFT OUTER JOIN (
-                SELECT
-                  "t2"."prospect_id" AS "p_prospect_id",
-                  "t2"."created_at" AS "p_created_at",
-                  "t2"."observed_at" AS "p_observed_at",
-                  "t2"."account_id" AS "p_account_id",
-                  "t2"."source" AS "p_source",
-                  "t2"."regime" AS "p_regime",
-                  "t2"."approach" AS "p_approach",
-                  "t2"."tender_deadline" AS "p_tender_deadline",
-                  "t2"."tender_announced_at" AS "p_tender_announced_at",
-                  "t2"."origin" AS "p_origin",
-                  "t2"."fit" AS "p_fit",
-                  "t2"."flagged" AS "p_flagged",
-                  "t2"."remark" AS "p_remark",
-                  "t2"."valid_from" AS "p_valid_from",
-                  "t2"."valid_to" AS "p_valid_to"
-                FROM "prospects" AS "t2"
-              ) AS "t16"
-                ON "t15"."prospect_id" = "t16"."p_prospect_id"
-                AND "t16"."p_valid_from" <= "t15"."as_of"
-                AND "t16"."p_valid_to" > "t15"."as_of"
-              LEFT OUTER JOIN (
-                SELECT
-                  "t3"."account_id" AS "a_account_id",
-                  "t3"."observed_at" AS "a_observed_at",
-                  "t3"."country" AS "a_country",
-                  "t3"."industry" AS "a_industry",
-                  "t3"."headcount" AS "a_headcount",
-                  "t3"."headcount_band" AS "a_headcount_band",
-                  "t3"."revenue" AS "a_revenue",
-                  "t3"."founded_on" AS "a_founded_on",
-                  "t3"."legal_form" AS "a_legal_form",
-                  "t3"."public_body" AS "a_public_body",
-                  "t3"."siren" AS "a_siren",
-                  "t3"."siret" AS "a_siret",
-                  "t3"."company_category" AS "a_company_category",
-                  "t3"."headcount_band_year" AS "a_headcount_band_year",
-                  "t3"."local_authority" AS "a_local_authority",
-                  "t3"."tier" AS "a_tier",
-                  "t3"."growth" AS "a_growth",
-                  "t3"."valid_from" AS "a_valid_from",
-                  "t3"."valid_to" AS "a_valid_to"
-                FROM "accounts" AS "t3"
-              ) AS "t18"
-                ON "t16"."p_account_id" = "t18"."a_account_id"
-                AND "t18"."a_valid_from" <= "t15"."as_of"
-                AND "t18"."a_valid_to" > "t15"."as_of"
-              INNER JOIN (
-                SELECT
-                  "t2"."prospect_id" AS "member_id",
-                  "t2"."account_id" AS "member_account_id",
-                  "t2"."valid_from" AS "from_",
-                  "t2"."valid_to" AS "to_",
-                  "t2"."created_at" AS "born"
-                FROM "prospects" AS "t2"
-              ) AS "t17"
-                ON "t16"."p_account_id" = "t17"."member_account_id"
-                AND "t17"."from_" <= "t15"."as_of"
-                AND "t17"."to_" > "t15"."as_of"
-                AND "t17"."member_id" <> "t15"."prospect_id"
-            ) AS "t24"
-          ) AS "t26"
-          LEFT OUTER JOIN (
-            SELECT
-              "t13"."prospect_id" AS "closed_id",
-              MIN("t13"."known_at") AS "closed_at"
-            FROM (
-              SELECT
-                "t0"."prospect_id",
-                "t0"."outcome",
-                "t0"."occurred_at",
-                "t0"."recorded_at",
-                "t0"."outcome_id",
-                GREATEST("t0"."occurred_at", "t0"."recorded_at") AS "known_at"
-              FROM "outcomes" AS "t0"
-              WHERE
-                "t0"."outcome" IN ('won', 'lost')
-            ) AS "t13"
-            GROUP BY
-              1
-          ) AS "t22"
-            ON "t26"."member_id" = "t22"."closed_id"
-        ) AS "t27"
+            "t30"."prospect_id",
+            "t30"."as_of",
+            "t30"."member_id",
+            "t30"."own",
+            "t30"."born",
+            "t30"."event_id",
+            "t30"."event_prospect_id",
+            "t30"."type",
+            "t30"."occurred_at",
+            "t30"."recorded_at",
+            "t30"."contact_id",
+            "t30"."direction",
+            "t30"."channel",
+            "t30"."value",
+            "t30"."known_contact",
+            "t30"."role",
+            "t30"."rank",
+            "t30"."contact_from",
+            "t30"."contact_to",
+            {'occurred_at': "t30"."occurred_at", 'recorded_at': "t30"."recorded_at", 'id': "t30"."event_id"} AS "order"
+          FROM "t29" AS "t30"
+          WHERE
+            "t30"."known_contact" IS NOT NULL
+        ) AS "t32"
         GROUP BY
           1,
-          2
-      ) AS "t34"
-    ) AS "t38"
-      ON "t54"."prospect_id" = "t38"."found_prospect_id"
-      AND "t54"."as_of" = "t38"."found_as_of"
-  ) AS "t55"
-) AS "t56"
+          2,
+          3,
+          4
+      ) AS "t39"
+      GROUP BY
+        1,
+        2
+    ) AS "t43"
+  ) AS "t45"
+    ON "t13"."prospect_id" = "t45"."found_prospect_id"
+    AND "t13"."as_of" = "t45"."found_as_of"
+  LEFT OUTER JOIN (
+    SELECT
+      "t33"."prospect_id" AS "found_prospect_id",
+      "t33"."as_of" AS "found_as_of",
+      "t33"."x0bed175fb919a59e"
+    FROM (
+      SELECT
+        "t27"."prospect_id",
+        "t27"."as_of",
+        CAST(COUNT(*) FILTER(WHERE
+          TRUE AND (
+            "t27"."type" = 'won'
+          )) AS DOUBLE) AS "x0bed175fb919a59e"
+      FROM (
+        SELECT
+          "t26"."prospect_id",
+          "t26"."as_of",
+          "t26"."member_id",
+          "t26"."own",
+          "t26"."born",
+          "t17"."outcome_prospect_id",
+          "t17"."type",
+          "t17"."occurred_at",
+          "t17"."recorded_at"
+        FROM (
+          SELECT
+            *
+          FROM (
+            SELECT
+              "t13"."prospect_id",
+              "t13"."as_of",
+              "t13"."prospect_id" AS "member_id",
+              TRUE AS "own",
+              "t13"."as_of" AS "born"
+            FROM (
+              SELECT
+                *
+              FROM "memory"."main"."spine" AS "t0"
+            ) AS "t13"
+            LEFT OUTER JOIN (
+              SELECT
+                "t1"."prospect_id" AS "p_prospect_id",
+                "t1"."created_at" AS "p_created_at",
+                "t1"."observed_at" AS "p_observed_at",
+                "t1"."account_id" AS "p_account_id",
+                "t1"."source" AS "p_source",
+                "t1"."regime" AS "p_regime",
+                "t1"."approach" AS "p_approach",
+                "t1"."tender_deadline" AS "p_tender_deadline",
+                "t1"."tender_announced_at" AS "p_tender_announced_at",
+                "t1"."origin" AS "p_origin",
+                "t1"."fit" AS "p_fit",
+                "t1"."flagged" AS "p_flagged",
+                "t1"."remark" AS "p_remark",
+                "t1"."valid_from" AS "p_valid_from",
+                "t1"."valid_to" AS "p_valid_to"
+              FROM "prospects" AS "t1"
+            ) AS "t14"
+              ON "t13"."prospect_id" = "t14"."p_prospect_id"
+              AND "t14"."p_valid_from" <= "t13"."as_of"
+              AND "t14"."p_valid_to" > "t13"."as_of"
+            LEFT OUTER JOIN (
+              SELECT
+                "t2"."account_id" AS "a_account_id",
+                "t2"."observed_at" AS "a_observed_at",
+                "t2"."country" AS "a_country",
+                "t2"."industry" AS "a_industry",
+                "t2"."headcount" AS "a_headcount",
+                "t2"."headcount_band" AS "a_headcount_band",
+                "t2"."revenue" AS "a_revenue",
+                "t2"."founded_on" AS "a_founded_on",
+                "t2"."legal_form" AS "a_legal_form",
+                "t2"."public_body" AS "a_public_body",
+                "t2"."siren" AS "a_siren",
+                "t2"."siret" AS "a_siret",
+                "t2"."company_category" AS "a_company_category",
+                "t2"."headcount_band_year" AS "a_headcount_band_year",
+                "t2"."local_authority" AS "a_local_authority",
+                "t2"."tier" AS "a_tier",
+                "t2"."growth" AS "a_growth",
+                "t2"."valid_from" AS "a_valid_from",
+                "t2"."valid_to" AS "a_valid_to"
+              FROM "accounts" AS "t2"
+            ) AS "t16"
+              ON "t14"."p_account_id" = "t16"."a_account_id"
+              AND "t16"."a_valid_from" <= "t13"."as_of"
+              AND "t16"."a_valid_to" > "t13"."as_of"
+          ) AS "t22"
+          UNION ALL
+          SELECT
+            *
+          FROM (
+            SELECT
+              "t13"."prospect_id",
+              "t13"."as_of",
+              "t15"."member_id",
+              FALSE AS "own",
+              "t15"."born"
+            FROM (
+              SELECT
+                *
+              FROM "memory"."main"."spine" AS "t0"
+            ) AS "t13"
+            LEFT OUTER JOIN (
+              SELECT
+                "t1"."prospect_id" AS "p_prospect_id",
+                "t1"."created_at" AS "p_created_at",
+                "t1"."observed_at" AS "p_observed_at",
+                "t1"."account_id" AS "p_account_id",
+                "t1"."source" AS "p_source",
+                "t1"."regime" AS "p_regime",
+                "t1"."approach" AS "p_approach",
+                "t1"."tender_deadline" AS "p_tender_deadline",
+                "t1"."tender_announced_at" AS "p_tender_announced_at",
+                "t1"."origin" AS "p_origin",
+                "t1"."fit" AS "p_fit",
+                "t1"."flagged" AS "p_flagged",
+                "t1"."remark" AS "p_remark",
+                "t1"."valid_from" AS "p_valid_from",
+                "t1"."valid_to" AS "p_valid_to"
+              FROM "prospects" AS "t1"
+            ) AS "t14"
+              ON "t13"."prospect_id" = "t14"."p_prospect_id"
+              AND "t14"."p_valid_from" <= "t13"."as_of"
+              AND "t14"."p_valid_to" > "t13"."as_of"
+            LEFT OUTER JOIN (
+              SELECT
+                "t2"."account_id" AS "a_account_id",
+                "t2"."observed_at" AS "a_observed_at",
+                "t2"."country" AS "a_country",
+                "t2"."industry" AS "a_industry",
+                "t2"."headcount" AS "a_headcount",
+                "t2"."headcount_band" AS "a_headcount_band",
+                "t2"."revenue" AS "a_revenue",
+                "t2"."founded_on" AS "a_founded_on",
+                "t2"."legal_form" AS "a_legal_form",
+                "t2"."public_body" AS "a_public_body",
+                "t2"."siren" AS "a_siren",
+                "t2"."siret" AS "a_siret",
+                "t2"."company_category" AS "a_company_category",
+                "t2"."headcount_band_year" AS "a_headcount_band_year",
+                "t2"."local_authority" AS "a_local_authority",
+                "t2"."tier" AS "a_tier",
+                "t2"."growth" AS "a_growth",
+                "t2"."valid_from" AS "a_valid_from",
+                "t2"."valid_to" AS "a_valid_to"
+              FROM "accounts" AS "t2"
+            ) AS "t16"
+              ON "t14"."p_account_id" = "t16"."a_account_id"
+              AND "t16"."a_valid_from" <= "t13"."as_of"
+              AND "t16"."a_valid_to" > "t13"."as_of"
+            INNER JOIN (
+              SELECT
+                "t1"."prospect_id" AS "member_id",
+                "t1"."account_id" AS "member_account_id",
+                "t1"."valid_from" AS "from_",
+                "t1"."valid_to" AS "to_",
+                "t1"."created_at" AS "born"
+              FROM "prospects" AS "t1"
+            ) AS "t15"
+              ON "t14"."p_account_id" = "t15"."member_account_id"
+              AND "t15"."from_" <= "t13"."as_of"
+              AND "t15"."to_" > "t13"."as_of"
+              AND "t15"."member_id" <> "t13"."prospect_id"
+          ) AS "t23"
+        ) AS "t26"
+        INNER JOIN (
+          SELECT
+            "t3"."prospect_id" AS "outcome_prospect_id",
+            "t3"."outcome" AS "type",
+            "t3"."occurred_at",
+            "t3"."recorded_at"
+          FROM "outcomes" AS "t3"
+        ) AS "t17"
+          ON "t26"."member_id" = "t17"."outcome_prospect_id"
+          AND "t17"."occurred_at" <= "t26"."as_of"
+          AND "t17"."recorded_at" <= "t26"."as_of"
+      ) AS "t27"
+      GROUP BY
+        1,
+        2
+    ) AS "t33"
+  ) AS "t36"
+    ON "t13"."prospect_id" = "t36"."found_prospect_id"
+    AND "t13"."as_of" = "t36"."found_as_of"
+  LEFT OUTER JOIN (
+    SELECT
+      "t34"."prospect_id" AS "found_prospect_id",
+      "t34"."as_of" AS "found_as_of",
+      "t34"."xccae585891faf152"
+    FROM (
+      SELECT
+        "t28"."prospect_id",
+        "t28"."as_of",
+        CAST(COUNT(*) FILTER(WHERE
+          NOT (
+            "t28"."own"
+          )
+          AND (
+            "t28"."born" <= "t28"."as_of"
+          )
+          AND (
+            (
+              "t28"."closed_at" IS NULL
+            ) OR (
+              "t28"."closed_at" > "t28"."as_of"
+            )
+          )) AS DOUBLE) AS "xccae585891faf152"
+      FROM (
+        SELECT
+          "t26"."prospect_id",
+          "t26"."as_of",
+          "t26"."member_id",
+          "t26"."own",
+          "t26"."born",
+          "t24"."closed_id",
+          "t24"."closed_at"
+        FROM (
+          SELECT
+            *
+          FROM (
+            SELECT
+              "t13"."prospect_id",
+              "t13"."as_of",
+              "t13"."prospect_id" AS "member_id",
+              TRUE AS "own",
+              "t13"."as_of" AS "born"
+            FROM (
+              SELECT
+                *
+              FROM "memory"."main"."spine" AS "t0"
+            ) AS "t13"
+            LEFT OUTER JOIN (
+              SELECT
+                "t1"."prospect_id" AS "p_prospect_id",
+                "t1"."created_at" AS "p_created_at",
+                "t1"."observed_at" AS "p_observed_at",
+                "t1"."account_id" AS "p_account_id",
+                "t1"."source" AS "p_source",
+                "t1"."regime" AS "p_regime",
+                "t1"."approach" AS "p_approach",
+                "t1"."tender_deadline" AS "p_tender_deadline",
+                "t1"."tender_announced_at" AS "p_tender_announced_at",
+                "t1"."origin" AS "p_origin",
+                "t1"."fit" AS "p_fit",
+                "t1"."flagged" AS "p_flagged",
+                "t1"."remark" AS "p_remark",
+                "t1"."valid_from" AS "p_valid_from",
+                "t1"."valid_to" AS "p_valid_to"
+              FROM "prospects" AS "t1"
+            ) AS "t14"
+              ON "t13"."prospect_id" = "t14"."p_prospect_id"
+              AND "t14"."p_valid_from" <= "t13"."as_of"
+              AND "t14"."p_valid_to" > "t13"."as_of"
+            LEFT OUTER JOIN (
+              SELECT
+                "t2"."account_id" AS "a_account_id",
+                "t2"."observed_at" AS "a_observed_at",
+                "t2"."country" AS "a_country",
+                "t2"."industry" AS "a_industry",
+                "t2"."headcount" AS "a_headcount",
+                "t2"."headcount_band" AS "a_headcount_band",
+                "t2"."revenue" AS "a_revenue",
+                "t2"."founded_on" AS "a_founded_on",
+                "t2"."legal_form" AS "a_legal_form",
+                "t2"."public_body" AS "a_public_body",
+                "t2"."siren" AS "a_siren",
+                "t2"."siret" AS "a_siret",
+                "t2"."company_category" AS "a_company_category",
+                "t2"."headcount_band_year" AS "a_headcount_band_year",
+                "t2"."local_authority" AS "a_local_authority",
+                "t2"."tier" AS "a_tier",
+                "t2"."growth" AS "a_growth",
+                "t2"."valid_from" AS "a_valid_from",
+                "t2"."valid_to" AS "a_valid_to"
+              FROM "accounts" AS "t2"
+            ) AS "t16"
+              ON "t14"."p_account_id" = "t16"."a_account_id"
+              AND "t16"."a_valid_from" <= "t13"."as_of"
+              AND "t16"."a_valid_to" > "t13"."as_of"
+          ) AS "t22"
+          UNION ALL
+          SELECT
+            *
+          FROM (
+            SELECT
+              "t13"."prospect_id",
+              "t13"."as_of",
+              "t15"."member_id",
+              FALSE AS "own",
+              "t15"."born"
+            FROM (
+              SELECT
+                *
+              FROM "memory"."main"."spine" AS "t0"
+            ) AS "t13"
+            LEFT OUTER JOIN (
+              SELECT
+                "t1"."prospect_id" AS "p_prospect_id",
+                "t1"."created_at" AS "p_created_at",
+                "t1"."observed_at" AS "p_observed_at",
+                "t1"."account_id" AS "p_account_id",
+                "t1"."source" AS "p_source",
+                "t1"."regime" AS "p_regime",
+                "t1"."approach" AS "p_approach",
+                "t1"."tender_deadline" AS "p_tender_deadline",
+                "t1"."tender_announced_at" AS "p_tender_announced_at",
+                "t1"."origin" AS "p_origin",
+                "t1"."fit" AS "p_fit",
+                "t1"."flagged" AS "p_flagged",
+                "t1"."remark" AS "p_remark",
+                "t1"."valid_from" AS "p_valid_from",
+                "t1"."valid_to" AS "p_valid_to"
+              FROM "prospects" AS "t1"
+            ) AS "t14"
+              ON "t13"."prospect_id" = "t14"."p_prospect_id"
+              AND "t14"."p_valid_from" <= "t13"."as_of"
+              AND "t14"."p_valid_to" > "t13"."as_of"
+            LEFT OUTER JOIN (
+              SELECT
+                "t2"."account_id" AS "a_account_id",
+                "t2"."observed_at" AS "a_observed_at",
+                "t2"."country" AS "a_country",
+                "t2"."industry" AS "a_industry",
+                "t2"."headcount" AS "a_headcount",
+                "t2"."headcount_band" AS "a_headcount_band",
+                "t2"."revenue" AS "a_revenue",
+                "t2"."founded_on" AS "a_founded_on",
+                "t2"."legal_form" AS "a_legal_form",
+                "t2"."public_body" AS "a_public_body",
+                "t2"."siren" AS "a_siren",
+                "t2"."siret" AS "a_siret",
+                "t2"."company_category" AS "a_company_category",
+                "t2"."headcount_band_year" AS "a_headcount_band_year",
+                "t2"."local_authority" AS "a_local_authority",
+                "t2"."tier" AS "a_tier",
+                "t2"."growth" AS "a_growth",
+                "t2"."valid_from" AS "a_valid_from",
+                "t2"."valid_to" AS "a_valid_to"
+              FROM "accounts" AS "t2"
+            ) AS "t16"
+              ON "t14"."p_account_id" = "t16"."a_account_id"
+              AND "t16"."a_valid_from" <= "t13"."as_of"
+              AND "t16"."a_valid_to" > "t13"."as_of"
+            INNER JOIN (
+              SELECT
+                "t1"."prospect_id" AS "member_id",
+                "t1"."account_id" AS "member_account_id",
+                "t1"."valid_from" AS "from_",
+                "t1"."valid_to" AS "to_",
+                "t1"."created_at" AS "born"
+              FROM "prospects" AS "t1"
+            ) AS "t15"
+              ON "t14"."p_account_id" = "t15"."member_account_id"
+              AND "t15"."from_" <= "t13"."as_of"
+              AND "t15"."to_" > "t13"."as_of"
+              AND "t15"."member_id" <> "t13"."prospect_id"
+          ) AS "t23"
+        ) AS "t26"
+        LEFT OUTER JOIN (
+          SELECT
+            "t18"."prospect_id" AS "closed_id",
+            MIN("t18"."known_at") AS "closed_at"
+          FROM (
+            SELECT
+              "t3"."prospect_id",
+              "t3"."outcome",
+              "t3"."occurred_at",
+              "t3"."recorded_at",
+              "t3"."outcome_id",
+              GREATEST("t3"."occurred_at", "t3"."recorded_at") AS "known_at"
+            FROM "outcomes" AS "t3"
+            WHERE
+              "t3"."outcome" IN ('won', 'lost')
+          ) AS "t18"
+          GROUP BY
+            1
+        ) AS "t24"
+          ON "t26"."member_id" = "t24"."closed_id"
+      ) AS "t28"
+      GROUP BY
+        1,
+        2
+    ) AS "t34"
+  ) AS "t38"
+    ON "t13"."prospect_id" = "t38"."found_prospect_id"
+    AND "t13"."as_of" = "t38"."found_as_of"
+) AS "t46"
