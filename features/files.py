@@ -97,7 +97,7 @@ def unknown_name(name: str, near: str | None, what: str) -> BadInput:
 
 
 def _open_csv(con: Any, table: str, path: Path, dataset: Dataset) -> Raw:
-    names, delimiter = _csv_header(path, dataset.columns(table))
+    names, delimiter = csv_header(path, dataset.columns(table))
     columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(names)))
     run(
         con,
@@ -109,7 +109,7 @@ def _open_csv(con: Any, table: str, path: Path, dataset: Dataset) -> Raw:
     return Raw(table, path.name, relation, tuple(names), ("VARCHAR",) * len(names))
 
 
-def _csv_header(path: Path, columns: Mapping[str, Any]) -> tuple[list[str], str]:
+def csv_header(path: Path, columns: Mapping[str, Any]) -> tuple[list[str], str]:
     """The column names and the separator: of comma, semicolon and tab the one that yields the most known names."""
     with path.open("rb") as file:
         head = file.read(512)

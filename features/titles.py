@@ -138,11 +138,11 @@ TABLE: Mapping[str, str] = {
         buyer - administration | service generaux, facility, general service, moyen generaux, facility management,
             maitre ouvrage
         buyer head administration | office manager
-        user - sales | direction commercial, sales, vente, business development, developpement commercial, adv,
-            administration vente, customer success, key account, grand compte, inside sales, export, point vente,
-            avant vente, presales, pre sales, relation client, service client, customer service, customer care,
-            customer support, customer experience, after sales, apres vente, sav, bid, appel offre,
-            developpement affaire
+        user - sales | direction commercial, partnership, partenariat, partner marketing, partner sales,
+            partner success, sales, vente, business development, developpement commercial, adv, administration vente,
+            customer success, key account, grand compte, inside sales, export, point vente, avant vente, presales,
+            pre sales, relation client, service client, customer service, customer care, customer support,
+            customer experience, after sales, apres vente, sav, bid, appel offre, developpement affaire
         user staff sales | commercial, technico commercial, vendeur, seller, account manager, key account manager,
             kam, account executive, sales executive, sales engineer, ingenieur commercial, ingenieur affaire,
             charge affaire, business developer, salesperson, salesman, saleswoman, sales representative,
@@ -184,7 +184,7 @@ TABLE: Mapping[str, str] = {
             coiffeur, hairdresser, pilote ligne, steward, installateur, installer, assembler, picker, handler,
             pompier, firefighter, policier, police officer, preparateur commande, agent entretien, agent maitrise,
             assembleur, regleur, tourneur, fraiseur
-        user staff operations | chef rang
+        user staff operations | chef rang, chef partie
         user head operations | head chef, executive chef, sous chef, chef chantier, chef equipe, chef atelier,
             team leader, foreman, contremaitre, site manager, shift leader, plant manager, factory manager,
             works manager, chef cuisine, chef cuisinier, store manager, restaurant manager, hotel manager,
@@ -192,6 +192,7 @@ TABLE: Mapping[str, str] = {
         user staff administration | receptionniste, receptionist, standardiste, hote accueil, agent accueil, clerk,
             office clerk, data entry, archiviste, archivist, typist, agent administratif, adjoint administratif,
             traducteur, translator
+        - head finance | chief accountant
         - staff finance | comptable, accountant, bookkeeper, controleur gestion, payroll officer, gestionnaire paie,
             financial analyst, analyste financier, caissier principal, credit analyst, management accountant
         user staff marketing | graphiste, graphic designer, redacteur, copywriter, journaliste, journalist, editor,

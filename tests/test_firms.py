@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from features.firms import (
     valid_siren,
     valid_siret,
 )
+from features.titles import read_title
 
 BANDS_IN_ORDER = ("NN", "00", "01", "02", "03", "11", "12", "21", "22", "31", "32", "41", "42", "51", "52", "53")
 
@@ -207,3 +209,16 @@ def test_a_siret_holds_a_sound_siren() -> None:
 
 def _luhn_sum(digits: str) -> int:
     return sum(sum(map(int, str(int(d) * (1 + i % 2)))) for i, d in enumerate(reversed(digits)))
+
+
+def test_the_page_says_what_the_code_does() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "firmographics.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
+    bands = {row[0]: row[1].replace(",", "") for row in rows if row[0] in BANDS}
+    for band, (lowest, highest) in BAND_STAFF.items():
+        more = "" if lowest == highest else " and more" if highest is None else f" to {highest}"
+        assert bands[band] == f"{lowest}{more}"
+    assert list(bands) == list(BANDS)
+    titles = {row[0]: tuple(None if cell == "-" else cell for cell in row[1:]) for row in rows[2:] if len(row) == 4}
+    assert len(titles) == 20
+    assert {title: tuple(read_title(title)) for title in titles} == titles

@@ -23,6 +23,8 @@ HEAVY = ("ibis", "duckdb", "pandas", "sklearn", "mlflow", "bentoml", "matplotlib
 LIGHT = (
     "features.errors",
     "features.contract",
+    "features.firms",
+    "features.titles",
     "features.spec",
     "features.records",
     "features.aggregates",

@@ -19,6 +19,7 @@ from features.errors import BadInput, LeadscoreError
 if TYPE_CHECKING:
     from features.tables import Tables
     from training.registry import Home
+    from training.sources import Summary
 
 UsageError: Any = typer.BadParameter.__base__
 
@@ -287,19 +288,42 @@ def simulate_(
 
 @_command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="Which origin: olist, relax, x_education.")],
-    folder: Annotated[Path, typer.Argument(help="Folder with the origin's own files.")],
+    source: Annotated[str, typer.Argument(help="Which origin: olist, relax, x_education; or sirene.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with the origin's own files; for sirene, your data folder.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; it must be new or empty.")],
+    register: Annotated[
+        Path | None, typer.Option("--register", help="For sirene: the extract of StockUniteLegale, Parquet or CSV.")
+    ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
-    """Turn the files of a known origin into the tables of the data contract."""
-    from training.sources import SOURCES
+    """Turn the files of a known origin into the tables of the data contract.
 
-    if source not in SOURCES:
-        raise BadInput(
-            "unknown_source", f"there is no importer {source!r}.", where="SOURCE", remedy=f"Use {', '.join(SOURCES)}."
-        )
-    summary = SOURCES[source](folder, out)
+    sirene completes a data folder instead: its accounts, by their siren, with
+    what the French register of firms says of them: activity, headcount band
+    and its year, category, legal form, founding day, public body, local
+    authority. What your data say already stays as it is.
+    """
+    from training.sources import REGISTERS, SOURCES
+
+    if source not in {**SOURCES, **REGISTERS}:
+        known = ", ".join((*SOURCES, *REGISTERS))
+        raise BadInput("unknown_source", f"there is no importer {source!r}.", where="SOURCE", remedy=f"Use {known}.")
+    if (register is None) == (source in REGISTERS):
+        message = "the register's file is missing." if register is None else f"{source} reads no register."
+        remedy = "Add --register FILE." if register is None else "Leave --register out."
+        raise BadInput("bad_usage", message, where="--register", remedy=remedy)
+    summary: Summary
+    if register is not None:
+        summary = enriched = REGISTERS[source](folder, register, out)
+        if not as_json:
+            columns = [[name, enriched.filled[name], enriched.conflicts[name]] for name in enriched.filled]
+            _table(["column of accounts", "filled", "conflicts"], columns)
+            found, absent, bare = (enriched.accounts[how] for how in ("found", "not_found", "without_siren"))
+            _print(f"Accounts: {found} found, {absent} not in the register, {bare} without a siren.")
+            if any(enriched.conflicts.values()):
+                _print("Conflicts stand in sirene_conflicts.csv; what the data said was kept.")
+    else:
+        summary = SOURCES[source](folder, out)
     if not as_json:
         _table(["table", "rows"], [[name, count] for name, count in summary.rows.items()])
         for reason, count in summary.set_aside.items():

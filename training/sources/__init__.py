@@ -10,6 +10,7 @@ from features.errors import BadInput
 from training.sources.folder import Summary
 from training.sources.olist import import_olist
 from training.sources.relax import import_relax
+from training.sources.sirene import Enrichment, import_sirene
 from training.sources.x_education import import_x_education
 
 
@@ -29,6 +30,16 @@ SOURCES: Mapping[str, Importer] = {
 }
 
 
+class Register(Protocol):
+    """Completes the data folder ``data`` with what a register of firms says, as the data folder ``out``."""
+
+    def __call__(self, data: Path, register: Path, out: Path, *, replace: bool = False) -> Enrichment:
+        """Import; raises BadInput with nothing written."""
+
+
+REGISTERS: Mapping[str, Register] = {"sirene": import_sirene}
+
+
 def importer(name: str) -> Importer:
     """The importer of that name; raises BadInput for an unknown one."""
     if name not in SOURCES:
@@ -46,4 +57,4 @@ def help_line(name: str) -> str:
     return (importer(name).__doc__ or "").strip().splitlines()[0]
 
 
-__all__ = ["SOURCES", "Importer", "Summary", "help_line", "importer"]
+__all__ = ["REGISTERS", "SOURCES", "Enrichment", "Importer", "Register", "Summary", "help_line", "importer"]

@@ -86,9 +86,10 @@ def write_folder(
     *,
     title: str,
     texts: Mapping[str, str] | None = None,
+    copies: Sequence[Path] = (),
     replace: bool = False,
 ) -> None:
-    """Write the Parquet tables, ``dataset.toml`` and further text files as the folder ``out``, all or nothing.
+    """Write the Parquet tables, ``dataset.toml``, text files and copies of files as the folder ``out``, all or nothing.
 
     The files are made in a hidden folder beside ``out``, which is then renamed: whoever looks sees the whole folder
     or none. ``title`` completes the mark in the first line of ``dataset.toml``. Raises BadInput as ``check_target``.
@@ -105,6 +106,8 @@ def write_folder(
         (made / "dataset.toml").write_text(f"{MARK}: {title}\n{declaration.strip()}\n", encoding="utf-8")
         for name, text in (texts or {}).items():
             (made / name).write_text(text, encoding="utf-8", newline="")
+        for path in copies:
+            shutil.copyfile(path, made / path.name)
         made.chmod(0o777 & ~_umask())
         if out.exists() and any(out.iterdir()):
             check_target(out, replace=replace)
