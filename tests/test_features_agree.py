@@ -810,6 +810,7 @@ CASES = (
         ((ORDER, None), (CONFLICT, None), (REGIME, None)),
     ),
     Case("a headcount alone", firm(headcount=9.5), ((ORDER, None), (CONFLICT, None), (REGIME, "mass"))),
+    Case("ten of staff", firm(headcount=10), ((REGIME, "industrial"),)),
     Case("a tender", firm({"tender_deadline": day(-9)}, headcount=3), ((REGIME, "project"),)),
     Case("a given regime", firm({"tender_deadline": day(9), "regime": "mass"}, headcount=99), ((REGIME, "mass"),)),
     Case(
