@@ -611,6 +611,12 @@ class Scorer:
             ("contacts_unknown", "contacts", records.contacts is None),
             ("account_unknown", "account", records.accounts is None),
             ("related_unknown", "related", records.related is None or records.related_events is None),
+            ("outcomes_unknown", "outcomes", records.outcomes is None),
+            (
+                "related_outcomes_unknown",
+                "related.outcomes",
+                records.related is None or records.related_outcomes is None,
+            ),
         ):
             users = self.needs[name]
             if absent and users:
@@ -647,15 +653,20 @@ def _born(records: Records, t: int) -> None:
 
 def _needs(names: Sequence[str], features: Sequence[Any]) -> dict[str, list[str]]:
     """For each list of a request, the features that are missing without it."""
-    out: dict[str, list[str]] = {"events": [], "contacts": [], "account": [], "related": []}
+    lists = ("events", "contacts", "account", "related", "outcomes", "related.outcomes")
+    out: dict[str, list[str]] = {name: [] for name in lists}
     for name, feature in zip(names, features, strict=True):
         parts = list(walk(feature))
         aggregates = [p for p in parts if isinstance(p, Aggregate)]
-        if aggregates:
+        if any(a.table == "events" for a in aggregates):
             out["events"].append(name)
+        if any(a.table != "events" for a in aggregates):
+            out["outcomes"].append(name)
+        if any(a.table != "events" and a.scope == "account" for a in aggregates):
+            out["related.outcomes"].append(name)
         if any(needs_contacts(a) for a in aggregates):
             out["contacts"].append(name)
-        if any(a.scope == "account" for a in aggregates):
+        if any(a.scope == "account" and a.table == "events" for a in aggregates):
             out["related"].append(name)
         if any(isinstance(p, Attribute) and p.table == "accounts" for p in parts):
             out["account"].append(name)
