@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from features.contract import DAY, MICRO
+from features.contract import DAY, MICRO, ROLES
 from features.records import Event
 from features.spec import Aggregate
 
@@ -112,6 +112,13 @@ def _roles(group: Group, start: int, t: int) -> float:
     return float(len(found))
 
 
+def _roles_offline(counts: Any, column: str) -> Any:
+    # Three counts cost an engine less than the set of the distinct texts.
+    active = counts[column] > 0
+    found = [(counts.count(where=active & (counts.role == role)) > 0).cast("int64") for role in ROLES]
+    return sum(found[1:], start=found[0]).cast("float64")
+
+
 def _top_contact(group: Group, start: int, t: int) -> float | None:
     counts = Counter(contact for contact in group.contacts[start:] if contact is not None)
     return float(max(counts.values())) / float(counts.total()) if counts else None
@@ -146,15 +153,17 @@ OPERATIONS: dict[str, Operation] = {
     "last": Operation(None, _last_offline, _last),
     "distinct_contacts": Operation(
         0.0,
-        lambda e, where: e.known_contact.nunique(where=where).cast("float64"),
+        lambda counts, column: counts.count(where=counts[column] > 0).cast("float64"),
         _distinct,
         contacts=True,
+        by_contact=True,
     ),
     "distinct_roles": Operation(
         0.0,
-        lambda e, where: e.role.nunique(where=where).cast("float64"),
+        _roles_offline,
         _roles,
         contacts=True,
+        by_contact=True,
     ),
     "top_contact_share": Operation(None, _top_contact_offline, _top_contact, contacts=True, by_contact=True),
     "days_since_first": Operation(

@@ -132,7 +132,7 @@ def _of_events(aggregates: dict[str, Aggregate], stages: Stages, tables: Tables,
         found.append(events.group_by("prospect_id", "as_of").aggregate(**columns))
     if each_contact:
         named = events.filter(events.known_contact.notnull())
-        counts = named.group_by("prospect_id", "as_of", "known_contact").aggregate(
+        counts = named.group_by("prospect_id", "as_of", "known_contact", "role").aggregate(
             **{key: named.count(where=_where(named, a, stages)) for key, a in each_contact.items()}
         )
         columns = {key: OPERATIONS[a.operation].offline(counts, key) for key, a in each_contact.items()}

@@ -77,7 +77,9 @@ def table_warnings(scorer: Scorer, tables: Tables, as_of: int) -> list[dict[str,
             text = f"There is no table of {table}: the features that need it are missing."
             out.append({"code": f"{table}_unknown", "text": text})
     if tables.outcomes is None:
-        out.append({"code": "outcomes_unknown", "text": "There is no table of outcomes: who is closed is unknown."})
+        text = "There is no table of outcomes: who is closed is unknown"
+        text += ", and the features that need it are missing." if scorer.needs["outcomes"] else "."
+        out.append({"code": "outcomes_unknown", "text": text})
     until = tables.until
     if as_of > until:
         text = f"The data end {format_time(until)}, before the time that is scored: what came since is unknown."

@@ -666,7 +666,7 @@ def _needs(names: Sequence[str], features: Sequence[Any]) -> dict[str, list[str]
             out["related.outcomes"].append(name)
         if any(needs_contacts(a) for a in aggregates):
             out["contacts"].append(name)
-        if any(a.scope == "account" for a in aggregates):
+        if any(a.scope == "account" and a.table == "events" for a in aggregates):
             out["related"].append(name)
         if any(isinstance(p, Attribute) and p.table == "accounts" for p in parts):
             out["account"].append(name)

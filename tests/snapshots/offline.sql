@@ -463,15 +463,15 @@ FROM (
     "t42"."x6b60bcdf5a8557c6",
     "t42"."x599e608dcd5ddc6e",
     "t42"."x6382238e11e22e76",
-    "t42"."xb83e3f52a88f1d95",
     "t42"."x9a73000ee989dfdb",
     "t42"."x6ec61cf73c5ffd29",
     "t42"."x702fb3a2bf44ee28",
-    "t42"."x3416bfae8f9d7bba",
     "t42"."x189f2d3c3d47d8b2",
     "t42"."x9c21835ba67e437d",
     "t42"."x37475f1534e3e818",
     "t42"."x4c2fa82b2fa6cd84",
+    "t45"."xb83e3f52a88f1d95",
+    "t45"."x3416bfae8f9d7bba",
     "t45"."x2c9308a2387aaf7a",
     "t45"."xdc357e80adb6baa1",
     "t36"."x0bed175fb919a59e",
@@ -536,11 +536,9 @@ FROM (
       "t40"."x6b60bcdf5a8557c6",
       "t40"."x599e608dcd5ddc6e",
       "t40"."x6382238e11e22e76",
-      "t40"."xb83e3f52a88f1d95",
       "t40"."x9a73000ee989dfdb",
       "t40"."x6ec61cf73c5ffd29",
       "t40"."x702fb3a2bf44ee28",
-      "t40"."x3416bfae8f9d7bba",
       "t40"."x189f2d3c3d47d8b2",
       "t40"."x9c21835ba67e437d",
       "t40"."x37475f1534e3e818",
@@ -577,13 +575,6 @@ FROM (
           ) AND (
             "t31"."value" IS NOT NULL
           )) AS DOUBLE) / 1000000.0 AS "x6382238e11e22e76",
-        CAST(COUNT(DISTINCT "t31"."known_contact") FILTER(WHERE
-          "t31"."own"
-          AND (
-            "t31"."occurred_at" > (
-              "t31"."as_of" - 2592000000000
-            )
-          )) AS DOUBLE) AS "xb83e3f52a88f1d95",
         CAST(MAX("t31"."as_of") - MAX("t31"."occurred_at") FILTER(WHERE
           "t31"."own"
           AND (
@@ -621,13 +612,6 @@ FROM (
               "t31"."as_of" - 2592000000000
             )
           )) AS DOUBLE) AS "x702fb3a2bf44ee28",
-        CAST(COUNT(DISTINCT "t31"."role") FILTER(WHERE
-          "t31"."own"
-          AND (
-            "t31"."occurred_at" > (
-              "t31"."as_of" - 7776000000000
-            )
-          )) AS DOUBLE) AS "x3416bfae8f9d7bba",
         CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
           "t31"."own" AND "t31"."type" IN ('mail', 'quote')) AS DOUBLE) / 86400000000.0 AS "x189f2d3c3d47d8b2",
         CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
@@ -671,12 +655,32 @@ FROM (
     SELECT
       "t43"."prospect_id" AS "found_prospect_id",
       "t43"."as_of" AS "found_as_of",
+      "t43"."xb83e3f52a88f1d95",
+      "t43"."x3416bfae8f9d7bba",
       "t43"."x2c9308a2387aaf7a",
       "t43"."xdc357e80adb6baa1"
     FROM (
       SELECT
         "t39"."prospect_id",
         "t39"."as_of",
+        CAST(COUNT(*) FILTER(WHERE
+          "t39"."xb83e3f52a88f1d95" > 0) AS DOUBLE) AS "xb83e3f52a88f1d95",
+        CAST(CAST(COUNT(*) FILTER(WHERE
+          (
+            "t39"."x3416bfae8f9d7bba" > 0
+          ) AND (
+            "t39"."role" = 'buyer'
+          )) > 0 AS BIGINT) + CAST(COUNT(*) FILTER(WHERE
+          (
+            "t39"."x3416bfae8f9d7bba" > 0
+          ) AND (
+            "t39"."role" = 'prescriber'
+          )) > 0 AS BIGINT) + CAST(COUNT(*) FILTER(WHERE
+          (
+            "t39"."x3416bfae8f9d7bba" > 0
+          ) AND (
+            "t39"."role" = 'user'
+          )) > 0 AS BIGINT) AS DOUBLE) AS "x3416bfae8f9d7bba",
         CAST(MAX("t39"."x2c9308a2387aaf7a") AS DOUBLE) / NULLIF(CAST(SUM("t39"."x2c9308a2387aaf7a") AS DOUBLE), 0.0) AS "x2c9308a2387aaf7a",
         CAST(MAX("t39"."xdc357e80adb6baa1") AS DOUBLE) / NULLIF(CAST(SUM("t39"."xdc357e80adb6baa1") AS DOUBLE), 0.0) AS "xdc357e80adb6baa1"
       FROM (
@@ -684,6 +688,21 @@ FROM (
           "t32"."prospect_id",
           "t32"."as_of",
           "t32"."known_contact",
+          "t32"."role",
+          COUNT(*) FILTER(WHERE
+            "t32"."own"
+            AND (
+              "t32"."occurred_at" > (
+                "t32"."as_of" - 2592000000000
+              )
+            )) AS "xb83e3f52a88f1d95",
+          COUNT(*) FILTER(WHERE
+            "t32"."own"
+            AND (
+              "t32"."occurred_at" > (
+                "t32"."as_of" - 7776000000000
+              )
+            )) AS "x3416bfae8f9d7bba",
           COUNT(*) FILTER(WHERE
             "t32"."own"
             AND (
@@ -722,7 +741,8 @@ FROM (
         GROUP BY
           1,
           2,
-          3
+          3,
+          4
       ) AS "t39"
       GROUP BY
         1,
