@@ -35,6 +35,7 @@ class AccountReason(NamedTuple):
     label: str
     value: float | int | str | None
     effect: float
+    family: str
     prospect_id: str | None
 
 
@@ -278,7 +279,7 @@ def _reasons(scores: Sequence[Score], account: AccountMap) -> tuple[AccountReaso
         effect = math.fsum(weight * each.effect for _, each, weight in parts)
         if effect != 0.0:
             whose = one if len(parts) == 1 else None
-            out.append(AccountReason(reason.feature, reason.label, reason.value, effect, whose))
+            out.append(AccountReason(reason.feature, reason.label, reason.value, effect, reason.family, whose))
     out.sort(key=lambda r: (-abs(r.effect), r.feature, r.prospect_id or ""))
     return tuple(out)
 

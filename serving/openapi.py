@@ -33,6 +33,13 @@ Category = Literal["PME", "ETI", "GE"]
 Role = Literal["buyer", "prescriber", "user"]
 Direction = Literal["inbound", "outbound"]
 Rank = Literal["executive", "head", "staff"]
+Family = Annotated[
+    Literal["interest", "effort", "committee", "firm", "need", "tender", "stage", "account", "time", "activity"],
+    Field(
+        description="What it is of: interest is inbound, effort is outbound, that is our own doing; activity "
+        "is events whose direction is not told."
+    ),
+]
 Basis = Annotated[
     Literal["model_sensitivity"],
     Field(
@@ -276,6 +283,7 @@ class Reason(_Model):
     label: str
     value: str | float | bool | None
     effect: float
+    family: Family
 
 
 class RoleStanding(_Model):

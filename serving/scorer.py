@@ -24,6 +24,7 @@ from features.online import compile_features
 from features.records import Outcome, Records
 from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
+from features.standard import family
 from serving.bundle import GRADES, Bundle, Constants
 from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing, with_sign
 from serving.explain import label
@@ -45,12 +46,16 @@ class Warned(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """A feature's part in a score: ``effect`` in log-odds of the hazard, weighted over the intervals."""
+    """A feature's part in a score: ``effect`` in log-odds of the hazard, weighted over the intervals.
+
+    ``family`` says what kind of thing moved it: interest that the prospect showed, effort of our own, the firm, ...
+    """
 
     feature: str
     label: str
     value: float | int | str | None
     effect: float
+    family: str
 
 
 @dataclass(frozen=True)
@@ -312,6 +317,7 @@ class Scorer:
         self.goal = bundle.constants.goal
         self._features = compile_features(self.spec)
         self._names = self.spec.names
+        self._families = tuple(family(f) for f in self.spec.features)
         self._kinds = tuple(self.spec.kind(f) for f in self.spec.features)
         self._rank = np.argsort(np.argsort(np.array(self._names)))  # the order among equal effects
         self._encoder = _Encoder(self._names, self.constants.categories, self.constants.has_other)
@@ -571,7 +577,7 @@ class Scorer:
             value = _value(cells(i))
             other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
             text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
-            out.append(Reason(self._names[i], text, value, effect))
+            out.append(Reason(self._names[i], text, value, effect, self._families[i]))
         return tuple(out)
 
     def _unseen(self, encoded: Matrix, cells: Callable[[int], Any]) -> list[Warned]:
@@ -615,7 +621,7 @@ class Scorer:
             (
                 "related_outcomes_unknown",
                 "related.outcomes",
-                records.related is not None and records.related_outcomes is None,
+                records.related is None or records.related_outcomes is None,
             ),
         ):
             users = self.needs[name]

@@ -147,7 +147,7 @@ def test_an_account_of_one_prospect_is_that_prospect_to_the_bit(scorer: Scorer) 
         same = ("as_of", "goal", "horizon_days", "probability", "probability_low", "probability_high", "committee")
         for name in same:
             assert getattr(found, name) == getattr(alone, name), name
-        assert [r[:4] for r in found.reasons] == [r[:4] for r in alone.reasons]
+        assert [r[:5] for r in found.reasons] == [tuple(r) for r in alone.reasons]
         assert {r.prospect_id for r in found.reasons} <= {prospect_id}
         assert found.warnings == alone.warnings
         assert score_contacts(scorer, account, t).probability == alone.probability

@@ -35,6 +35,8 @@ from features.errors import BadBundle, BadInput
 from features.online import compile_features
 from features.records import Event, Records, Version
 from features.spec import Aggregate, Attribute, FeatureSet
+from features.standard import FAMILIES, family
+from serving import openapi
 from serving import scorer as module
 from serving.scorer import Scorer, Trees, encode, expand, interpolate, interval_weights, sigmoid, softplus
 
@@ -411,7 +413,7 @@ def test_the_answer_has_the_keys_of_the_contract_in_order(scorer: Scorer) -> Non
     assert (answer["prospect_id"], answer["as_of"]) == ("p1", "2026-03-05T09:00:00Z")
     assert (answer["goal"], answer["horizon_days"], answer["model_version"]) == ("won", 90, "7")
     assert list(answer["curve"][0]) == ["days", "probability"]
-    assert list(answer["reasons"][0]) == ["feature", "label", "value", "effect"]
+    assert list(answer["reasons"][0]) == ["feature", "label", "value", "effect", "family"]
     assert answer["warnings"] == [{"code": "few_outcomes", "text": "only 80 outcomes were known."}]
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
 
@@ -563,7 +565,7 @@ def test_unknown_outcomes_are_warned_of_where_features_need_them() -> None:
     assert codes(scorer.score(replace(records, events=None), t)) == []
     assert codes(scorer.score(replace(records, outcomes=None), t)) == ["outcomes_unknown"]
     assert codes(scorer.score(replace(records, related_outcomes=None), t)) == ["related_outcomes_unknown"]
-    assert codes(scorer.score(replace(records, related=None, related_outcomes=None), t)) == ["related_unknown"]
+    assert codes(scorer.score(replace(records, related=None), t)) == ["related_outcomes_unknown"]
 
 
 def test_a_tender_past_its_deadline_is_said(scorer: Scorer) -> None:
@@ -578,6 +580,26 @@ def test_a_tender_past_its_deadline_is_said(scorer: Scorer) -> None:
 
     assert said(t - 1) == [f"the deadline of the tender has passed: it was {format_time(t - 1)}."]
     assert said(t) == said(t + 1) == []
+
+
+def test_a_reason_says_which_family_it_is_of(scorer: Scorer) -> None:
+    records, t = request_records()
+    of = {r.feature: r.family for r in scorer.score(records, t, reasons=100).reasons}
+    by_name = dict(zip(SPEC.names, SPEC.features, strict=True))
+    assert of == {name: family(by_name[name]) for name in of}
+    assert of["budget"] == "need"
+    assert of["page_view_count_30d"] == "activity"  # of either direction
+    directed = FeatureSet(
+        DATASET,
+        (
+            Aggregate("count", direction="inbound"),
+            Aggregate("count", direction="outbound"),
+            Attribute("accounts", "headcount"),
+        ),
+    )
+    found = flat_scorer(directed)._families
+    assert found == ("interest", "effort", "firm")
+    assert tuple(openapi.schemas()["Reason"]["properties"]["family"]["enum"]) == FAMILIES
 
 
 def test_lists_that_no_feature_needs_are_not_missed() -> None:
