@@ -45,6 +45,8 @@ def standard_features(tables: Tables, until: int | None = None, effort: bool = T
     features = _with_regime(features, tables, until)
     features += _of_register(features, tables, until)
     features.append(Expression("age", (Attribute("prospects", "created_at"),)))
+    if tables.dataset.goal.starts_at is not None:  # after a sale, the clock starts there
+        features.append(Aggregate("days_since_first", tables.dataset.goal.starts_at, table="outcomes"))
     features.append(Expression("calendar", part="weekday"))  # few deals are closed on a Sunday: it tells of tomorrow
     if "tender_deadline" in tables.present["prospects"]:
         features.append(Expression("days_until", (_DEADLINE,)))

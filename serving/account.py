@@ -346,8 +346,9 @@ def _warnings(scores: Sequence[Score], account: AccountRecords) -> tuple[Warned,
         what = "1 prospect is" if rest == 1 else f"{rest} prospects are"
         out.append(Warned("not_open", f"{what} not open at this time and counted as history only."))
     shared = set(scores[0].warnings).intersection(*(s.warnings for s in scores))
-    # A request about an account has no `related`: what is unknown there is already said of `events`.
-    return (*out, *(w for w in scores[0].warnings if w in shared and w.code != "related_unknown"))
+    # A request about an account has no `related`: what is unknown there is said of `events` and `outcomes`.
+    elsewhere = ("related_unknown", "related_outcomes_unknown")
+    return (*out, *(w for w in scores[0].warnings if w in shared and w.code not in elsewhere))
 
 
 def _warned(more: Iterable[Mapping[str, str]]) -> tuple[Warned, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from features.contract import ALWAYS, DAY, KEYS, Dataset, format_time
+from features.contract import ALWAYS, DAY, KEYS, ROLES, Dataset, format_time
 from features.errors import BadInput
 from features.records import AccountRecords, Fact, Records, Version, Versions
 from serving.faults import itself, mismatch, missing, optional, unknown_field, within
@@ -390,18 +390,28 @@ def items_of(data: Any, most: int) -> list[Any]:
     return items
 
 
-def bounded(account: AccountRecords, most: int, by_contact: bool) -> None:
-    """Raise BadInput where a request about an account asks for more than ``most`` scores.
+def bounded(account: AccountRecords, most: int, steps: int, by_contact: bool) -> None:
+    """Raise BadInput where a request about an account holds or costs too much.
 
-    That is one for each prospect and, with ``by_contact``, one for each pair of a prospect and a contact.
+    At most ``most`` prospects or, with ``by_contact``, pairs of a prospect and a contact; and at most ``steps`` events
+    to go through: each prospect is scored with the account's events as they are, once more for each sign that is
+    supposed, and with ``by_contact`` with and without each contact.
     """
     prospects, contacts = len(account.prospects), len(account.contacts or ())
+    events = sum(map(len, (account.events or {}).values()))
+    remedy = "Send fewer prospects, such as the open ones and the latest others."
     if prospects > most:
         message = f"the account has {prospects} prospects, more than {most}."
-        raise BadInput("too_many_items", message, where="prospects", remedy="Send the open ones and the latest others.")
+        raise BadInput("too_many_items", message, where="prospects", remedy=remedy)
     if by_contact and prospects * contacts > most:
         message = f"{prospects} prospects times {contacts} contacts are more than {most}."
         raise BadInput("too_many_items", message, where="contacts", remedy="Send fewer prospects or contacts.")
+    times = 1 + 2 * contacts if by_contact else 1 + 2 * len(ROLES)
+    if prospects * times * events > steps:
+        message = (
+            f"{prospects} prospects, to be scored {times} times with {events} events, are too much for one request."
+        )
+        raise BadInput("too_many_items", message, where="events", remedy=remedy)
 
 
 def parse_request(body: bytes | str | dict[str, Any], dataset: Dataset, now: int) -> ParsedRequest:

@@ -615,7 +615,7 @@ class Scorer:
             (
                 "related_outcomes_unknown",
                 "related.outcomes",
-                records.related is None or records.related_outcomes is None,
+                records.related is not None and records.related_outcomes is None,
             ),
         ):
             users = self.needs[name]
@@ -660,7 +660,7 @@ def _needs(names: Sequence[str], features: Sequence[Any]) -> dict[str, list[str]
         aggregates = [p for p in parts if isinstance(p, Aggregate)]
         if any(a.table == "events" for a in aggregates):
             out["events"].append(name)
-        if any(a.table != "events" for a in aggregates):
+        if any(a.table != "events" for a in aggregates):  # outcomes, or who of the account is open
             out["outcomes"].append(name)
         if any(a.table != "events" and a.scope == "account" for a in aggregates):
             out["related.outcomes"].append(name)

@@ -491,7 +491,7 @@ class LeadScore:
 
     def _score_account(self, champion: Champion, data: Any) -> AccountScore:
         parsed = champion.reader.read_account(data, time.time_ns() // 1000)
-        bounded(parsed.records, self.settings.batch_items, by_contact=False)
+        bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=False)
         score = score_account(
             champion.scorer,
             parsed.records,
@@ -505,7 +505,7 @@ class LeadScore:
         parsed = champion.reader.read_account(data, time.time_ns() // 1000)
         if parsed.records.contacts is None:
             raise missing("contacts", ", since they are what is ranked")
-        bounded(parsed.records, self.settings.batch_items, by_contact=True)
+        bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=True)
         return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(parsed.warnings)
 
     def _score(self, data: Any, state: State, place: str = "") -> dict[str, Any]:

@@ -629,15 +629,21 @@ def test_a_key_twice_is_refused() -> None:
 
 
 def test_an_account_is_bounded() -> None:
-    records = parse_account(account_request()).records  # 3 prospects, 4 contacts
-    bounded(records, 3, by_contact=False)
-    bounded(records, 12, by_contact=True)
-    bounded(replace(records, contacts=None), 3, by_contact=True)
-    for most, by_contact, where in ((2, False, "prospects"), (2, True, "prospects"), (11, True, "contacts")):
+    records = parse_account(account_request()).records  # 3 prospects, 4 contacts, 4 events
+    bounded(records, 3, 3 * 7 * 4, by_contact=False)
+    bounded(records, 12, 3 * 9 * 4, by_contact=True)
+    bounded(replace(records, contacts=None, events=None), 3, 1, by_contact=True)
+    for most, steps, by_contact, where in (
+        (2, 1_000, False, "prospects"),
+        (2, 1_000, True, "prospects"),
+        (11, 1_000, True, "contacts"),
+        (12, 3 * 7 * 4 - 1, False, "events"),
+        (12, 3 * 9 * 4 - 1, True, "events"),
+    ):
         with pytest.raises(BadInput) as caught:
-            bounded(records, most, by_contact)
+            bounded(records, most, steps, by_contact)
         assert (caught.value.code, caught.value.where) == ("too_many_items", where)
-        assert status_of("too_many_items") == 413
+    assert status_of("too_many_items") == 413
 
 
 def test_the_models_and_the_reader_agree_on_the_fields() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from features.contract import Dataset, Goal
-from features.spec import Attribute, Expression, FeatureSet
+from features.spec import Aggregate, Attribute, Expression, FeatureSet
 from features.tables import Tables, tables_from_frames
+from serving.schema import parse_request
 from tests.funnels import at, times
 from training.committee import usual_events
 from training.dataset import build
@@ -96,6 +98,25 @@ def test_the_bundle_holds_them() -> None:
 
 @pytest.mark.parametrize("absent", ["events", "contacts"])
 def test_without_events_or_contacts_there_is_none(absent: str) -> None:
-    from dataclasses import replace
-
     assert usual_events(replace(tables_of(EVENTS), **{absent: None}), at(40)) == {}
+
+
+def test_the_example_has_a_person_of_each_rank_an_event_of_each_stage_and_past_outcomes() -> None:
+    tables = tables_of(EVENTS)
+    dataset = replace(tables.dataset, stages=(("discover", ("visit",)), ("decide", ("demo",))))
+    tables = replace(tables, dataset=dataset)
+    made = (
+        Aggregate("days_since_last", rank="executive"),
+        Aggregate("days_since_last", stage="decide"),
+        Aggregate("count", stage="discover"),
+        Aggregate("distinct_roles"),
+        Aggregate("top_contact_share", days=90),
+        Aggregate("days_since_last", "won", table="outcomes", scope="account"),
+        Aggregate("open", table="prospects", scope="account"),
+    )
+    model = fit(build(tables, FeatureSet(dataset, made)), folds=0)
+    parsed = parse_request(model.card["example"]["request"], model.spec.dataset, 0)
+    assert None not in model.scorer._features(parsed.records, parsed.as_of)
+    assert (
+        model.scorer.score(parsed.records, parsed.as_of, reasons=0).probability == model.card["example"]["probability"]
+    )

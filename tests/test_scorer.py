@@ -34,7 +34,7 @@ from features.contract import ALWAYS, DAY, Goal, format_time
 from features.errors import BadBundle, BadInput
 from features.online import compile_features
 from features.records import Event, Records, Version
-from features.spec import Attribute, FeatureSet
+from features.spec import Aggregate, Attribute, FeatureSet
 from serving import scorer as module
 from serving.scorer import Scorer, Trees, encode, expand, interpolate, interval_weights, sigmoid, softplus
 
@@ -529,6 +529,55 @@ def test_empty_lists_are_known(scorer: Scorer) -> None:
     records, t = request_records()
     empty = replace(records, events=(), contacts={}, accounts={}, related={}, related_events=())
     assert codes(scorer.score(empty, t)) == []
+
+
+def flat_scorer(spec: FeatureSet) -> Scorer:
+    """A scorer of numbers only, with a model that hardly learnt anything: for what does not hang on the model."""
+    import lightgbm
+
+    rng = np.random.default_rng(1)
+    count = len(spec.features)
+    x = np.column_stack([*rng.normal(size=(count, 500)), rng.integers(0, 7, 500)])
+    settings_ = {"objective": "binary", "verbosity": -1, "num_leaves": 4, "num_threads": 1}
+    text = lightgbm.train(settings_, lightgbm.Dataset(x, (x[:, 0] > 0).astype(float)), 5).model_to_string()
+    return make_scorer(spec=spec, model_text=text, categories={}, has_other=[], rare={})
+
+
+def test_unknown_outcomes_are_warned_of_where_features_need_them() -> None:
+    spec = FeatureSet(
+        DATASET,
+        (
+            Attribute("prospects", "budget"),
+            Aggregate("count", type="won", table="outcomes"),
+            Aggregate("count", type="won", table="outcomes", scope="account"),
+            Aggregate("open", table="prospects", scope="account"),
+        ),
+    )
+    own, wide, open_ = spec.names[1:]
+    scorer = flat_scorer(spec)
+    assert scorer.needs["events"] == []
+    assert scorer.needs["outcomes"] == [own, wide, open_]
+    assert scorer.needs["related.outcomes"] == [wide, open_]
+    records, t = request_records()
+    assert codes(scorer.score(records, t)) == []
+    assert codes(scorer.score(replace(records, events=None), t)) == []
+    assert codes(scorer.score(replace(records, outcomes=None), t)) == ["outcomes_unknown"]
+    assert codes(scorer.score(replace(records, related_outcomes=None), t)) == ["related_outcomes_unknown"]
+    assert codes(scorer.score(replace(records, related=None, related_outcomes=None), t)) == ["related_unknown"]
+
+
+def test_a_tender_past_its_deadline_is_said(scorer: Scorer) -> None:
+    records, t = request_records()
+
+    def said(deadline: int) -> list[str]:
+        (version,) = records.prospect
+        values = {**version.values, "regime": "project", "tender_deadline": deadline}
+        answer = scorer.score(replace(records, prospect=(version._replace(values=values),)), t)
+        assert 0 < answer.probability < 1  # it is answered all the same
+        return [w.text for w in answer.warnings if w.code == "tender_closed"]
+
+    assert said(t - 1) == [f"the deadline of the tender has passed: it was {format_time(t - 1)}."]
+    assert said(t) == said(t + 1) == []
 
 
 def test_lists_that_no_feature_needs_are_not_missed() -> None:

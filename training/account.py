@@ -3,8 +3,10 @@
 The prospects of one account share a budget, a committee and a decision, so ``1 - prod(1 - p_i)`` is wrong: they may
 come together or stand in for each other. The map ``logit P = a + b logit(naive) + c log n`` corrects both ways. It
 learns from censuses: the accounts with several open prospects at a few times t, each prospect scored by a model that
-saw neither it nor its account, and whether any of them reached the goal within its horizon. A ridge prior holds it to
-the naive product (0, 1, 0), which is what stays where there are too few such accounts.
+saw neither it nor its account, and whether any of them reached the goal within its horizon. Such a model says less of
+an account than the one that is served, which has seen it; so the prospects' probabilities are first brought in line
+with what each of them did, and what is left to learn is how they depend on each other. A ridge prior holds the map to
+the naive product (0, 1, 0), and so does what cannot be told from chance: it stays where there are too few accounts.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from features.contract import DAY, Goal
 from serving.account import combine
 from serving.bundle import AccountMap as Served
+from training.evaluate import logistic_line
 
 if TYPE_CHECKING:
     from features.tables import Tables
@@ -34,6 +37,7 @@ FEWEST = 50  # accounts with several open prospects
 FEWEST_EACH = 20  # of them with the outcome, and without
 # Standard deviations of the prior about the naive product: of a shift at the average account, slope and size.
 PRIOR = (0.5, 0.25, 0.5)
+CHANCE = 7.81  # the 95 % point of chi-squared (3): what a map may seem to gain where there is nothing to learn
 LEAST_SLOPE = 0.1
 _TINY = 1e-12
 
@@ -91,6 +95,11 @@ class AccountMap:
                 f"{FEWEST} are needed, {FEWEST_EACH} with the goal and {FEWEST_EACH} without), so an account's "
                 "probability is the naive product."
             )
+        if (self.intercept, self.naive, self.size) == (0.0, 1.0, 0.0):
+            return (
+                f"There were {seen}. Nothing could be told from chance in how prospects of one account depend on each "
+                "other, so an account's probability is the naive product."
+            )
         return (
             f"Learned from {seen}. Two prospects of 10 % each, which would give 19 % if they were independent, give "
             f"{100 * self.of([0.1, 0.1]):.0f} %."
@@ -115,12 +124,13 @@ def fit_map(p: Floats, y: Ints, account: Ints, as_of: Ints, step: float, horizon
         horizon: days.
     """
     order = np.lexsort((account, as_of))
-    p, y, account, as_of = p[order], y[order], account[order], as_of[order]
-    first = np.flatnonzero(np.concatenate([[True], (np.diff(account) != 0) | (np.diff(as_of) != 0)]))
+    p, y, account, as_of = np.clip(p[order], _TINY, 1 - _TINY), y[order], account[order], as_of[order]
     if not len(p):
         return AccountMap()
+    p = _in_line(p, y)
+    first = np.flatnonzero(np.concatenate([[True], (np.diff(account) != 0) | (np.diff(as_of) != 0)]))
     n = np.diff(np.append(first, len(p)))
-    none = np.add.reduceat(np.log1p(-np.minimum(p, 1 - _TINY)), first)
+    none = np.add.reduceat(np.log1p(-p), first)
     any_ = np.maximum.reduceat(y, first)
     several = n > 1
     who, z, log_n, won = account[first][several], naive_logit(none)[several], np.log(n[several]), any_[several]
@@ -149,9 +159,20 @@ def fit_map(p: Floats, y: Ints, account: Ints, as_of: Ints, step: float, horizon
     inverse = np.linalg.inv(information)
     covariance = inverse @ (by_account @ by_account.T + np.diag(prior)) @ inverse
     error = float(np.sqrt(np.einsum("ij,jk,ik->i", x, covariance, x).mean()))
+    # Positive-part shrinkage (James and Stein 1961) of all three at once, by how far they lie from nothing.
+    theta = 0.0 + theta * max(0.0, 1 - CHANCE / max(float(theta @ np.linalg.solve(covariance, theta)), _TINY))
     slope = max(1 + float(theta[1]), LEAST_SLOPE)
     intercept = float(theta[0] - theta[1] * centre[0] - theta[2] * centre[1])
-    return replace(none_yet, intercept=intercept, naive=slope, size=float(theta[2]), error=error, fitted=True)
+    return replace(none_yet, intercept=0.0 + intercept, naive=slope, size=float(theta[2]), error=error, fitted=True)
+
+
+def _in_line(p: Floats, y: Ints) -> Floats:
+    """The probabilities on the logistic line of what came on their log-odds; as they are where there is none."""
+    z = np.log(p) - np.log1p(-p)
+    line = logistic_line(z, y.astype(np.float64), np.ones(len(y)))
+    if line is None or line[0] <= 0:
+        return p
+    return np.asarray(1 / (1 + np.exp(-(line[1] + line[0] * z))), dtype=np.float64)
 
 
 def census_times(first: int, last: int, goal: Goal) -> tuple[int, ...]:

@@ -115,14 +115,15 @@ def compare(mine: Evaluation, bare: Evaluation, seed: int = 0) -> dict[str, Any]
 
 def words(found: Mapping[str, Any]) -> str:
     """The comparison as sentences."""
-    gain, lost, (low, high) = found["with"]["log_loss_gain"], found["gain_lost"], found["gain_lost_interval"]
+    gain, (low, high) = found["with"]["log_loss_gain"], found["gain_lost_interval"]
+    lost = 0.0 + round(found["gain_lost"], 4)
     ends = f"95 % {low:+.4f} to {high:+.4f}"
     if gain <= 0:
         first = f"There is no gain over a constant that could rest on outbound effort (difference {lost:+.4f}, {ends})."
     elif low > 0:
         first = (
-            f"{_percent(lost / gain)} of the gain over a constant rests on outbound effort: of {gain:.4f} in log loss, "
-            f"{lost:.4f} is gone without it ({ends})."
+            f"{_percent(found['gain_lost'] / gain)} of the gain over a constant rests on outbound effort: of "
+            f"{gain:.4f} in log loss, {lost:.4f} is gone without it ({ends})."
         )
     elif high < 0:
         first = f"Nothing rests on outbound effort: without it the log loss is lower by {-lost:.4f} ({ends})."

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from features.aggregates import needs_contacts
 from features.contract import DAY, Goal, format_time
 from features.spec import Aggregate, Attribute, FeatureSet, walk
 from training.dataset import TrainingSet
+
+TITLES = {"executive": "Chief Executive Officer", "head": "Head of Purchasing", "staff": "Purchasing Assistant"}
 
 
 def example(
@@ -41,19 +44,30 @@ def example(
                 place[part.column] = value
     request: dict[str, Any] = {"prospect": prospect}
     wide = any(a.scope == "account" for a in aggregates)
+    stages = dict(features.dataset.stages)
+    outcomes = sorted({a.type for a in aggregates if a.table == "outcomes" and a.type})
+    aggregates = [a for a in aggregates if a.table == "events"]
     if account or wide:
         prospect["account_id"] = account["account_id"] = "example-account"
         request["account"] = account
     roles = sorted({a.role for a in aggregates if a.role})
-    if roles or any(a.operation == "distinct_contacts" for a in aggregates):
-        request["contacts"] = [{"contact_id": f"example-{r}", "role": r} for r in roles or ["buyer"]]
+    ranks = sorted({a.rank for a in aggregates if a.rank})
+    if any(needs_contacts(a) for a in aggregates):
+        people = [{"contact_id": f"example-{r}", "role": r} for r in roles or ["buyer"]]
+        request["contacts"] = [*people, *({"contact_id": f"example-{r}", "job_title": TITLES[r]} for r in ranks)]
     if aggregates:
-        request["events"] = _events(aggregates, [c["contact_id"] for c in request.get("contacts", [])], day)
+        request["events"] = _events(aggregates, stages, [c["contact_id"] for c in request.get("contacts", [])], day)
     request["outcomes"] = []
     if goal.starts_at:
         request["outcomes"] = [{"outcome": goal.starts_at, "occurred_at": day(8)}]
     if wide:
         request["related"] = {"prospects": [], "events": [], "outcomes": []}
+        if outcomes:  # of another prospect of the account: this one is open
+            other = {"prospect_id": "example-other", "account_id": "example-account", "created_at": day(400)}
+            request["related"]["prospects"] = [other]
+            request["related"]["outcomes"] = [
+                {"prospect_id": "example-other", "outcome": outcome, "occurred_at": day(60)} for outcome in outcomes
+            ]
     return {**request, "as_of": day(0)}
 
 
@@ -81,11 +95,16 @@ def _made_up(
 
 
 def _events(
-    aggregates: Sequence[Aggregate], contacts: Sequence[str], day: Callable[[int], str]
+    aggregates: Sequence[Aggregate],
+    stages: Mapping[str, Sequence[str]],
+    contacts: Sequence[str],
+    day: Callable[[int], str],
 ) -> list[dict[str, Any]]:
     """One event for each distinct filter, on days that go back from t."""
     valued = any(a.operation in ("sum", "mean", "min", "max", "last") for a in aggregates)
-    kinds = sorted({(a.type or "", a.direction or "", a.channel or "") for a in aggregates})
+    kinds = sorted(
+        {(a.type or (stages[a.stage][0] if a.stage else ""), a.direction or "", a.channel or "") for a in aggregates}
+    )
     kinds = [kind for kind in kinds if any(kind)] or [("", "", "")]
     kinds = [kind for kind in kinds if kind[0]] or kinds
     out = []
