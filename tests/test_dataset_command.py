@@ -57,7 +57,8 @@ def written(request: Any, data: Path, tmp_path_factory: pytest.TempPathFactory) 
 def read(out: Path) -> pd.DataFrame:
     if out.suffix == ".parquet":
         return pd.read_parquet(out)
-    frame = pd.read_csv(out, float_precision="round_trip", dtype={"account_industry": object})
+    codes = dict.fromkeys(("account_industry", "account_industry_division", "account_headcount_band"), object)
+    frame = pd.read_csv(out, float_precision="round_trip", dtype=codes)
     for name in ("as_of", "goal_at"):
         assert frame[name].dropna().str.endswith("Z").all()
         frame[name] = pd.to_datetime(frame[name], format="ISO8601", utc=True)
