@@ -57,7 +57,8 @@ def written(request: Any, data: Path, tmp_path_factory: pytest.TempPathFactory) 
 def read(out: Path) -> pd.DataFrame:
     if out.suffix == ".parquet":
         return pd.read_parquet(out)
-    frame = pd.read_csv(out, float_precision="round_trip", dtype={"account_industry": object})
+    codes = dict.fromkeys(("account_industry", "account_industry_division", "account_headcount_band"), object)
+    frame = pd.read_csv(out, float_precision="round_trip", dtype=codes)
     for name in ("as_of", "goal_at"):
         assert frame[name].dropna().str.endswith("Z").all()
         frame[name] = pd.to_datetime(frame[name], format="ISO8601", utc=True)
@@ -98,7 +99,7 @@ def test_the_label_is_null_where_it_is_not_known(written: tuple[Path, dict[str, 
     early = frame["goal_at"].notna() & frame["converted"].isna()
     assert early.any()  # the goal has come, the horizon is not over
     assert frame["horizon_days"].tolist() == expected.horizons().tolist()  # by regime, given or inferred
-    assert frame["horizon_days"].nunique() == 3  # each regime has its own
+    assert frame["horizon_days"].nunique() == 3  # each has its own
     assert written[1]["labelled"] == observed.sum()
 
 

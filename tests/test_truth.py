@@ -125,13 +125,14 @@ def test_the_benchmark_measures_what_it_says(capsys: pytest.CaptureFixture[str],
         moved={"buyer": (0.3, 0.4), "prescriber": (0.2, 0.3), "user": (0.1, 0.2)},
     )
     assert benchmark.missed([fine]) == []
-    for wrong in (
+    for change in (
         {"bare": found.peer},
         {"account_slope": 0.8},
         {"account": 0.025},
         {"moved": {**fine.moved, "user": (-0.1, 0.2)}},
         {"moved": {**fine.moved, "buyer": (0.15, 0.4)}},
     ):
-        assert benchmark.missed([replace(fine, **wrong)]), wrong
-    assert len(benchmark.missed([replace(fine, ours=found.constant, held_top=0.8, curve={**fine.curve, 3: 1.2})])) == 3
+        assert benchmark.missed([replace(fine, **change)]), change
+    wrong = replace(fine, ours=found.constant, bare=2 * found.constant, held_top=0.8, curve={**fine.curve, 3: 1.2})
+    assert len(benchmark.missed([wrong])) == 3
     assert f"{found.ratio:.1%}" in capsys.readouterr().out
