@@ -6,8 +6,9 @@ booleans bool; None is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from features.errors import BadInput
@@ -82,3 +83,60 @@ class Records:
     related: Mapping[str, Versions] | None = None
     related_events: tuple[Event, ...] | None = None
     related_outcomes: tuple[Outcome, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecords:
+    """Everything sent or stored about one account and all its prospects. None is unknown, an empty collection is empty.
+
+    ``prospects`` holds the versions of each prospect by id; ``events`` and ``outcomes`` those of each prospect by its
+    id, absent where it has none. ``account_id`` stands in the rows of the prospects; ``""`` for an unnamed account.
+    """
+
+    account_id: str
+    prospects: Mapping[str, Versions]
+    accounts: Mapping[str, Versions] | None = None
+    contacts: Mapping[str, Versions] | None = None
+    events: Mapping[str, tuple[Event, ...]] | None = None
+    outcomes: Mapping[str, tuple[Outcome, ...]] | None = None
+
+    def of(self, prospect_id: str) -> Records:
+        """One prospect's records, with the account's others as its related ones."""
+        events, related_events = _split(self.events, prospect_id)
+        outcomes, related_outcomes = _split(self.outcomes, prospect_id)
+        return Records(
+            prospect_id=prospect_id,
+            prospect=self.prospects[prospect_id],
+            accounts=self.accounts,
+            contacts=self.contacts,
+            events=events,
+            outcomes=outcomes,
+            related={p: versions for p, versions in self.prospects.items() if p != prospect_id},
+            related_events=related_events,
+            related_outcomes=related_outcomes,
+        )
+
+    def all_events(self) -> Iterator[Event]:
+        """The events of all prospects."""
+        return chain.from_iterable((self.events or {}).values())
+
+    def adding(self, event: Event, contacts: Mapping[str, Versions] | None) -> AccountRecords:
+        """The records with one more event, and these contacts."""
+        events = dict(self.events or {})
+        events[event.prospect_id] = (*events.get(event.prospect_id, ()), event)
+        return replace(self, events=events, contacts=contacts)
+
+    def without(self, contact_id: str) -> AccountRecords:
+        """The records without the events of a contact."""
+        kept = {p: tuple(e for e in own if e.contact_id != contact_id) for p, own in (self.events or {}).items()}
+        return replace(self, events=None if self.events is None else kept)
+
+
+def _split(
+    facts: Mapping[str, tuple[Fact, ...]] | None, prospect_id: str
+) -> tuple[tuple[Fact, ...] | None, tuple[Fact, ...] | None]:
+    """The facts of one prospect and those of all others."""
+    if facts is None:
+        return None, None
+    others = chain.from_iterable(own for p, own in facts.items() if p != prospect_id)
+    return facts.get(prospect_id, ()), tuple(others)

@@ -22,13 +22,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from features.contract import Dataset, Goal, parse_time
+from features.contract import ROLES, Dataset, Goal, parse_time
 from features.errors import BadBundle, BadInput, LeadscoreError
 from features.spec import FeatureSet
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "MANIFEST.json"
 FILES = ("card.json", "constants.json", "model.txt", "reference.json", "spec.json")  # beside the manifest
 TOLERANCE = 1e-9  # between the example's probability in the card and the one computed here
@@ -37,6 +37,26 @@ GRADES = ("A", "B", "C")  # below the last cut: D
 _AGAIN = "Restore it from MLflow with leadscore promote VERSION; where MLflow's copy is damaged too, train again."
 _MISSING = "Mend the path, restore the bundle from MLflow with leadscore promote VERSION, or train a model."
 _TRAIN = "Train again with this version, or serve with the version that trained it."
+
+
+class UsualEvent(NamedTuple):
+    """The inbound event that training met most often from people of one role."""
+
+    type: str
+    channel: str | None
+
+
+class AccountMap(NamedTuple):
+    """From the prospects' probabilities p_1 .. p_n to their account's, for n of at least 2.
+
+    ``logit P = intercept + naive * logit(1 - prod(1 - p_i)) + size * log(n)``; {0, 1, 0} is the naive product.
+    ``error`` is the fit's standard error in log-odds.
+    """
+
+    intercept: float
+    naive: float
+    size: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,7 @@ class Constants:
     among them gets the code ``len(levels)`` where ``has_other`` holds the feature, else it is missing. ``rare`` names
     levels that training met too seldom for a code of their own (optional; they are no surprise when scored).
     The interval's ``knots`` rise on the log-odds axis; ``low`` and ``high`` are the distances there, never negative.
+    ``committee`` holds no role that was never seen inbound.
     """
 
     goal: Goal
@@ -63,6 +84,8 @@ class Constants:
     low: tuple[float, ...]
     high: tuple[float, ...]
     grade_cuts: tuple[float, ...]
+    committee: Mapping[str, UsualEvent]
+    account: AccountMap
     linear: Mapping[str, Any] | None = None  # checked: what ``serving.linear.Linear`` takes; None without that part
 
 
@@ -224,7 +247,8 @@ def _from_contents(contents: Mapping[str, bytes], folder: Path, digest: str) -> 
         raise _bad("bundle_malformed", "the model is no UTF-8 text.", folder / "model.txt", _TRAIN) from None
     parsed = {name: _parse(contents[name], folder / name) for name in FILES if name != "model.txt"}
     for name, data in parsed.items():
-        _format(data, folder / name)
+        if name != "spec.json":  # it has a format of its own, which ``FeatureSet.from_json`` checks
+            _format(data, folder / name)
     try:
         features = FeatureSet.from_json(parsed["spec.json"])
     except BadInput as e:
@@ -283,7 +307,10 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
 def _format(data: Mapping[str, Any], path: Path) -> None:
     found = data.get("format")
     if found != FORMAT or isinstance(found, bool):
-        raise _bad("bundle_format", f"format {found!r}; this version reads {FORMAT}.", path, _TRAIN)
+        earlier = isinstance(found, int) and not isinstance(found, bool) and 0 < found < FORMAT
+        of = ", which an earlier version of leadscore wrote" if earlier else ""
+        message = f"the bundle has format {found!r}{of}; this version reads format {FORMAT}."
+        raise _bad("bundle_format", message, path, _TRAIN)
 
 
 class _Reader:
@@ -384,8 +411,39 @@ def _constants(data: Mapping[str, Any], features: FeatureSet, path: Path) -> Con
         low=low,
         high=high,
         grade_cuts=grade_cuts,
+        committee=_committee(read.part("committee")),
+        account=_account(read.part("account")),
         linear=_linear(read.part("linear"), features, categories, len(edges) - 1) if "linear" in data else None,
     )
+
+
+def _committee(read: _Reader) -> dict[str, UsualEvent]:
+    out = {}
+    for role in sorted(read.data):
+        event = read.data[role]
+        if role not in ROLES:
+            raise read.fail("committee", f"events by role: {', '.join(ROLES)}")
+        if (
+            not isinstance(event, dict)
+            or set(event) != {"type", "channel"}
+            or not isinstance(event["type"], str)
+            or not (event["channel"] is None or isinstance(event["channel"], str))
+            or not event["type"]
+            or event["channel"] == ""
+        ):
+            raise read.fail(f"committee.{role}", "an object of a type, a text, and a channel, a text or null")
+        out[role] = UsualEvent(event["type"], event["channel"])
+    return out
+
+
+def _account(read: _Reader) -> AccountMap:
+    error = read.number("error") if "error" in read.data else 0.0
+    if error < 0:
+        raise read.fail("account.error", "a standard error, never negative")
+    naive = read.number("naive")
+    if naive <= 0:  # else an account would be the less likely, the more likely its prospects are
+        raise read.fail("account.naive", "above 0")
+    return AccountMap(read.number("intercept"), naive, read.number("size"), error)
 
 
 def _linear(

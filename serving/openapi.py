@@ -32,6 +32,21 @@ Approach = Literal["b2b", "b2b2e", "b2b2u"]
 Category = Literal["PME", "ETI", "GE"]
 Role = Literal["buyer", "prescriber", "user"]
 Direction = Literal["inbound", "outbound"]
+Rank = Literal["executive", "head", "staff"]
+Family = Annotated[
+    Literal["interest", "effort", "committee", "firm", "need", "tender", "stage", "account", "time", "activity"],
+    Field(
+        description="What it is of: interest is inbound, effort is outbound, that is our own doing; activity "
+        "is events whose direction is not told."
+    ),
+]
+Basis = Annotated[
+    Literal["model_sensitivity"],
+    Field(
+        description="What the supposed figures rest on: the model's sensitivity to one more or fewer events in its "
+        "input. They make no causal claim: those who came by themselves differ from those who are fetched."
+    ),
+]
 
 
 class _Model(BaseModel):
@@ -123,6 +138,18 @@ class RelatedOutcome(OutcomeRecord):
     prospect_id: Key = Field(description="Which of the related prospects it belongs to.")
 
 
+class AccountEvent(EventRecord):
+    """An event of one of the account's prospects."""
+
+    prospect_id: Key = Field(description="Which of `prospects` it belongs to.")
+
+
+class AccountOutcome(OutcomeRecord):
+    """An outcome of one of the account's prospects."""
+
+    prospect_id: Key = Field(description="Which of `prospects` it belongs to.")
+
+
 class Related(_Model):
     """The account's other prospects, with their events and outcomes. An absent list is unknown, an empty one empty."""
 
@@ -178,6 +205,62 @@ class ScoreRequest(_Model):
     )
 
 
+EXAMPLE_ACCOUNT: dict[str, Any] = {
+    "account": {"account_id": "a1", "country": "FR", "industry": "62.01Z", "headcount": 25},
+    "contacts": [
+        {"contact_id": "c1", "role": "buyer"},
+        {"contact_id": "c2", "job_title": "Directrice des systèmes d'information"},
+    ],
+    "prospects": [
+        {"prospect_id": "p1", "created_at": "2026-03-01T09:00:00Z", "source": "webinar", "regime": "industrial"},
+        {"prospect_id": "p2", "created_at": "2026-02-10T09:00:00Z", "source": "fair", "regime": "industrial"},
+        {"prospect_id": "p3", "created_at": "2025-06-02T09:00:00Z", "source": "fair", "regime": "industrial"},
+    ],
+    "events": [
+        {
+            "event_id": "e1",
+            "prospect_id": "p1",
+            "type": "page_view",
+            "occurred_at": "2026-03-02T10:00:00Z",
+            "contact_id": "c1",
+            "direction": "inbound",
+        },
+        {
+            "event_id": "e2",
+            "prospect_id": "p2",
+            "type": "meeting",
+            "occurred_at": "2026-02-20T14:00:00Z",
+            "contact_id": "c2",
+            "direction": "outbound",
+        },
+    ],
+    "outcomes": [{"prospect_id": "p3", "outcome": "won", "occurred_at": "2025-09-15T12:00:00Z"}],
+    "as_of": "2026-03-08T09:00:00Z",
+}
+
+
+class AccountRequest(_Model):
+    """One account with all its prospects: open ones, of which it may convert, and closed ones, its history.
+
+    An absent list is unknown, an empty one empty. A prospect, the account or a contact may be a list of its versions,
+    each with its ``observed_at``. Times after ``as_of`` are not used.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": EXAMPLE_ACCOUNT})
+
+    account: AccountRecord | list[AccountRecord] | None = None
+    contacts: list[ContactRecord | list[ContactRecord]] | None = None
+    prospects: list[ProspectRecord | list[ProspectRecord]] = Field(
+        min_length=1, description="All of one account; its other prospects are to each what `related` is in /score."
+    )
+    events: list[AccountEvent] | None = None
+    outcomes: list[AccountOutcome] | None = None
+    as_of: Moment | None = Field(None, description="The moment to score at; now by default.")
+    goal: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="Which champion to ask; the default goal's by default."
+    )
+
+
 class BatchRequest(_Model):
     """Several score requests, answered in their order."""
 
@@ -200,6 +283,39 @@ class Reason(_Model):
     label: str
     value: str | float | bool | None
     effect: float
+    family: Family
+
+
+class RoleStanding(_Model):
+    """One role of the buying trio at ``as_of``."""
+
+    role: Role
+    known: bool = Field(description="A contact of the account has it, given or read from the job title.")
+    engaged: bool | None = Field(
+        description="Such a contact has an event, in either direction, in the last 90 days; null: events unknown."
+    )
+    days_since: float | None = Field(description="Since the last event of such a contact; null: there was none.")
+
+
+class MissingRole(_Model):
+    """What the model would say if a role that is not known or not engaged gave one sign."""
+
+    role: Role
+    event_type: str = Field(description="The inbound event that training met most often from this role.")
+    probability: float = Field(
+        ge=0,
+        le=1,
+        description="After one such event at as_of. The model's sensitivity, and no claim of cause and effect.",
+    )
+
+
+class Committee(_Model):
+    """The buying trio: who is known, engaged or silent. A role that training never met inbound is never in
+    ``missing``."""
+
+    roles: list[RoleStanding]
+    missing: list[MissingRole] = Field(description="Roles not known or not engaged, the highest probability first.")
+    basis: Basis
 
 
 class Notice(_Model):
@@ -209,8 +325,8 @@ class Notice(_Model):
     text: str
 
 
-class ScoreAnswer(_Model):
-    """The probability that the goal is reached within the horizon, and what stands behind it."""
+class ProspectScore(_Model):
+    """What is said of one prospect."""
 
     prospect_id: str
     as_of: AwareDatetime
@@ -223,6 +339,74 @@ class ScoreAnswer(_Model):
     score: int = Field(ge=0, le=100, description="The rank within the regime's reference population.")
     grade: Literal["A", "B", "C", "D"]
     reasons: list[Reason]
+    committee: Committee | None = Field(description="The buying trio; null where the contacts are unknown.")
+    warnings: list[Notice]
+    model_version: str
+
+
+class ScoreAnswer(ProspectScore):
+    """The probability that the goal is reached within the horizon, and what stands behind it."""
+
+    receipt_id: str = Field(description="Names this very answer.")
+
+
+class AccountReason(Reason):
+    """What moved the account's probability: ``effect`` is in log-odds, above 0 it raised it."""
+
+    prospect_id: str | None = Field(description="Whose reason it is; null where several prospects share it.")
+
+
+class AccountAnswer(_Model):
+    """The probability that the account converts from any of its open prospects, each within its own horizon."""
+
+    account_id: str | None
+    as_of: AwareDatetime
+    goal: str
+    horizon_days: int = Field(description="The longest of the prospects' horizons; a warning says where they differ.")
+    probability: float = Field(
+        ge=0,
+        le=1,
+        description="Fitted to what accounts did, since their prospects are not independent; of one, its own.",
+    )
+    probability_low: float = Field(ge=0, le=1)
+    probability_high: float = Field(ge=0, le=1)
+    prospects: list[ProspectScore] = Field(description="The open ones, best first, each as /score answers.")
+    reasons: list[AccountReason]
+    committee: Committee | None = Field(description="The buying trio over all prospects of the account.")
+    warnings: list[Notice]
+    model_version: str
+    receipt_id: str = Field(description="Names this very answer.")
+
+
+class ContactScore(_Model):
+    """One person of the account, and how much the events with them move its probability."""
+
+    contact_id: str
+    role: Role | None
+    role_inferred: bool = Field(description="The role was read from the job title; it was not given.")
+    rank: Rank | None = Field(description="Read from the job title.")
+    events: int | None = Field(description="Known at as_of, in either direction; null: events unknown.")
+    days_since: float | None = Field(description="Since the last of them.")
+    effect: float | None = Field(description="The account's log-odds with the person's events, less those without.")
+    probability_without: float | None = Field(ge=0, le=1, description="The account's, without the person's events.")
+    probability_after: float | None = Field(
+        ge=0,
+        le=1,
+        description="The account's, after one more inbound event of the role's usual type at as_of; null where the "
+        "role is unknown or training met no such event.",
+    )
+
+
+class ContactsAnswer(_Model):
+    """The people of an account, ranked by their effect on its probability."""
+
+    account_id: str | None
+    as_of: AwareDatetime
+    goal: str
+    horizon_days: int
+    probability: float = Field(ge=0, le=1, description="The account's, as /score_account gives it.")
+    contacts: list[ContactScore]
+    basis: Basis
     warnings: list[Notice]
     model_version: str
     receipt_id: str = Field(description="Names this very answer.")
@@ -281,7 +465,18 @@ REFERENCE = "#/components/schemas/{model}"
 
 def schemas() -> dict[str, Any]:
     """The components of the OpenAPI document: every model by name, in the dialect of OpenAPI 3.0."""
-    models = (ScoreRequest, BatchRequest, ScoreAnswer, BatchAnswer, ErrorAnswer, Readiness, ModelCard)
+    models = (
+        ScoreRequest,
+        BatchRequest,
+        AccountRequest,
+        ScoreAnswer,
+        BatchAnswer,
+        AccountAnswer,
+        ContactsAnswer,
+        ErrorAnswer,
+        Readiness,
+        ModelCard,
+    )
     _, definitions = models_json_schema([(m, "validation") for m in models], ref_template=REFERENCE)
     return {name: plain(schema) for name, schema in sorted(definitions["$defs"].items())}
 
@@ -332,7 +527,7 @@ _ERRORS: Mapping[int, str] = {
     400: "The body is no JSON.",
     404: "There is no champion for this goal.",
     408: "The body took too long to arrive.",
-    413: "The body or the batch is too large.",
+    413: "The body, the batch or the account is too large.",
     415: "The body is not declared as JSON.",
     422: "A field is wrong; `where` names it.",
     503: "No model serves yet.",
@@ -352,7 +547,8 @@ def answers(model: type[BaseModel], description: str, codes: Iterable[int]) -> d
 VERSION = "1"  # of the contract
 DESCRIPTION = """Scores the prospects of firms that sell to firms: the probability that they become customers within a
 horizon, with its interval, a rank, a grade and reasons. Send what is known about a prospect to `POST /score`; only
-`prospect` is required, and what is absent is unknown. Every error has one shape, with a code and the field's path."""
+`prospect` is required, and what is absent is unknown. `POST /score_account` and `POST /score_contacts` take all the
+prospects of one account. Every error has one shape, with a code and the field's path."""
 
 
 def operations() -> dict[str, dict[str, dict[str, Any]]]:
@@ -371,6 +567,20 @@ def operations() -> dict[str, dict[str, dict[str, Any]]]:
                 "summary": "Score several prospects",
                 "requestBody": {"required": True, "content": content(BatchRequest, {"items": [EXAMPLE]})},
                 "responses": answers(BatchAnswer, "A score or an error for each item, in order.", faults),
+            }
+        },
+        "/score_account": {
+            "post": {
+                "summary": "Score an account from all its open prospects",
+                "requestBody": {"required": True, "content": content(AccountRequest, EXAMPLE_ACCOUNT)},
+                "responses": answers(AccountAnswer, "The account's score, and its prospects', best first.", faults),
+            }
+        },
+        "/score_contacts": {
+            "post": {
+                "summary": "Rank the people of an account",
+                "requestBody": {"required": True, "content": content(AccountRequest, EXAMPLE_ACCOUNT)},
+                "responses": answers(ContactsAnswer, "The people by their effect, the greatest first.", faults),
             }
         },
         "/readyz": {

@@ -130,12 +130,14 @@ def _fact(data: Any, fields: Mapping[str, Callable[[Any], Any]]) -> Row:
 class Scope:
     """Whose facts a list may hold: the prospect's own, or those of its related prospects.
 
-    ``created`` maps the prospects in question to their creation; None where they are unknown.
+    ``created`` maps the prospects in question to their creation; None where they are unknown. ``listed`` is the path
+    of their list. An account's facts are all of related prospects, and ``own`` is no id then.
     """
 
     own: str
     related: bool
     created: Mapping[str, int] | None
+    listed: str = "related.prospects"
 
     def owner(self, row: Row) -> str:
         """The prospect that a fact belongs to."""
@@ -145,15 +147,15 @@ class Scope:
                 raise mismatch("prospect_id", "the record names another prospect than the one it stands with")
             return self.own
         if named is None:
-            raise missing("prospect_id", " in a related list")
+            raise missing("prospect_id", f", as in every list beside {self.listed}")
         if named == self.own:
             raise itself("prospect_id")
         if self.created is not None and named not in self.created:
             raise BadInput(
                 "unknown_prospect",
-                "the record names a prospect that is not among the related ones.",
+                "the record names a prospect that is not among those given with it.",
                 where="prospect_id",
-                remedy="Add that prospect to related.prospects, or remove the record.",
+                remedy=f"Add that prospect to {self.listed}, or remove the record.",
             )
         return named
 

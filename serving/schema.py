@@ -1,4 +1,5 @@
-"""The strict reader of score requests: how their records stand together, into the canonical records of one prospect.
+"""The strict reader of score requests: how their records stand together, into the canonical records of one prospect
+or of one account with all its prospects.
 
 The published models stand in ``serving.openapi``. They are not what reads: the reader knows the columns that the
 model's data set declares, sees repeated keys, gives every fault a code and its JSON path, and makes the records in one
@@ -11,11 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from features.contract import ALWAYS, DAY, KEYS, Dataset, format_time
+from features.contract import ALWAYS, DAY, KEYS, ROLES, Dataset, format_time
 from features.errors import BadInput
-from features.records import Records, Version, Versions
+from features.records import AccountRecords, Fact, Records, Version, Versions
 from serving.faults import itself, mismatch, missing, optional, unknown_field, within
-from serving.openapi import Related, ScoreRequest
+from serving.openapi import AccountRequest, Related, ScoreRequest
 from serving.rows import Row, Scope, StateReader, read_event, read_facts, read_outcome
 from serving.values import decode, read_category, read_list, read_time, wrong
 
@@ -30,7 +31,18 @@ class ParsedRequest:
     warnings: tuple[dict[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class ParsedAccount:
+    """A request about an account in canonical form, as ``ParsedRequest`` is one about a prospect."""
+
+    records: AccountRecords
+    as_of: int
+    goal: str | None
+    warnings: tuple[dict[str, str], ...] = ()
+
+
 _REQUEST = frozenset(ScoreRequest.model_fields)
+_ACCOUNT = frozenset(AccountRequest.model_fields)
 _RELATED = frozenset(Related.model_fields)
 _CLOCK_SKEW = DAY // 24  # of a caller's clock ahead of ours, before we speak of it
 _Placed = tuple[str, Row]  # a row and its path
@@ -100,6 +112,41 @@ class RequestReader:
             related_outcomes=related_outcomes,
         )
         return ParsedRequest(records, now if as_of is None else as_of, goal, _notices(as_of, now))
+
+    def read_account(self, data: Any, now: int) -> ParsedAccount:
+        """A decoded request about an account in canonical form; ``now`` (microseconds) is the default of ``as_of``.
+
+        Raises BadInput with a code and the JSON path.
+        """
+        if type(data) is not dict:
+            raise wrong(data, "an object")
+        if not data.keys() <= _ACCOUNT:
+            raise unknown_field(next(k for k in data if k not in _ACCOUNT), _ACCOUNT)
+        goal = _field(data, "goal", read_category)
+        as_of = _field(data, "as_of", read_time)
+        if data.get("prospects") is None:
+            raise missing("prospects")
+        if data["prospects"] == []:
+            raise BadInput(
+                "empty_list", "the list of prospects is empty.", where="prospects", remedy="Send at least one prospect."
+            )
+        rows = self._many(self._prospects, data, "prospects", "prospects") or []
+        accounts = None if data.get("account") is None else self._rows(self._accounts, data["account"], "account")
+        account_id = _account_of(rows, accounts)
+        created = {p: _identity(versions)[1] for p, versions in _by_id(rows, "prospect_id").items()}
+        scope = Scope("", True, created, "prospects")
+        events = read_facts(data.get("events"), "events", scope, read_event, {})
+        outcomes = read_facts(data.get("outcomes"), "outcomes", scope, read_outcome, {})
+        contacts = self._many(self._contacts, data, "contacts", "contacts")
+        records = AccountRecords(
+            account_id=account_id,
+            prospects=_versions(rows, "prospect_id"),
+            accounts=None if accounts is None else _versions(accounts, "account_id"),
+            contacts=None if contacts is None else _people(contacts, {account_id}),
+            events=_by_prospect(events),
+            outcomes=_by_prospect(outcomes),
+        )
+        return ParsedAccount(records, now if as_of is None else as_of, goal, _notices(as_of, now))
 
     def _rows(self, reader: StateReader, data: Any, place: str) -> list[_Placed]:
         """One record or a list of its versions, each with its path."""
@@ -215,6 +262,39 @@ def _accounts_of(rows: list[_Placed], accounts: list[_Placed] | None, siblings: 
     return set(known)
 
 
+def _account_of(rows: list[_Placed], accounts: list[_Placed] | None) -> str:
+    """The one account that a request is about, ``""`` where nothing names it; fills in what its place implies."""
+    given = _named(accounts or ())
+    for where in list(given.values())[1:]:
+        raise mismatch(where, "versions of one record bear one id")
+    prospects = [(_named(versions), versions) for versions in _by_id(rows, "prospect_id").values()]
+    if not given:
+        for named, _ in prospects:
+            for account_id, where in named.items():
+                given.setdefault(account_id, where)
+        for where in list(given.values())[1:]:
+            raise mismatch(where, "the prospects name several accounts, and `account` does not say which one is meant")
+    account_id = next(iter(given), "")
+    for named, versions in prospects:
+        if named and account_id not in named:
+            raise mismatch(next(iter(named.values())), "the prospect belongs to another account")
+        if not named:
+            for _, row in versions:
+                row["account_id"] = account_id
+    for _, row in accounts or ():
+        row["account_id"] = account_id
+    return account_id
+
+
+def _by_prospect(facts: tuple[Fact, ...] | None) -> dict[str, tuple[Fact, ...]] | None:
+    if facts is None:
+        return None
+    out: dict[str, list[Fact]] = {}
+    for fact in facts:
+        out.setdefault(fact.prospect_id, []).append(fact)
+    return {prospect_id: tuple(own) for prospect_id, own in out.items()}
+
+
 def _versions(rows: Iterable[_Placed], key: str) -> dict[str, Versions]:
     """The versions by id, in the order of time; identical repeats collapsed."""
     found: dict[str, dict[int, Row]] = {}
@@ -308,6 +388,30 @@ def items_of(data: Any, most: int) -> list[Any]:
             remedy="Send several batches.",
         )
     return items
+
+
+def bounded(account: AccountRecords, most: int, steps: int, by_contact: bool) -> None:
+    """Raise BadInput where a request about an account holds or costs too much.
+
+    At most ``most`` prospects or, with ``by_contact``, pairs of a prospect and a contact; and at most ``steps`` events
+    to go through: each prospect is scored with the account's events as they are, once more for each sign that is
+    supposed, and with ``by_contact`` with and without each contact.
+    """
+    prospects, contacts = len(account.prospects), len(account.contacts or ())
+    events = sum(map(len, (account.events or {}).values()))
+    remedy = "Send fewer prospects, such as the open ones and the latest others."
+    if prospects > most:
+        message = f"the account has {prospects} prospects, more than {most}."
+        raise BadInput("too_many_items", message, where="prospects", remedy=remedy)
+    if by_contact and prospects * contacts > most:
+        message = f"{prospects} prospects times {contacts} contacts are more than {most}."
+        raise BadInput("too_many_items", message, where="contacts", remedy="Send fewer prospects or contacts.")
+    times = 1 + 2 * contacts if by_contact else 1 + 2 * len(ROLES)
+    if prospects * times * events > steps:
+        message = (
+            f"{prospects} prospects, to be scored {times} times with {events} events, are too much for one request."
+        )
+        raise BadInput("too_many_items", message, where="events", remedy=remedy)
 
 
 def parse_request(body: bytes | str | dict[str, Any], dataset: Dataset, now: int) -> ParsedRequest:

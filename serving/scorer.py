@@ -10,20 +10,22 @@ import ctypes
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from features.aggregates import needs_contacts
-from features.contract import format_time
+from features.contract import Goal, format_time
 from features.errors import BadBundle, BadInput
 from features.online import as_of as row_as_of
 from features.online import compile_features
-from features.records import Records
+from features.records import Outcome, Records
 from features.spec import Aggregate, Attribute, walk
+from features.standard import family
 from serving.bundle import GRADES, Bundle, Constants
+from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing, with_sign
 from serving.explain import label
 from serving.linear import Linear
 
@@ -43,17 +45,24 @@ class Warned(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """A feature's part in a score: ``effect`` in log-odds of the hazard, weighted over the intervals."""
+    """A feature's part in a score: ``effect`` in log-odds of the hazard, weighted over the intervals.
+
+    ``family`` says what kind of thing moved it: interest that the prospect showed, effort of our own, the firm, ...
+    """
 
     feature: str
     label: str
     value: float | int | str | None
     effect: float
+    family: str
 
 
 @dataclass(frozen=True)
 class Score:
-    """The answer about one prospect; ``curve`` holds (days, probability) up to the horizon."""
+    """The answer about one prospect; ``curve`` holds (days, probability) up to the horizon.
+
+    ``committee`` is None where the contacts are unknown, and for raw feature rows, which do not hold them.
+    """
 
     prospect_id: str
     as_of: int
@@ -66,6 +75,7 @@ class Score:
     score: int
     grade: str
     reasons: tuple[Reason, ...]
+    committee: Committee | None = field(default=None, kw_only=True)
     warnings: tuple[Warned, ...]
     model_version: str
 
@@ -88,6 +98,7 @@ class Score:
             "score": self.score,
             "grade": self.grade,
             "reasons": [reason._asdict() for reason in self.reasons],
+            "committee": None if self.committee is None else self.committee.to_json(),
             "warnings": [warning._asdict() for warning in self.warnings],
             "model_version": self.model_version,
         }
@@ -287,6 +298,9 @@ def interpolate(x: float, knots: Sequence[float], values: Sequence[float]) -> fl
     return values[i - 1] + share * (values[i] - values[i - 1])
 
 
+_Looked = tuple[tuple[RoleStanding, ...], list[Sign]]  # a prospect's roles, and the signs that are supposed of it
+
+
 class Scorer:
     """A bundle made ready to score. Pure from here on: no clock, no file, no environment; safe in threads.
 
@@ -302,6 +316,7 @@ class Scorer:
         self.goal = bundle.constants.goal
         self._features = compile_features(self.spec)
         self._names = self.spec.names
+        self._families = tuple(family(f) for f in self.spec.features)
         self._kinds = tuple(self.spec.kind(f) for f in self.spec.features)
         self._rank = np.argsort(np.argsort(np.array(self._names)))  # the order among equal effects
         self._encoder = _Encoder(self._names, self.constants.categories, self.constants.has_other)
@@ -314,31 +329,83 @@ class Scorer:
         self.needs = _needs(self._names, self.spec.features)  # by list of a request: the features missing without it
         self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
 
-    def score(self, records: Records, as_of: int, *, reasons: int = 5, language: str = "en") -> Score:
+    def score(
+        self, records: Records, as_of: int, *, reasons: int = 5, language: str = "en", committee: bool = True
+    ) -> Score:
         """Score one prospect with what was known at ``as_of`` (microseconds since 1970).
 
-        ``reasons`` is the greatest number of reasons; ``language`` that of their labels. The events of ``records``
-        must have gone through ``merge_events``. Raises BadInput ``as_of_before_creation``.
+        ``reasons`` is the greatest number of reasons; ``language`` that of their labels; ``committee`` whether the
+        buying trio is looked at. The events of ``records`` must have gone through ``merge_events``. Raises BadInput
+        ``as_of_before_creation``.
         """
-        created_at = next((v.values["created_at"] for v in records.prospect if "created_at" in v.values), None)
-        if created_at is None or as_of < created_at:
-            born = "at an unknown time" if created_at is None else f"at {format_time(created_at)}"
-            raise BadInput(
-                "as_of_before_creation",
-                f"at {format_time(as_of)} the prospect did not exist yet: it was created {born}.",
-                where="as_of",
-                remedy="Ask for a time at or after its created_at.",
-            )
-        regime = (row_as_of(records.prospect, as_of) or {}).get("regime")
-        return self._score(
-            [self._features(records, as_of)],
-            [regime],
-            reasons,
-            [records.prospect_id],
-            [as_of],
-            [self._records_warnings(records, as_of)],
-            language,
-        )[0]
+        return self.score_all([records], as_of, reasons=reasons, language=language, committee=committee)[0]
+
+    def score_all(
+        self,
+        prospects: Iterable[Records],
+        as_of: int,
+        *,
+        reasons: int = 5,
+        language: str = "en",
+        committee: bool = True,
+    ) -> list[Score]:
+        """What ``score`` gives for each of the prospects, in their order; their records are gone through once."""
+        rows: list[list[Any]] = []
+        regimes: list[str | None] = []
+        ids: list[str] = []
+        warnings: list[tuple[Warned, ...]] = []
+        looked_at: list[_Looked | None] = []
+        supposed: list[list[Any]] = []
+        for records in prospects:
+            _born(records, as_of)
+            regime = _regime(records, as_of)
+            rows.append(self._features(records, as_of))
+            regimes.append(regime)
+            ids.append(records.prospect_id)
+            warnings.append(self._records_warnings(records, as_of))
+            looked = self._committee(records, as_of) if committee else None
+            looked_at.append(looked)
+            if looked is not None:
+                supposed += [self._features(with_sign(records, sign), as_of) for sign in looked[1]]
+        scores = self._score(rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language)
+        kinds = [r for r, looked in zip(regimes, looked_at, strict=True) if looked for _ in looked[1]]
+        after = iter(self._alone(supposed, kinds))
+        return [
+            score
+            if looked is None
+            else replace(score, committee=Committee(looked[0], ranked(looked[1], [next(after) for _ in looked[1]])))
+            for score, looked in zip(scores, looked_at, strict=True)
+        ]
+
+    def _committee(self, records: Records, t: int) -> _Looked | None:
+        """The roles as of t and the signs to suppose; None where the contacts are unknown."""
+        if records.contacts is None:
+            return None
+        account_id = (row_as_of(records.prospect, t) or {}).get("account_id")
+        persons = people(records.contacts, records.events or (), account_id, t).values()
+        roles = standing(persons, t, records.events is not None)
+        return roles, signs(roles, persons, self.constants.committee, records.prospect_id, account_id, t)
+
+    def probabilities(self, prospects: Iterable[Records], as_of: int) -> list[float]:
+        """The probability alone of each prospect, with the bits of ``score``; without reasons it costs little."""
+        rows, regimes = [], []
+        for records in prospects:
+            rows.append(self._features(records, as_of))
+            regimes.append(_regime(records, as_of))
+        return self._alone(rows, regimes)
+
+    def _alone(self, rows: Rows, regimes: Sequence[str | None]) -> list[float]:
+        """The probability of each raw feature row."""
+        counts = [self.constants.edges.index(self.goal.horizon(regime)) for regime in regimes]
+        matrix = self._encoder.encode(rows)
+        out: list[float] = []
+        for part in self._chunks(len(counts)):
+            raw, _ = self._predict(matrix[part], counts[part], False)
+            at = 0
+            for count in counts[part]:
+                out.append(self._probabilities(self._log_odds(raw[at : at + count]))[1])
+                at += count
+        return out
 
     def score_rows(
         self,
@@ -389,18 +456,11 @@ class Scorer:
         edges = self.constants.edges
         horizons = [self.goal.horizon(regime) for regime in regimes]
         counts = [edges.index(horizon) for horizon in horizons]
-        step = max(1, _MOST // (len(edges) - 1))
         out: list[Score] = []
-        for start in range(0, len(counts), step):
-            rows = range(start, min(start + step, len(counts)))
-            expanded = expand(matrix[start : rows.stop], counts[start : rows.stop])
-            raw = self._trees.raw(expanded)
-            parts = self._contributions(expanded) if reasons > 0 else None
-            if self._linear is not None:
-                raw, parts = self._with_linear(matrix[start : rows.stop], counts[start : rows.stop], raw, parts)
-            raw = raw.tolist()
+        for part in self._chunks(len(counts)):
+            raw, parts = self._predict(matrix[part], counts[part], reasons > 0)
             at = 0
-            for r in rows:
+            for r in range(part.start, part.stop):
                 here = slice(at, at + counts[r])
                 at = here.stop
                 z = self._log_odds(raw[here])
@@ -425,6 +485,21 @@ class Scorer:
                     )
                 )
         return out
+
+    def _chunks(self, count: int) -> list[slice]:
+        """The rows of a call in parts whose model rows may be held in memory at a time."""
+        step = max(1, _MOST // (len(self.constants.edges) - 1))
+        return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def _predict(self, matrix: Matrix, counts: Sequence[int], contributions: bool) -> tuple[list[float], Matrix | None]:
+        """The log-odds of every interval of every row, before the starting score, and what the features add to each."""
+        expanded = expand(matrix, counts)
+        raw = self._trees.raw(expanded)
+        parts = self._contributions(expanded) if contributions else None
+        if self._linear is not None:
+            raw, parts = self._with_linear(matrix, counts, raw, parts)
+        out: list[float] = raw.tolist()
+        return out, parts
 
     def _with_linear(
         self, matrix: Matrix, counts: Sequence[int], raw: Matrix, parts: Matrix | None
@@ -501,7 +576,7 @@ class Scorer:
             value = _value(cells(i))
             other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
             text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
-            out.append(Reason(self._names[i], text, value, effect))
+            out.append(Reason(self._names[i], text, value, effect, self._families[i]))
         return tuple(out)
 
     def _unseen(self, encoded: Matrix, cells: Callable[[int], Any]) -> list[Warned]:
@@ -521,21 +596,17 @@ class Scorer:
 
     def _records_warnings(self, records: Records, t: int) -> tuple[Warned, ...]:
         out = []
-        known = sorted(
-            (o for o in records.outcomes or () if o.occurred_at <= t and o.recorded_at <= t),
-            key=lambda o: (o.occurred_at, o.recorded_at, o.outcome_id),
-        )
-        starts_at = self.goal.starts_at
-        start = next((o.occurred_at for o in known if o.outcome == starts_at), None)
-        if starts_at is not None and start is None:
-            out.append(Warned("not_started", f"{starts_at!r}, from which this goal counts, is not known at this time."))
-        else:
-            closed = next(
-                (o for o in known if o.outcome in self.goal.closing and (start is None or o.occurred_at > start)), None
-            )
-            if closed is not None:
-                when = format_time(closed.occurred_at)
-                out.append(Warned("prospect_closed", f"the prospect was closed by {closed.outcome!r} at {when}."))
+        started, closed = episode(records.outcomes or (), self.goal, t)
+        if not started:
+            text = f"{self.goal.starts_at!r}, from which this goal counts, is not known at this time."
+            out.append(Warned("not_started", text))
+        elif closed is not None:
+            when = format_time(closed.occurred_at)
+            out.append(Warned("prospect_closed", f"the prospect was closed by {closed.outcome!r} at {when}."))
+        deadline = (row_as_of(records.prospect, t) or {}).get("tender_deadline")
+        if deadline is not None and deadline < t:
+            text = f"the deadline of the tender has passed: it was {format_time(deadline)}."
+            out.append(Warned("tender_closed", text))
         future = _future(records, t)
         if future:
             what = "1 record is" if future == 1 else f"{future} records are"
@@ -559,6 +630,38 @@ class Scorer:
         return tuple(out)
 
 
+def episode(outcomes: Iterable[Outcome], goal: Goal, t: int) -> tuple[bool, Outcome | None]:
+    """Whether the prospect's episode has started at t, and the outcome known at t that has closed it, if any."""
+    known = sorted(
+        (o for o in outcomes if o.occurred_at <= t and o.recorded_at <= t),
+        key=lambda o: (o.occurred_at, o.recorded_at, o.outcome_id),
+    )
+    start = next((o.occurred_at for o in known if o.outcome == goal.starts_at), None)
+    if goal.starts_at is not None and start is None:
+        return False, None
+    closing = (o for o in known if o.outcome in goal.closing and (start is None or o.occurred_at > start))
+    return True, next(closing, None)
+
+
+def _regime(records: Records, t: int) -> str | None:
+    """How the prospect buys, as of t: sets its horizon and the population it is ranked in."""
+    regime: str | None = (row_as_of(records.prospect, t) or {}).get("regime")
+    return regime
+
+
+def _born(records: Records, t: int) -> None:
+    """Raise BadInput where the prospect did not exist yet at t."""
+    created_at = next((v.values["created_at"] for v in records.prospect if "created_at" in v.values), None)
+    if created_at is None or t < created_at:
+        born = "at an unknown time" if created_at is None else f"at {format_time(created_at)}"
+        raise BadInput(
+            "as_of_before_creation",
+            f"at {format_time(t)} the prospect did not exist yet: it was created {born}.",
+            where="as_of",
+            remedy="Ask for a time at or after its created_at.",
+        )
+
+
 def _needs(names: Sequence[str], features: Sequence[Any]) -> dict[str, list[str]]:
     """For each list of a request, the features that are missing without it."""
     lists = ("events", "contacts", "account", "related", "outcomes", "related.outcomes")
@@ -568,7 +671,7 @@ def _needs(names: Sequence[str], features: Sequence[Any]) -> dict[str, list[str]
         aggregates = [p for p in parts if isinstance(p, Aggregate)]
         if any(a.table == "events" for a in aggregates):
             out["events"].append(name)
-        if any(a.table != "events" for a in aggregates):
+        if any(a.table != "events" for a in aggregates):  # outcomes, or who of the account is open
             out["outcomes"].append(name)
         if any(a.table != "events" and a.scope == "account" for a in aggregates):
             out["related.outcomes"].append(name)

@@ -15,7 +15,7 @@ import os
 import time
 import traceback
 import uuid
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any
 
@@ -28,9 +28,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import BadInput, LeadscoreError
 from serving import openapi
-from serving.faults import error_body, status_of, within
+from serving.account import AccountContacts, AccountScore, score_account, score_contacts
+from serving.faults import error_body, missing, status_of, within
 from serving.live import Champion, Champions, State
-from serving.schema import goal_of, items_of
+from serving.schema import bounded, goal_of, items_of
 from serving.settings import Settings
 from serving.values import decode
 
@@ -54,7 +55,19 @@ _PUBLIC = (
     "example",
 )
 _PATHS = frozenset(
-    {"/score", "/score_batch", "/v1", "/livez", "/healthz", "/readyz", "/metrics", "/docs.json", "/schema.json"}
+    {
+        "/score",
+        "/score_batch",
+        "/score_account",
+        "/score_contacts",
+        "/v1",
+        "/livez",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/docs.json",
+        "/schema.json",
+    }
 )
 _PAUSE = 16  # items of a batch between two looks at other requests
 
@@ -168,7 +181,8 @@ class Answer(bentoml.IODescriptor):  # type: ignore[misc]
 @lru_cache(maxsize=1)
 def _limits() -> Mapping[str, int]:
     """The largest body of each API, in bytes."""
-    return {"/score": settings().score_bytes, "/score_batch": settings().batch_bytes}
+    one, many = settings().score_bytes, settings().batch_bytes
+    return {"/score": one, "/score_batch": many, "/score_account": many, "/score_contacts": many}
 
 
 async def _model(request: Request) -> Response:
@@ -448,6 +462,51 @@ class LeadScore:
             return _json({"results": results})
         except Exception as e:
             return _error(self._told(e))
+
+    @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
+    async def score_account(self, body: bytes | LeadscoreError, /) -> Response:
+        """Score an account from all its open prospects, with the buying trio and the prospects ranked."""
+        return await self._about_account(body, self._score_account)
+
+    @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
+    async def score_contacts(self, body: bytes | LeadscoreError, /) -> Response:
+        """Rank the people of an account by how much the events with them move its probability."""
+        return await self._about_account(body, self._score_contacts)
+
+    async def _about_account(
+        self, body: bytes | LeadscoreError, score: Callable[[Champion, Any], AccountScore | AccountContacts]
+    ) -> Response:
+        try:
+            if isinstance(body, LeadscoreError):
+                raise body
+            data = decode(body)
+            champion: Champion = self.champions.state.champion(goal_of(data))
+            # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
+            answer = (await asyncio.to_thread(score, champion, data)).to_json()
+            answer["receipt_id"] = str(uuid.uuid4())
+            self.metrics.scores.labels(champion.goal, champion.version).inc(len(answer.get("prospects", [None])))
+            return _json(answer)
+        except Exception as e:
+            return _error(self._told(e))
+
+    def _score_account(self, champion: Champion, data: Any) -> AccountScore:
+        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+        bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=False)
+        score = score_account(
+            champion.scorer,
+            parsed.records,
+            parsed.as_of,
+            reasons=self.settings.reasons,
+            language=self.settings.language,
+        )
+        return score.with_warnings(parsed.warnings)
+
+    def _score_contacts(self, champion: Champion, data: Any) -> AccountContacts:
+        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+        if parsed.records.contacts is None:
+            raise missing("contacts", ", since they are what is ranked")
+        bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=True)
+        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(parsed.warnings)
 
     def _score(self, data: Any, state: State, place: str = "") -> dict[str, Any]:
         try:

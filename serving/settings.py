@@ -23,8 +23,10 @@ class Settings:
         language: of the reasons' labels, ``en`` or ``fr``.
         reasons: how many reasons an answer gives at most; 0 leaves them out.
         score_bytes: the largest body of ``/score``, in bytes.
-        batch_bytes: the largest body of ``/score_batch``, in bytes.
-        batch_items: the most items of one batch.
+        batch_bytes: the largest body of ``/score_batch``, ``/score_account`` and ``/score_contacts``, in bytes.
+        batch_items: the most items of one batch, prospects of one account, or pairs of a prospect and a contact.
+        account_steps: the most events that a request about an account may make the service go through: its prospects,
+            times the scores of each, times its events.
         body_seconds: how long a body may take to arrive.
         poll_seconds: how often a worker looks at the champion pointer.
     """
@@ -35,6 +37,7 @@ class Settings:
     score_bytes: int = 2 * MIB
     batch_bytes: int = 20 * MIB
     batch_items: int = 1000
+    account_steps: int = 2_000_000
     body_seconds: float = 30.0
     poll_seconds: float = 1.0
 
@@ -92,6 +95,7 @@ _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "score_bytes": _whole(1024, 1024 * MIB),
     "batch_bytes": _whole(1024, 1024 * MIB),
     "batch_items": _whole(1, 100_000),
+    "account_steps": _whole(1, 1_000_000_000),
     "body_seconds": _seconds(0.1, 3600),
     "poll_seconds": _seconds(0.05, 3600),
 }

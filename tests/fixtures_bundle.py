@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,8 @@ LEVELS = {
 }
 HAS_OTHER = ["origin"]
 RARE = {"origin": ["leaflet"]}
+COMMITTEE = {"buyer": {"type": "meeting", "channel": None}, "user": {"type": "page_view", "channel": "web"}}
+ACCOUNT = {"intercept": -0.1, "naive": 0.9, "size": -0.2, "error": 0.15}
 
 
 def make_records(seed: int, prospect_id: str = "") -> tuple[Records, int]:
@@ -224,6 +229,8 @@ def parts(spec: FeatureSet | None = None, model_text: str | None = None, **chang
         "calibration": {"slope": 0.9, "intercept": -0.1},
         "interval": {"level": 0.9, "logit": [-4.0, -1.0, 1.0], "low": [0.6, 0.3, 0.5], "high": [0.5, 0.25, 0.7]},
         "grade_cuts": {"A": 0.4, "B": 0.2, "C": 0.1},
+        "committee": COMMITTEE,
+        "account": ACCOUNT,
     }
     constants.update(changes)
     card: dict[str, Any] = {
@@ -248,6 +255,29 @@ def parts(spec: FeatureSet | None = None, model_text: str | None = None, **chang
         records, t = request_records()
         card["example"]["probability"] = Scorer(make_bundle(**out), "0").score(records, t).probability
     return out
+
+
+def write_format_1(folder: Path) -> str:
+    """Write the bundle that leadscore wrote before format 2, byte for byte; returns its digest."""
+    made = parts()
+    constants = {k: v for k, v in made["constants"].items() if k not in ("committee", "account")}
+    written = {
+        "spec.json": made["spec"].to_json(),
+        "constants.json": constants,
+        "card.json": made["card"],
+        "reference.json": made["reference"],
+    }
+    folder.mkdir(parents=True)
+    (folder / "model.txt").write_bytes(made["model_text"].encode())
+    for name, data in written.items():
+        (folder / name).write_bytes(_text({**data, "format": 1}))
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    (folder / "MANIFEST.json").write_bytes(_text({"format": 1, "files": files}))
+    return hashlib.sha256((folder / "MANIFEST.json").read_bytes()).hexdigest()
+
+
+def _text(data: Any) -> bytes:
+    return (json.dumps(data, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def make_scorer(**changes: Any) -> Scorer:

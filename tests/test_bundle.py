@@ -14,11 +14,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_bundle import GOAL, SPEC, make_records, make_request, parts, request_records, training_rows
+from fixtures_bundle import (
+    ACCOUNT,
+    COMMITTEE,
+    GOAL,
+    SPEC,
+    make_records,
+    make_request,
+    parts,
+    request_records,
+    training_rows,
+    write_format_1,
+)
 
+from features import spec
 from features.errors import BadBundle, BadInput, LeadscoreError
 from features.spec import feature_to_json
-from serving.bundle import FILES, MANIFEST, check_bundle, make_bundle, read_bundle, score_example, write_bundle
+from serving.bundle import (
+    FILES,
+    FORMAT,
+    MANIFEST,
+    check_bundle,
+    make_bundle,
+    read_bundle,
+    score_example,
+    write_bundle,
+)
 from serving.champion import read_pointer
 from serving.scorer import Scorer
 
@@ -35,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 def resign(folder: Path) -> str:
     """Make the manifest agree with the files again, as a forger would; returns the new digest."""
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
-    (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": files}))
+    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}))
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
@@ -86,6 +107,8 @@ def test_what_is_read_is_what_was_written(folder: Path) -> None:
     assert bundle.constants.goal == GOAL
     assert list(bundle.constants.starting_score) == made["constants"]["starting_score"]
     assert bundle.constants.grade_cuts == (0.4, 0.2, 0.1)
+    assert {role: usual._asdict() for role, usual in bundle.constants.committee.items()} == COMMITTEE
+    assert bundle.constants.account._asdict() == ACCOUNT
     assert list(bundle.reference["mass"]) == made["reference"]["by_regime"]["mass"]
     assert bundle.card["example"] == made["card"]["example"]
 
@@ -246,8 +269,8 @@ def test_a_forged_bundle_is_caught_by_the_expected_digest(folder: Path) -> None:
     assert refused(folder, MANIFEST, digest).code == "bundle_digest"
 
 
-@pytest.mark.parametrize("name", ["spec.json", "constants.json", "card.json", "reference.json", MANIFEST])
-@pytest.mark.parametrize("version", [2, "1", None, True])
+@pytest.mark.parametrize("name", ["constants.json", "card.json", "reference.json", MANIFEST])
+@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1, str(FORMAT), None, True])
 def test_another_format_is_refused(folder: Path, name: str, version: Any) -> None:
     if name == MANIFEST:
         data = json.loads((folder / name).read_text())
@@ -255,6 +278,32 @@ def test_another_format_is_refused(folder: Path, name: str, version: Any) -> Non
     else:
         edit(folder, name, lambda d: d.update(format=version))
     assert refused(folder, name).code == "bundle_format"
+
+
+@pytest.mark.parametrize("version", [spec.FORMAT - 1, spec.FORMAT + 1, str(spec.FORMAT), None])
+def test_another_format_of_the_spec_is_refused(folder: Path, version: Any) -> None:
+    edit(folder, "spec.json", lambda d: d.update(format=version))
+    assert refused(folder, "spec.json").code == "spec_format"
+
+
+def test_a_bundle_of_format_1_is_refused_with_its_version_and_the_way_out(tmp_path: Path) -> None:
+    """Whole and signed as its own version left it; nothing in it is read as if it were of today's format."""
+    folder = tmp_path / "old"
+    digest = write_format_1(folder)
+    error = refused(folder, MANIFEST, digest)
+    assert error.code == "bundle_format"
+    assert "format 1, which an earlier version of leadscore wrote" in error.message
+    assert f"reads format {FORMAT}" in error.message
+    assert "Train again" in error.remedy
+    assert "the version that trained it" in error.remedy
+    with pytest.raises(BadBundle) as caught:
+        check_bundle(folder, digest)
+    assert caught.value.code == "bundle_format"
+    # Signed anew as today's, what it lacks is still told.
+    for name in ("constants.json", "card.json", "reference.json"):
+        edit(folder, name, lambda d: d.update(format=FORMAT))
+    edit(folder, "spec.json", lambda d: d.update(format=spec.FORMAT))
+    assert "committee" in refused(folder, "constants.json").message
 
 
 @pytest.mark.parametrize(
@@ -315,6 +364,22 @@ BROKEN: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("constants.json", _drop("grade_cuts", "B"), "B"),
     ("constants.json", _set("grade_cuts", "A", 1.5), "grade_cuts"),
     ("constants.json", _set("grade_cuts", "E", 0.0), "grade_cuts"),
+    ("constants.json", _drop("committee"), "committee"),
+    ("constants.json", _set("committee", []), "committee"),
+    ("constants.json", _set("committee", "chief", {"type": "call", "channel": None}), "committee"),
+    ("constants.json", _set("committee", "buyer", "call"), "committee.buyer"),
+    ("constants.json", _set("committee", "buyer", {"type": "call"}), "committee.buyer"),
+    ("constants.json", _set("committee", "buyer", {"type": "", "channel": None}), "committee.buyer"),
+    ("constants.json", _set("committee", "buyer", {"type": None, "channel": None}), "committee.buyer"),
+    ("constants.json", _set("committee", "buyer", {"type": "call", "channel": 3}), "committee.buyer"),
+    ("constants.json", _set("committee", "buyer", {"type": "call", "channel": None, "value": 1}), "committee.buyer"),
+    ("constants.json", _drop("account"), "account"),
+    ("constants.json", _drop("account", "intercept"), "intercept"),
+    ("constants.json", _drop("account", "size"), "size"),
+    ("constants.json", _set("account", "size", "1"), "size"),
+    ("constants.json", _set("account", "naive", 0), "account.naive"),
+    ("constants.json", _set("account", "naive", -1.0), "account.naive"),
+    ("constants.json", _set("account", "error", -0.1), "account.error"),
     ("reference.json", _drop("by_regime", ""), "by_regime"),
     ("reference.json", _set("by_regime", "mass", []), "mass"),
     ("reference.json", _set("by_regime", "mass", [0.2, 0.1]), "mass"),

@@ -157,12 +157,22 @@ def readme_blocks() -> tuple[dict[str, Any], dict[str, Any]]:
     return request, answer
 
 
+def rounded(value: Any) -> Any:
+    """Plain data with every number to four digits."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def test_the_readmes_request_gives_the_readmes_answer(server: Server) -> None:
     request, wanted = readme_blocks()
     assert request == REQUEST  # what the demo prints
     answer = server.client.post("/score", json=request).json()
     assert set(answer) == set(wanted)
-    for name in set(wanted) - {"receipt_id", "reasons", "curve", "probability", "probability_low", "probability_high"}:
+    figures = {"curve", "probability", "probability_low", "probability_high", "committee"}
+    for name in set(wanted) - {"receipt_id", "reasons", *figures}:
         assert answer[name] == wanted[name], name
     # The README rounds to four digits.
     for name in ("probability", "probability_low", "probability_high"):
@@ -170,6 +180,7 @@ def test_the_readmes_request_gives_the_readmes_answer(server: Server) -> None:
     assert [(c["days"], round(c["probability"], 4)) for c in answer["curve"]] == [
         (c["days"], c["probability"]) for c in wanted["curve"]
     ]
+    assert rounded(answer["committee"]) == wanted["committee"]
     assert [{**r, "effect": round(r["effect"], 4)} for r in answer["reasons"]] == [
         {**r, "effect": round(r["effect"], 4)} for r in wanted["reasons"]
     ]

@@ -19,7 +19,7 @@ def rows(p: list[float], y: list[int], **more: Any) -> pd.DataFrame:
 
 def made(prospect_id: str, curve: tuple[tuple[int, float], ...], *effects: float) -> Score:
     p = curve[-1][1]
-    reasons = tuple(Reason(f"f{i}", f"label {i}", 1, e) for i, e in enumerate(effects))
+    reasons = tuple(Reason(f"f{i}", f"label {i}", 1, e, "activity") for i, e in enumerate(effects))
     return Score(prospect_id, 0, "won", curve[-1][0], p, p / 2, p * 1.2, curve, 50, "B", reasons, (), "1")
 
 

@@ -34,7 +34,9 @@ from features.contract import ALWAYS, DAY, Goal, format_time
 from features.errors import BadBundle, BadInput
 from features.online import compile_features
 from features.records import Event, Records, Version
-from features.spec import Attribute, FeatureSet
+from features.spec import Aggregate, Attribute, FeatureSet
+from features.standard import FAMILIES, family
+from serving import openapi
 from serving import scorer as module
 from serving.scorer import Scorer, Trees, encode, expand, interpolate, interval_weights, sigmoid, softplus
 
@@ -204,7 +206,8 @@ def test_records_and_rows_give_the_same_answer(scorer: Scorer) -> None:
         regime = records.prospect[0].values["regime"]
         one = scorer.score(records, t)
         other = scorer.score_rows([run(records, t)], [regime], 5, prospect_ids=[records.prospect_id], as_of=[t])[0]
-        assert replace(one, warnings=()) == replace(other, warnings=())
+        assert one.committee is not None
+        assert replace(one, warnings=(), committee=None) == replace(other, warnings=())
 
 
 def test_columns_and_rows_give_the_same_answer(scorer: Scorer) -> None:
@@ -403,13 +406,14 @@ def test_the_answer_has_the_keys_of_the_contract_in_order(scorer: Scorer) -> Non
         "score",
         "grade",
         "reasons",
+        "committee",
         "warnings",
         "model_version",
     ]
     assert (answer["prospect_id"], answer["as_of"]) == ("p1", "2026-03-05T09:00:00Z")
     assert (answer["goal"], answer["horizon_days"], answer["model_version"]) == ("won", 90, "7")
     assert list(answer["curve"][0]) == ["days", "probability"]
-    assert list(answer["reasons"][0]) == ["feature", "label", "value", "effect"]
+    assert list(answer["reasons"][0]) == ["feature", "label", "value", "effect", "family"]
     assert answer["warnings"] == [{"code": "few_outcomes", "text": "only 80 outcomes were known."}]
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
 
@@ -527,6 +531,75 @@ def test_empty_lists_are_known(scorer: Scorer) -> None:
     records, t = request_records()
     empty = replace(records, events=(), contacts={}, accounts={}, related={}, related_events=())
     assert codes(scorer.score(empty, t)) == []
+
+
+def flat_scorer(spec: FeatureSet) -> Scorer:
+    """A scorer of numbers only, with a model that hardly learnt anything: for what does not hang on the model."""
+    import lightgbm
+
+    rng = np.random.default_rng(1)
+    count = len(spec.features)
+    x = np.column_stack([*rng.normal(size=(count, 500)), rng.integers(0, 7, 500)])
+    settings_ = {"objective": "binary", "verbosity": -1, "num_leaves": 4, "num_threads": 1}
+    text = lightgbm.train(settings_, lightgbm.Dataset(x, (x[:, 0] > 0).astype(float)), 5).model_to_string()
+    return make_scorer(spec=spec, model_text=text, categories={}, has_other=[], rare={})
+
+
+def test_unknown_outcomes_are_warned_of_where_features_need_them() -> None:
+    spec = FeatureSet(
+        DATASET,
+        (
+            Attribute("prospects", "budget"),
+            Aggregate("count", type="won", table="outcomes"),
+            Aggregate("count", type="won", table="outcomes", scope="account"),
+            Aggregate("open", table="prospects", scope="account"),
+        ),
+    )
+    own, wide, open_ = spec.names[1:]
+    scorer = flat_scorer(spec)
+    assert scorer.needs["events"] == []
+    assert scorer.needs["outcomes"] == [own, wide, open_]
+    assert scorer.needs["related.outcomes"] == [wide, open_]
+    records, t = request_records()
+    assert codes(scorer.score(records, t)) == []
+    assert codes(scorer.score(replace(records, events=None), t)) == []
+    assert codes(scorer.score(replace(records, outcomes=None), t)) == ["outcomes_unknown"]
+    assert codes(scorer.score(replace(records, related_outcomes=None), t)) == ["related_outcomes_unknown"]
+    assert codes(scorer.score(replace(records, related=None), t)) == ["related_outcomes_unknown"]
+
+
+def test_a_tender_past_its_deadline_is_said(scorer: Scorer) -> None:
+    records, t = request_records()
+
+    def said(deadline: int) -> list[str]:
+        (version,) = records.prospect
+        values = {**version.values, "regime": "project", "tender_deadline": deadline}
+        answer = scorer.score(replace(records, prospect=(version._replace(values=values),)), t)
+        assert 0 < answer.probability < 1  # it is answered all the same
+        return [w.text for w in answer.warnings if w.code == "tender_closed"]
+
+    assert said(t - 1) == [f"the deadline of the tender has passed: it was {format_time(t - 1)}."]
+    assert said(t) == said(t + 1) == []
+
+
+def test_a_reason_says_which_family_it_is_of(scorer: Scorer) -> None:
+    records, t = request_records()
+    of = {r.feature: r.family for r in scorer.score(records, t, reasons=100).reasons}
+    by_name = dict(zip(SPEC.names, SPEC.features, strict=True))
+    assert of == {name: family(by_name[name]) for name in of}
+    assert of["budget"] == "need"
+    assert of["page_view_count_30d"] == "activity"  # of either direction
+    directed = FeatureSet(
+        DATASET,
+        (
+            Aggregate("count", direction="inbound"),
+            Aggregate("count", direction="outbound"),
+            Attribute("accounts", "headcount"),
+        ),
+    )
+    found = flat_scorer(directed)._families
+    assert found == ("interest", "effort", "firm")
+    assert tuple(openapi.schemas()["Reason"]["properties"]["family"]["enum"]) == FAMILIES
 
 
 def test_lists_that_no_feature_needs_are_not_missed() -> None:

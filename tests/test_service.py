@@ -389,13 +389,18 @@ def test_metrics_count_scores_and_errors(server: Server) -> None:
 def test_the_document_lists_the_paths_and_its_examples_run(server: Server) -> None:
     document = server.client.get("/docs.json").json()
     assert document["openapi"].startswith("3.0.")
-    assert {"/score", "/score_batch", "/v1/model", "/livez", "/readyz", "/healthz", "/metrics"} == set(
-        document["paths"]
-    )
+    ours = {"/score", "/score_batch", "/score_account", "/score_contacts", "/v1/model"}
+    assert {*ours, "/livez", "/readyz", "/healthz", "/metrics"} == set(document["paths"])
     assert "BentoML Team" not in json.dumps(document)
     references = {r.split('"')[0] for r in json.dumps(document).split("#/components/schemas/")[1:]}
     assert references <= set(document["components"]["schemas"])
-    for path in ("/score", "/score_batch"):
+    asked = {
+        "/score": set(openapi.ScoreRequest.model_fields),
+        "/score_batch": {"items"},
+        "/score_account": set(openapi.AccountRequest.model_fields),
+        "/score_contacts": set(openapi.AccountRequest.model_fields),
+    }
+    for path, wanted in asked.items():
         operation = document["paths"][path]["post"]
         assert set(operation["responses"]) >= {"200", "400", "404", "413", "415", "422", "503"}
         for status, response in operation["responses"].items():
@@ -403,7 +408,7 @@ def test_the_document_lists_the_paths_and_its_examples_run(server: Server) -> No
             assert (name == "ErrorAnswer") == (status != "200")
         content = operation["requestBody"]["content"]["application/json"]
         fields = document["components"]["schemas"][content["schema"]["$ref"].rsplit("/", 1)[1]]["properties"]
-        assert set(fields) == ({"items"} if path == "/score_batch" else set(openapi.ScoreRequest.model_fields))
+        assert set(fields) == wanted
         answer = post(server, content["example"], path)
         assert answer.status_code == 200
         assert "error" not in answer.text

@@ -1,0 +1,162 @@
+"""The buying trio as of t: who is known, engaged or silent, and what the model would say after a sign from the rest.
+
+A buyer, a prescriber and a user decide together, and who is missing matters as much as how active the others are. For
+each role that is not known or not engaged, the model is asked again with one more inbound event at t, of the type
+that training met most often from that role. That is the model's sensitivity, and no claim that bringing the person to
+the table would raise the chance so: those who came by themselves differ from those who are fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from features.contract import ALWAYS, DAY, ROLES
+from features.online import as_of
+from features.records import Event, Records, Version, Versions
+from features.titles import buying_role
+from serving.bundle import UsualEvent
+
+ENGAGED_DAYS = 90  # a role is engaged where one of its people has an event in (t - 90 days, t]
+BASIS = "model_sensitivity"
+_UNREAL = "\0"  # begins the ids of what is only supposed: no id of a request or a table holds it
+
+
+class RoleStanding(NamedTuple):
+    """One role: ``engaged`` is None where the events are unknown, ``days_since`` also where there never was one."""
+
+    role: str
+    known: bool
+    engaged: bool | None
+    days_since: float | None
+
+
+class Missing(NamedTuple):
+    """The probability after one inbound event of this type from a role that is not known or not engaged."""
+
+    role: str
+    event_type: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Committee:
+    """The trio in the order of ``ROLES``, and ``missing``, the most promising first."""
+
+    roles: tuple[RoleStanding, ...]
+    missing: tuple[Missing, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The committee of an answer; ``basis`` says what its probabilities rest on."""
+        return {
+            "roles": [standing._asdict() for standing in self.roles],
+            "missing": [missing._asdict() for missing in self.missing],
+            "basis": BASIS,
+        }
+
+
+class Person(NamedTuple):
+    """A contact of the account as of t, and the events known of it: their number and the last one's time."""
+
+    contact_id: str
+    row: Mapping[str, Any]
+    role: str | None
+    events: int
+    last: int | None
+
+
+class Sign(NamedTuple):
+    """A supposed event, and the person that had to be supposed with it, if any."""
+
+    role: str
+    event: Event
+    person: tuple[str, Versions] | None
+
+    def among(self, contacts: Mapping[str, Versions] | None) -> Mapping[str, Versions] | None:
+        """The contacts, with the supposed person."""
+        return contacts if self.person is None else {**(contacts or {}), self.person[0]: self.person[1]}
+
+
+def people(
+    contacts: Mapping[str, Versions], events: Iterable[Event], account_id: str | None, t: int
+) -> dict[str, Person]:
+    """The contacts that belong to the account as of t (any, where either names none), with the events known of them."""
+    count: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for event in events:
+        contact = event.contact_id
+        if contact is not None and event.occurred_at <= t and event.recorded_at <= t:
+            count[contact] = count.get(contact, 0) + 1
+            if event.occurred_at > last.get(contact, ALWAYS):
+                last[contact] = event.occurred_at
+    out = {}
+    for contact in sorted(contacts):
+        row = as_of(contacts[contact], t)
+        if row is None:
+            continue
+        home = row.get("account_id")
+        if account_id is None or home is None or home == account_id:
+            out[contact] = Person(contact, row, buying_role(row), count.get(contact, 0), last.get(contact))
+    return out
+
+
+def standing(persons: Iterable[Person], t: int, events_known: bool) -> tuple[RoleStanding, ...]:
+    """Each role as of t; where the events are unknown, only whether it is known."""
+    known: set[str] = set()
+    last: dict[str, int] = {}
+    for person in persons:
+        if person.role is not None:
+            known.add(person.role)
+            if person.last is not None and person.last > last.get(person.role, ALWAYS):
+                last[person.role] = person.last
+    out = []
+    for role in ROLES:
+        at = last.get(role) if events_known else None
+        engaged = None if not events_known else at is not None and at > t - ENGAGED_DAYS * DAY
+        out.append(RoleStanding(role, role in known, engaged, None if at is None else (t - at) / DAY))
+    return tuple(out)
+
+
+def signs(
+    roles: Iterable[RoleStanding],
+    persons: Iterable[Person],
+    usual: Mapping[str, UsualEvent],
+    prospect_id: str,
+    account_id: str | None,
+    t: int,
+) -> list[Sign]:
+    """One for each role that is not known or not engaged and whose usual inbound event training met.
+
+    The event comes from the person of that role who was last heard of, or from one that is supposed with it. There is
+    none where the events are unknown: one added to an unknown list would make it a known one.
+    """
+    latest: dict[str, Person] = {}
+    for each in sorted(persons, key=lambda p: (-(ALWAYS if p.last is None else p.last), p.contact_id)):
+        if each.role is not None:
+            latest.setdefault(each.role, each)
+    out = []
+    for role, _, engaged, _ in roles:
+        if engaged is False and role in usual:
+            of = latest.get(role)
+            contact = _UNREAL + role if of is None else of.contact_id
+            row = {"contact_id": contact, "account_id": account_id, "role": role}
+            person = (contact, (Version(ALWAYS, row),)) if of is None else None
+            out.append(Sign(role, supposed(usual[role], prospect_id, contact, t), person))
+    return out
+
+
+def supposed(usual: UsualEvent, prospect_id: str, contact_id: str, t: int) -> Event:
+    """One more inbound event at t."""
+    return Event(_UNREAL, prospect_id, usual.type, t, t, contact_id, "inbound", usual.channel)
+
+
+def with_sign(records: Records, sign: Sign) -> Records:
+    """A prospect's records with a supposed event of its own; the given records stay as they are."""
+    return replace(records, events=(*(records.events or ()), sign.event), contacts=sign.among(records.contacts))
+
+
+def ranked(signs: Sequence[Sign], probabilities: Sequence[float]) -> tuple[Missing, ...]:
+    """What is missing, the highest probability first; equal ones in the order of the roles."""
+    out = [Missing(s.role, s.event.type, p) for s, p in zip(signs, probabilities, strict=True)]
+    return tuple(sorted(out, key=lambda m: (-m.probability, ROLES.index(m.role))))
