@@ -28,11 +28,15 @@ default.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -481,6 +485,15 @@ def show(found: Sequence[Found], console: Console) -> None:
     console.print(table)
 
 
+def run(seed: int, *, prospects: int, days: int, draws: int) -> Found:
+    """The figures of one world."""
+    started = time.monotonic()
+    case = prepare(seed, prospects, days, draws)
+    found = judge(case, seed, lambda: time.monotonic() - started)
+    print(f"seed {seed}: ours/peer {found.ratio:.3f}, {found.seconds:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many worlds")
@@ -490,12 +503,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=int, default=200, help="simulated futures per prospect, for the truth")
     given = parser.parse_args(arguments)
     console = Console(width=160)
-    found = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        started = time.monotonic()
-        case = prepare(seed, given.prospects, given.days, given.draws)
-        found.append(judge(case, seed, lambda started=started: time.monotonic() - started))  # type: ignore[misc]
-        print(f"seed {seed}: ours/peer {found[-1].ratio:.3f}, {found[-1].seconds:.0f} s", file=sys.stderr, flush=True)
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    one = partial(run, prospects=given.prospects, days=given.days, draws=given.draws)
+    if given.seeds == 1:
+        found = [one(given.first_seed)]
+    else:  # worlds side by side, each in a process of its own
+        with ProcessPoolExecutor(min(given.seeds, os.cpu_count() or 1), get_context("spawn")) as pool:
+            found = list(pool.map(one, seeds))
     show(found, console)
     ratio = float(np.mean([f.ratio for f in found]))
     low, high = interval([f.ratio for f in found])

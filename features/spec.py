@@ -256,13 +256,7 @@ class FeatureSet:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> FeatureSet:
         """Read what ``to_json`` gave; raises BadInput on another format or a malformed feature."""
-        if data.get("format") != FORMAT:
-            raise BadInput(
-                "spec_format",
-                f"the feature spec has format {data.get('format')!r}; this version reads {FORMAT}.",
-                where="spec.json",
-                remedy="Train again with this version, or serve with the version that trained it.",
-            )
+        check_format(data)
         return FeatureSet(
             Dataset.from_json(data["dataset"], "spec.json"), tuple(feature_from_json(f) for f in data["features"])
         )
@@ -274,6 +268,17 @@ class FeatureSet:
         data["dataset"] = {k: v for k, v in data["dataset"].items() if k not in ("timezone", "complete_until")}
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_format(data: Mapping[str, Any], where: str = "spec.json") -> None:
+    """Refuse a feature spec that another version wrote: raises BadInput ``spec_format``."""
+    if data.get("format") != FORMAT:
+        raise BadInput(
+            "spec_format",
+            f"the feature spec has format {data.get('format')!r}; this version reads {FORMAT}.",
+            where=where,
+            remedy="Train again with this version, or serve with the version that trained it.",
+        )
 
 
 def walk(feature: Feature) -> Iterator[Feature]:

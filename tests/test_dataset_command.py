@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from features.contract import DAY, NEVER, parse_moment
+from features.contract import DAY, NEVER, Dataset, parse_moment
+from features.errors import BadInput
 from features.spec import Aggregate, FeatureSet
 from features.standard import standard_features
 from features.tables import known_by, read_tables
@@ -195,3 +196,11 @@ def test_a_feature_may_not_take_the_name_of_the_label(tmp_path: Path) -> None:
     assert found.exit_code == 2
     assert json.loads(found.stdout)["error"]["code"] == "name_taken"
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_a_feature_spec_of_another_format_is_refused(tmp_path: Path) -> None:
+    old = tmp_path / "spec.json"
+    old.write_text(json.dumps({"format": 1, "features": [{"kind": "aggregate", "operation": "count"}]}))
+    with pytest.raises(BadInput) as refused:
+        read_features(old, Dataset())
+    assert (refused.value.code, refused.value.where) == ("spec_format", str(old))

@@ -333,16 +333,19 @@ def _champion(home: Home, goal: str) -> tuple[Any, str] | None:
 
 def read_features(path: Path, dataset: Dataset) -> FeatureSet:
     """The features of a spec file, over the declarations of ``dataset``; raises BadInput where they do not fit."""
-    from features.spec import FORMAT, FeatureSet, feature_from_json
+    from features.spec import FORMAT, FeatureSet, check_format, feature_from_json
 
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         listed = data["features"]
+        check_format(data, str(path))
         found = tuple(feature_from_json(f) for f in listed)
     except OSError as error:
         raise BadInput(
             "unreadable_file", f"{error.strerror}.", where=str(path), remedy="Name a feature spec in JSON."
         ) from None
+    except LeadscoreError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError):
         raise BadInput(
             "bad_features",
