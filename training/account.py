@@ -5,8 +5,10 @@ come together or stand in for each other. The map ``logit P = a + b logit(naive)
 learns from censuses: the accounts with several open prospects at a few times t, each prospect scored by a model that
 saw neither it nor its account, and whether any of them reached the goal within its horizon. Such a model says less of
 an account than the one that is served, which has seen it; so the prospects' probabilities are first brought in line
-with what each of them did, and what is left to learn is how they depend on each other. A ridge prior holds the map to
-the naive product (0, 1, 0), and so does what cannot be told from chance: it stays where there are too few accounts.
+with what each of them did, and what is left to learn is how they depend on each other. That is one number, the
+dependence of a Clayton copula: it runs from prospects that exclude each other over independent ones to those with one
+fate, and leaves small chances alone, which three free coefficients learned from a few hundred accounts do not. The map
+is what comes nearest to it among the accounts seen. What cannot be told from chance stays the naive product (0, 1, 0).
 """
 
 from __future__ import annotations
@@ -35,11 +37,13 @@ LEAST_STEP = 7  # days
 MOST_ROWS = 60_000  # prospects in the censuses taken together; the earliest are left out first
 FEWEST = 50  # accounts with several open prospects
 FEWEST_EACH = 20  # of them with the outcome, and without
-# Standard deviations of the prior about the naive product: of a shift at the average account, slope and size.
-PRIOR = (0.5, 0.25, 0.5)
-CHANCE = 7.81  # the 95 % point of chi-squared (3): what a map may seem to gain where there is nothing to learn
+RANGE = (-5.0, 5.0)  # of the dependence: from one excluding the other to nothing but the best prospect counting
+PRIOR = 2.5  # standard deviation of the prior about independence, which is 0
+CHANCE = 3.84  # the 95 % point of chi-squared (1): what a dependence may seem to gain where there is none
+HELD = 1e-3  # a ridge that only decides what the accounts leave open, as a size where all are alike
 LEAST_SLOPE = 0.1
 _TINY = 1e-12
+_NEAR = 1e-3  # a step of numerical derivatives
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def fit_map(p: Floats, y: Ints, account: Ints, as_of: Ints, step: float, horizon
     p, y, account, as_of = np.clip(p[order], _TINY, 1 - _TINY), y[order], account[order], as_of[order]
     if not len(p):
         return AccountMap()
-    p = _in_line(p, y)
+    p, aligned = _in_line(p, y)
     first = np.flatnonzero(np.concatenate([[True], (np.diff(account) != 0) | (np.diff(as_of) != 0)]))
     n = np.diff(np.append(first, len(p)))
     none = np.add.reduceat(np.log1p(-p), first)
@@ -139,40 +143,78 @@ def fit_map(p: Floats, y: Ints, account: Ints, as_of: Ints, step: float, horizon
     without = len(np.unique(who[won == 0]))
     if accounts < FEWEST or min(outcomes, without) < FEWEST_EACH:
         return none_yet
+    from scipy.optimize import minimize_scalar
+
     weight = np.full(len(who), min(1.0, step / horizon))
+
+    def log_odds(u: float, eta: Floats) -> Floats:
+        return naive_logit(_log_none(np.logaddexp(0.0, eta), first, u)[several])
+
+    def loss(u: float) -> float:
+        x = log_odds(u, line)
+        return float(weight @ (np.logaddexp(0.0, x) - won * x)) + 0.5 * (u / PRIOR) ** 2
+
+    line = np.log(p) - np.log1p(-p)
+    u = float(minimize_scalar(loss, bounds=RANGE, method="bounded").x)
+    q = 1 / (1 + np.exp(-log_odds(u, line)))
+    slope = (log_odds(u + _NEAR, line) - log_odds(u - _NEAR, line)) / (2 * _NEAR)
+    information = float(weight @ (slope**2 * q * (1 - q))) + 1 / PRIOR**2
+    # The sandwich, clustered by account, with the prior as one more independent witness. That the prospects were
+    # brought in line with the same outcomes takes out most of their luck: what is left is how they fell together.
+    near = np.column_stack([np.ones(len(p)), line])
+    moved = [(log_odds(u, line + _NEAR * by) - log_odds(u, line - _NEAR * by)) / (2 * _NEAR) for by in near.T]
+    pull = np.stack(moved) @ (weight * slope * q * (1 - q)) @ np.linalg.pinv((near.T * (p * (1 - p))) @ near) * aligned
+    _, number = np.unique(np.concatenate([who, account]), return_inverse=True)
+    score = np.bincount(number, np.concatenate([weight * slope * (won - q), -(y - p) * (near @ pull)]))
+    variance = (float(score @ score) + 1 / PRIOR**2) / information**2
+    error = float(np.sqrt(variance * np.mean(slope**2)))
+    # Where it can be told from chance: as much of it as is expected to be no luck, of u**2 = signal + variance.
+    if u**2 <= CHANCE * variance:
+        return replace(none_yet, error=error, fitted=True)
+    u *= 1 - variance / u**2
+    intercept, naive, size = _projected(log_odds(u, line), z, log_n, weight)
+    return replace(none_yet, intercept=intercept, naive=naive, size=size, error=error, fitted=True)
+
+
+def _log_none(h: Floats, first: Ints, u: float) -> Floats:
+    """The log of the chance that none of each account comes, from the prospects' own, ``h = -log(1 - p)``: Clayton's.
+
+    ``(1 + sum(exp(v h) - 1)) ** (-1 / v)`` with ``v = exp(u) - 1``: at v = -1 the chances add up, since one excludes
+    the other; at 0 they are independent; as v grows, only the best prospect's is left.
+    """
+    v = float(np.expm1(u if abs(u) > _TINY**0.5 else _TINY**0.5))
+    n = np.diff(np.append(first, len(h)))
+    over = np.maximum(v * np.maximum.reduceat(h, first) - 500, 0.0)  # kept out of the exponent
+    each = np.repeat(over, n)
+    part = np.where(each > 0, np.exp(v * h - each) - np.exp(-each), np.expm1(v * h - each))
+    inside = np.exp(-over) + np.add.reduceat(part, first)
+    return np.asarray(-(over + np.log(np.maximum(inside, _TINY))) / v, dtype=np.float64)
+
+
+def _projected(told: Floats, z: Floats, log_n: Floats, weight: Floats) -> tuple[float, float, float]:
+    """The map that comes nearest to what is told of the accounts, in log-odds; held to (0, 1, 0) where that is open."""
     centre = np.array([z.mean(), log_n.mean()])
     x = np.column_stack([np.ones(len(z)), z - centre[0], log_n - centre[1]])
-    prior = 1 / np.square(PRIOR)
+    want = 1 / (1 + np.exp(-told))
     theta = np.zeros(3)  # about the naive product: a shift at the average account, slope less 1, size
     for _ in range(50):
         q = 1 / (1 + np.exp(-(z + x @ theta)))
-        information = (x * (weight * q * (1 - q))[:, None]).T @ x + np.diag(prior)
-        move = np.linalg.solve(information, x.T @ (weight * (won - q)) - prior * theta)
+        information = (x * (weight * q * (1 - q))[:, None]).T @ x + HELD * np.eye(3)
+        move = np.linalg.solve(information, x.T @ (weight * (want - q)) - HELD * theta)
         theta = theta + np.clip(move, -1, 1)
         if np.abs(move).max() < 1e-10:
             break
-    q = 1 / (1 + np.exp(-(z + x @ theta)))
-    # The sandwich, clustered by account, with the prior as one more independent witness.
-    score = x * (weight * (won - q))[:, None]
-    _, number = np.unique(who, return_inverse=True)
-    by_account = np.stack([np.bincount(number, part) for part in score.T])
-    inverse = np.linalg.inv(information)
-    covariance = inverse @ (by_account @ by_account.T + np.diag(prior)) @ inverse
-    error = float(np.sqrt(np.einsum("ij,jk,ik->i", x, covariance, x).mean()))
-    # Positive-part shrinkage (James and Stein 1961) of all three at once, by how far they lie from nothing.
-    theta = 0.0 + theta * max(0.0, 1 - CHANCE / max(float(theta @ np.linalg.solve(covariance, theta)), _TINY))
     slope = max(1 + float(theta[1]), LEAST_SLOPE)
-    intercept = float(theta[0] - theta[1] * centre[0] - theta[2] * centre[1])
-    return replace(none_yet, intercept=0.0 + intercept, naive=slope, size=float(theta[2]), error=error, fitted=True)
+    return float(theta[0] - theta[1] * centre[0] - theta[2] * centre[1]), slope, float(theta[2])
 
 
-def _in_line(p: Floats, y: Ints) -> Floats:
-    """The probabilities on the logistic line of what came on their log-odds; as they are where there is none."""
+def _in_line(p: Floats, y: Ints) -> tuple[Floats, bool]:
+    """The probabilities on the logistic line of what came on their log-odds, and whether there is one."""
     z = np.log(p) - np.log1p(-p)
     line = logistic_line(z, y.astype(np.float64), np.ones(len(y)))
     if line is None or line[0] <= 0:
-        return p
-    return np.asarray(1 / (1 + np.exp(-(line[1] + line[0] * z))), dtype=np.float64)
+        return p, False
+    return np.clip(1 / (1 + np.exp(-(line[1] + line[0] * z))), _TINY, 1 - _TINY), True
 
 
 def census_times(first: int, last: int, goal: Goal) -> tuple[int, ...]:
