@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from features.contract import DAY
 from serving.linear import at_knots, knots
 from training.goal import AGES
 
@@ -24,8 +25,10 @@ Floats = npt.NDArray[np.float64]
 
 AGE = "days_since_created_at"  # the features by which base rates are told apart, where a model has them
 WEEKDAY = "as_of_weekday"
-CELL = 20.0  # outcomes' worth of what is expected of an age and an interval together
-PACE = 150.0  # outcomes' worth of a daily rate that fades evenly with the days ahead
+WORTH = 3.0  # outcomes' worth of the daily rate at the neighbouring ages
+INTERVAL = 500.0  # outcomes' worth of what the daily rates make of an interval
+CELL = 50.0  # the same of an age and an interval together
+STEPS = 8  # points at which an interval's daily rates are taken
 DAY_WORTH = 10.0  # outcomes' worth of equal weekdays
 
 
@@ -84,7 +87,7 @@ def start(pooled: Pooled) -> Start:
     position = {name: i for i, name in enumerate(pooled.names)}
     tables = []
     if pooled.age in position:
-        tables.append(_by_age(pooled, position[pooled.age], weight, even, intervals))
+        tables.append(_by_age(pooled, position[pooled.age], weight, intervals))
     if WEEKDAY in position:
         tables.append(_by_weekday(pooled, position[WEEKDAY]))
     return Start(intervals, tuple(tables))
@@ -99,51 +102,103 @@ def _shrunk(expected: Floats, rows: Floats, outcomes: Floats, worth: float = 1.0
     return np.asarray(np.clip(rate, 1e-9, 0.999), dtype=np.float64)
 
 
-def _by_age(pooled: Pooled, feature: int, weight: Floats, even: Floats, intervals: Floats) -> Table:
+def _by_age(pooled: Pooled, feature: int, weight: Floats, intervals: Floats) -> Table:
     """The rate at each age of the landmarks in each interval, though many of those cells hold no outcome.
 
-    What is expected in a cell is the even daily rate times a factor of the age attained in it and a factor of the
-    interval, alternately fitted (a log-linear model of Poisson counts); what came there moves it by ``CELL`` outcomes'
-    worth. The interval's factor, which the first days leave unsure, is that of ``_fading`` but for ``PACE``.
+    What is expected in a cell is what the daily rates of all ages (``Pace``) make of its interval; what came in an
+    interval, and then in a cell, moves it by ``INTERVAL`` and by ``CELL`` outcomes' worth.
     """
     age = pooled.encoded[:, feature][pooled.row]
     days = np.array([d for d in AGES if d <= np.nanmax(age, initial=0.0)], dtype=np.float64)
     lower, share = knots(age, np.log1p(days))
-    rows, outcomes = np.zeros((2, len(days), len(even)))
+    rows, outcomes = np.zeros((2, len(days), len(intervals)))
     for at, part in ((lower, 1 - share), (np.minimum(lower + 1, len(days) - 1), share)):
         part = np.where(np.isnan(age), 0.0, part * weight)
         np.add.at(rows, (at, pooled.k), part)
         np.add.at(outcomes, (at, pooled.k), part * pooled.y)
-    edges = np.asarray(pooled.edges, dtype=np.float64)
-    middle = (edges[:-1] + edges[1:]) / 2
-    attained = np.searchsorted(days, days[:, None] + middle[None, :], side="right") - 1
-    by_interval, by_attained = np.ones(len(even)), np.ones(len(days))
-    for _ in range(20):
-        expected = rows * even * by_attained[attained]
-        fading = _fading(outcomes.sum(axis=0), expected.sum(axis=0), middle)
-        by_interval = fading * (outcomes.sum(axis=0) + PACE) / (fading * expected.sum(axis=0) + PACE)
-        expected = rows * even * by_interval
-        came, awaited = (np.bincount(attained.ravel(), x.ravel(), len(days)) for x in (outcomes, expected))
-        by_attained = (came + 1) / (awaited + 1)
-    here = _shrunk(even * by_interval * by_attained[attained], rows, outcomes, CELL)
+    expected = Pace.of(pooled, age, weight, days).hazard(days, pooled.edges)
+    awaited, came = (rows * expected).sum(axis=0), outcomes.sum(axis=0)
+    here = _shrunk(expected * (came + INTERVAL) / (awaited + INTERVAL), rows, outcomes, CELL)
     return Table(feature, days, _logit(here) - intervals)
 
 
-def _fading(came: Floats, awaited: Floats, days: Floats) -> Floats:
-    """A factor for each interval that rises or falls evenly with the days ahead: a Poisson line through its outcomes.
+@dataclass(frozen=True)
+class Pace:
+    """How many reach the goal a day, and how many leave one way or another, among those really open at an age.
 
-    Those who are lost meanwhile stay at risk as zeros, ever more of them the farther ahead.
+    Attributes:
+        age: days, rising.
+        rate: outcomes a day at these ages; between them it is linear in log(1 + age).
+        days: the ages from which ``leaving`` counts, rising from the first.
+        leaving: the share that leaves a day, from each of ``days`` on.
     """
-    design = np.column_stack([np.ones_like(days), days / days[-1]])
-    line = np.zeros(2)
-    for _ in range(30):
-        mean = awaited * np.exp(design @ line)
-        information = (design * mean[:, None]).T @ design + np.eye(2)  # a prior of one unit: no outcome, no infinity
-        step = np.linalg.solve(information, design.T @ (came - mean) - line)
-        line += np.clip(step, -1, 1)
-        if np.abs(step).max() < 1e-9:
-            break
-    return np.asarray(np.exp(design @ line))
+
+    age: Floats
+    rate: Floats
+    days: Floats
+    leaving: Floats
+
+    @staticmethod
+    def of(pooled: Pooled, age: Floats, weight: Floats, days: Floats) -> Pace:
+        """From landmark to landmark: who is at the next one was open all the while.
+
+        A later interval of one landmark does not tell it: the lost stay at risk there as zeros (DESIGN 6). An outcome
+        belongs to the last landmark before it. Counted are the prospects that were observed on to the next landmark,
+        and as far as the intervals reach.
+        """
+        edges = np.asarray(pooled.edges, dtype=np.float64)
+        known = ~np.isnan(age)
+        at = np.searchsorted(days, np.where(known, age, 0.0), side="right") - 1
+        begun = pooled.ends - ((edges[pooled.k + 1] + np.where(known, age, 0.0)) * DAY).astype(np.int64)
+        until = pooled.ends.max(initial=0)
+        came = np.flatnonzero(known & (pooled.y == 1))
+        who = pooled.prospect[pooled.row[came]]
+        last = np.full(int(pooled.prospect.max(initial=0)) + 1, -1)
+        np.maximum.at(last, who, at[came])
+        came = came[at[came] == last[who]]
+        here = known & (pooled.k == 0)
+        middle, outcomes, open_days, leaving = np.zeros((4, len(days)))
+        left = 0.0
+        for j, day in enumerate(days):
+            following = days[j + 1] if j + 1 < len(days) else np.inf
+            span = min(following - day, edges[-1])
+            upto = int(np.searchsorted(edges, span)) - 1  # the interval in which the next landmark lies
+            reach = max(day + edges[upto + 1], following + edges[1] if np.isfinite(following) else 0.0)
+            seen = begun <= until - reach * DAY
+            mine = seen & here & (at == j)
+            count = float(weight[mine].sum())
+            if np.isfinite(following):
+                staying = float(weight[seen & here & (at == j + 1)].sum())
+                left = max(0.0, float(np.log((count + 1) / (staying + 1)))) / (following - day)
+            open_days[j] = count * (-np.expm1(-left * span) / left if left else span)
+            outcomes[j] = (seen[came] & (at[came] == j) & (pooled.k[came] <= upto)).sum()
+            middle[j], leaving[j] = day + span / 2, left
+        overall = max(outcomes.sum(), 0.5) / max(open_days.sum(), 1e-9)
+        near = (_with_next(outcomes) + 1) / (_with_next(open_days) + 1 / overall)
+        return Pace(middle, near * (outcomes + WORTH) / (near * open_days + WORTH), days, leaving)
+
+    def hazard(self, ages: Floats, edges: Sequence[int]) -> Floats:
+        """P(goal in an interval after an age | not before), the lost at risk as zeros: shape (ages, intervals)."""
+        lower, upper = np.asarray(edges[:-1], dtype=np.float64), np.asarray(edges[1:], dtype=np.float64)
+        steps = lower[:, None] + (upper - lower)[:, None] * (np.arange(STEPS) + 0.5) / STEPS
+        x = ages[:, None, None] + steps
+        still = np.exp(self._left(ages)[:, None, None] - self._left(x))
+        rate = np.interp(np.log1p(x), np.log1p(self.age), self.rate)
+        flow = (rate * still).mean(axis=2) * (upper - lower)
+        before = np.cumsum(flow, axis=1) - flow
+        return np.asarray(np.clip(flow / np.maximum(1 - before, flow), 1e-9, 0.999), dtype=np.float64)
+
+    def _left(self, age: Floats) -> Floats:
+        """How far the open have fallen by an age, as minus the logarithm of their share."""
+        at = np.maximum(np.searchsorted(self.days, age, side="right") - 1, 0)
+        begun = np.concatenate([[0.0], np.cumsum(self.leaving[:-1] * np.diff(self.days))])
+        return np.asarray(begun[at] + self.leaving[at] * np.maximum(age - self.days[at], 0.0), dtype=np.float64)
+
+
+def _with_next(x: Floats) -> Floats:
+    """Each number with those beside it, added up."""
+    wide = np.pad(x, 1)
+    return np.asarray(wide[:-2] + wide[1:-1] + wide[2:], dtype=np.float64)
 
 
 def _by_weekday(pooled: Pooled, feature: int) -> Table:
