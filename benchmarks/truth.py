@@ -69,7 +69,7 @@ HORIZONS = (1, 3, 7, 14, 30, 60, 90)
 CATEGORIES = ("industry", "division", "country", "source", "product", "regime", "approach")
 NUMBERS = (
     *("budget_known", "public", "size", "age_days", "clock", *FAMILIES, "spill", "trust", "doubt"),
-    *(*ROLES, "all_roles", "single", "stage", "regressed", "stage_days", "round_days"),
+    *(*ROLES, "all_roles", "single", "stage", "regressed", "stage_days"),
 )
 SAMPLE = 400  # prospects whose missing roles are asked about
 

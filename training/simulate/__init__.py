@@ -20,10 +20,9 @@ can be switched off by name: ``Mechanisms().without("committee", "tender")``, na
 - **Tenders**: most projects have an announcement and a deadline. Until the deadline little is decided, most in the
   weeks after it, and then nearly nothing is won any more.
 - **Approach**: b2b2u suits public bodies and no others; b2b2e makes engaged users weigh more.
-- **Events** of nine types, besides the rounds, come as a Poisson process whose rate rises with fit, fades with age and
-  is lifted by what happened lately: digital touches bring replies and demo requests, those bring meetings, those bring
-  quotes. Outbound effort follows the fit much more closely and moves the hazard little: it looks predictive, and is
-  not.
+- **Events** of nine types come as a Poisson process whose rate rises with fit, fades with age and is lifted by what
+  happened lately: digital touches bring replies and demo requests, those bring meetings, those bring quotes. Outbound
+  effort follows the fit much more closely and moves the hazard little: it looks predictive, and is not.
 - **Heats** are sums over the recorded events of (the type's weight) x exp(-age in days / tau): digital, intent, human;
   one for each contact; one over the events of the account's other prospects. A quote weighs less, the larger its
   amount.
@@ -31,9 +30,6 @@ can be switched off by name: ``Mechanisms().without("committee", "tender")``, na
   share of the most active contact, which hurts.
 - **Stages**: event types show that a prospect discovers, compares or decides. The hazard rises with the furthest stage
   reached, falls when only earlier ones are seen lately, and falls the longer a stage lasts.
-- **Rounds**: an account's budget opens for all its projects at once, on days that nothing foretells. A round is
-  recorded on the day it opens as an event ``budget_round`` of every open prospect, and for two weeks these win far more
-  easily than at any other time: the account's prospects come together. Who belongs to no account has its own rounds.
 - **Past outcomes** of the account: a recorded win raises the others' chances for a time, a loss lowers them.
 - **The hazard** of a win is log-linear in all of these, with a slow start in the first days; that of a loss falls with
   heat and fit. Either closes the prospect for good.
@@ -64,9 +60,9 @@ Probabilities are those given the records; divided by ``still_open`` they are th
 really open, which is what rows are that a training or an evaluation keeps (DESIGN 4).
 
 **The truth of an account** is that any prospect open at T wins within its own horizon. All its prospects move along
-one path, with the same rounds, on which none of them wins (a loss is drawn with its chance given that); the day's
-chances of that are multiplied up, and the account's probability is 1 - the mean of the product. That is exact: until
-the first win the world is just this path.
+one path, on which none of them wins (a loss is drawn with its chance given that); the day's chances of that are
+multiplied up, and the account's probability is 1 - the mean of the product. That is exact: until the first win the
+world is just this path.
 """
 
 from training.simulate.make import simulate

@@ -37,11 +37,6 @@ class Happened(NamedTuple):
         """The events of an index."""
         return Happened(*(column[keep] for column in self))
 
-    def and_(self, other: Happened) -> Happened:
-        """These events and others."""
-        columns: Any = zip(self, other, strict=True)
-        return Happened(*(np.concatenate(pair) for pair in columns))
-
 
 class Closed(NamedTuple):
     """Closings: row, 0 won or 1 lost, day of occurrence and of recording."""
@@ -92,7 +87,6 @@ class Crowd:
     ) -> None:
         n, groups = len(group), len(headcount)
         self.t, self.m, self.rng = rates, rates.m, rng
-        self.rounds_rng = rng.spawn(1)[0]  # of its own: what else is drawn does not hang on rounds
         self.group, self.traits, self.created = group, traits, traits.created
         self.target = np.zeros(n, dtype=bool) if target is None else target
         self.guard = np.zeros(n, dtype=np.int64) if guard is None else guard
@@ -105,7 +99,6 @@ class Crowd:
         self.contact = np.zeros((PLACES, n))
         self.first = np.full((3, n), np.inf)  # days of each stage's first and last event
         self.last = np.full((3, n), -np.inf)
-        self.round = np.full(n, np.nan)  # the day on which the last buying round opened
         self.account = np.zeros(groups)
         self.outcomes = np.zeros((2, groups))  # heats of the account's won and lost
         self.closed = np.zeros(n, dtype=bool)  # truly
@@ -158,7 +151,6 @@ class Crowd:
             stage,
             regressed,
             stay,
-            day - self.round[rows],
         )
 
     def step(self, day: int) -> Step:
@@ -183,17 +175,16 @@ class Crowd:
         slot = t.draw_slots(rng, kinds, present)
         recorded = day + pick(rng, t.lag[kinds])
         happened = Happened(row, group, kinds, np.full(len(row), day), recorded, slot, t.draw_amounts(rng, kinds))
-        happened = happened.and_(self._rounds(day, of))
 
         # What is recorded today is felt tomorrow.
         self.family *= np.exp(-1 / t.tau)[:, None]
         self.contact *= np.exp(-1 / self.m.contact_tau)
         for heat_sum in (self.own, self.account):
             heat_sum *= np.exp(-1 / self.m.spill_tau)
-        self.feel(happened.at(happened.recorded == day), day + 1)
+        self.feel(happened.at(recorded == day), day + 1)
         for late in self.awaiting.pop(day, ()):
             self.feel(late, day + 1)
-        self.await_(happened.at(happened.recorded > day))
+        self.await_(happened.at(recorded > day))
         for groups, kind in self.closing.pop(day, ()):
             np.add.at(self.outcomes, (kind, groups), 1.0)
         self.outcomes *= np.exp(-1 / self.m.trust_tau)
@@ -202,14 +193,6 @@ class Crowd:
         wins, losses = np.zeros((2, len(active)))
         wins[of], losses[of] = win, loss
         return Step(wins, losses, happened, closed, self.change(day))
-
-    def _rounds(self, day: int, of: Ints) -> Happened:
-        """The buying rounds that open on a day: an event of every active row of the group, recorded at once."""
-        opens = self.rounds_rng.random(len(self.headcount)) < -np.expm1(-self.m.rounds)
-        row = of[opens[self.group[of]]]
-        n, days = len(row), np.full(len(row), day)
-        nobody = np.full(n, -1, dtype=np.int8)
-        return Happened(row, self.group[row], np.full(n, self.t.round), days, days, nobody, np.full(n, np.nan))
 
     def _close(self, day: int, of: Ints, win: Floats, loss: Floats) -> Closed:
         """Close some of the active rows ``of``, by their rates; never the targets, and none of the guarded as won."""
@@ -247,8 +230,6 @@ class Crowd:
         where = t.stage[events.kind[staged]], events.row[staged]
         np.minimum.at(self.first, where, events.day[staged].astype(float))
         np.maximum.at(self.last, where, events.day[staged].astype(float))
-        opened = mine & (events.kind == t.round)
-        np.fmax.at(self.round, events.row[opened], events.day[opened].astype(float))
 
     def change(self, day: int) -> Changed:
         """At most one change a day and group: of the headcount, of a role, or a contact more."""

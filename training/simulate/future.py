@@ -152,8 +152,6 @@ class Future:
         self.heat.family[t.family[kind], row] += weight
         state["own"][row] += weight
         state["account"][row] += weight  # the copy's own account: its lead is the target
-        if kind == t.round:
-            state["round"][row] = self.day
         if stage >= 0:
             state["first"][stage, row] = np.minimum(state["first"][stage, row], self.day)
             state["last"][stage, row] = self.day
@@ -196,7 +194,6 @@ class Future:
         )
         crowd.family[:, :known] = np.repeat(self.heat.family, draws, axis=1)
         crowd.own[:known] = np.repeat(self.state["own"], draws)
-        crowd.round[:known] = np.repeat(self.state["round"], draws)
         for name in ("contact", "first", "last"):
             getattr(crowd, name)[:, :known] = np.repeat(self.state[name], draws, axis=1)
         crowd.account[:] = np.repeat(self.state["account"][self.lead], draws)

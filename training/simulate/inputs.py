@@ -77,7 +77,6 @@ def mechanism_features(world: World, prospect_ids: Sequence[str], as_of: Sequenc
                     "stage": heat.stage,
                     "regressed": heat.regressed.astype(float),
                     "stage_days": heat.stay,
-                    "round_days": heat.round,
                 }
             )
         )

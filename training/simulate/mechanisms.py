@@ -188,7 +188,6 @@ class Mechanisms:
         Touch("email_sent", 2, 0.060, 0.05, (0.2, 0.3, 0.0, 0.0), "outbound", "email", 0.05, _TRACKED),
         Touch("meeting", 2, 0.006, 2.0, (0.5, 8.0, 5.0, 0.5), "inbound", "visit", 0.10, _TYPED, 2),
         Touch("quote_view", 1, 0.004, 1.5, (0.5, 4.0, 12.0, 0.0), "inbound", "web", 0.10, _TRACKED, 2),
-        Touch("budget_round", 2, 0.0, 0.0, (0.0,) * 4, "inbound", "phone", 1.0, (1.0,)),  # comes with `rounds` alone
     )
     quote_median: float = 12_000.0
     quote_spread: float = 0.8  # of the logarithm
@@ -227,9 +226,6 @@ class Mechanisms:
     stay_from: float = 20.0
     approach_public: float = 0.45  # b2b2u: + with a public body, - with any other
     approach_user: float = 0.9  # b2b2e: x heat / (1 + heat) of the users, besides
-    rounds: float = 1.0 / 120  # buying rounds of an account, a day
-    round_days: int = 14  # days after it opened that a round goes on
-    win_round: tuple[float, float] = (-2.0, 2.25)  # outside a round, and within
     tender_win: tuple[float, float, float] = (-1.2, 2.8, -2.5)  # before, at the peak more, long after more
     tender_loss: tuple[float, float, float] = (-0.8, 2.2, 1.5)
     tender_peak: tuple[float, float] = (14.0, 9.0)  # days after the deadline: middle and width
@@ -290,7 +286,6 @@ SWITCHES: Mapping[str, Mapping[str, Any]] = {
     "trust": {"win_trust": 0.0, "win_doubt": 0.0},
     "stages": {"win_stage": (0.0, 0.0, 0.0, 0.0), "win_regress": 0.0, "win_stay": 0.0},
     "approach": {"approach_public": 0.0, "approach_user": 0.0},
-    "rounds": {"rounds": 0.0, "win_round": (0.0, 0.0)},
     "tender": {"tender_win": (0.0, 0.0, 0.0), "tender_loss": (0.0, 0.0, 0.0)},
     "regimes": {},
     "onset": {"onset": (1e-9,) * 4, "loss_onset": (1e-9,) * 4},

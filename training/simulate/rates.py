@@ -31,7 +31,6 @@ class Heat(NamedTuple):
     stage: Ints  # 0 none, 1, 2, 3: the last stage reached
     regressed: Bools
     stay: Floats  # days since that stage was reached, 0 without one
-    round: Floats  # days since the last buying round opened, nan without one
 
 
 class Drive(NamedTuple):
@@ -88,7 +87,7 @@ class Rates:
         self.lag = np.array([_padded(t.lag) for t in m.touches])
         self.closing_lag = np.array([_padded(m.won_lag), _padded(m.lost_lag)])
         self.types = [t.name for t in m.touches]
-        self.quote, self.round = self.types.index("quote_view"), self.types.index("budget_round")
+        self.quote = self.types.index("quote_view")
         self.tau = np.array(m.taus)
         self.monday = (start // DAY + 3) % 7  # of the first day; 1970 began on a Thursday
         self.by = {
@@ -114,7 +113,6 @@ class Rates:
         win += m.win_trust * np.log1p(heat.trust) + m.win_doubt * np.log1p(heat.doubt)
         win += np.array(m.win_stage)[heat.stage] + m.win_regress * heat.regressed
         win += m.win_stay * np.log1p(heat.stay / m.stay_from)
-        win += np.where(heat.round <= m.round_days, m.win_round[1], m.win_round[0])
         loss = by["loss"][regime] + m.loss_fit * heat.fit + np.array(m.loss_heat) @ warm
         clocked = np.flatnonzero((regime == PROJECT) & ~np.isnan(heat.clock))
         if len(clocked):

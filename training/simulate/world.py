@@ -225,9 +225,6 @@ class World:
         np.minimum.at(began, cells, on)
         np.maximum.at(ended, cells, on)
         stage, regressed, stay = staged(began, ended, day, m.regress_after)
-        of = mine & (kind == t.round)
-        opened = np.full(n, np.nan)
-        np.fmax.at(opened, entry[of], (self.event_at[event[of]] // DAY).astype(float))
 
         order, first = self.sorted_by("outcomes")
         place, entry = spread(first[account], first[account + 1])
@@ -257,7 +254,6 @@ class World:
             stage,
             regressed,
             stay,
-            day - opened,
         )
         state = {
             "own": own,
@@ -266,7 +262,6 @@ class World:
             "contact": contact,
             "first": began,
             "last": ended,
-            "round": opened,
             "headcount": headcount,
             "size": size,
             "roles": roles,
@@ -308,9 +303,8 @@ class World:
             product, regime (as the records tell it), approach (null unknown); budget_known and public (0, 1, null);
             size, age_days, clock (days since the tender's deadline); the heats digital, intent, human, spill, trust,
             doubt, and those of the contacts of each role: buyer, prescriber, user; all_roles (0, 1), single; stage
-            (0 to 3), regressed (0, 1), stage_days; round_days since its last buying round opened (null without one).
-            At a midnight these are exactly what that day's hazard reads; within a day ages are counted to the moment
-            itself.
+            (0 to 3), regressed (0, 1), stage_days. At a midnight these are exactly what that day's hazard reads;
+            within a day ages are counted to the moment itself.
 
         Raises:
             BadInput: an id that this world does not hold.
