@@ -148,7 +148,7 @@ class Expression:
             case "calendar":
                 return f"{names[0] if names else 'as_of'}_{self.part}"
             case "band":
-                return f"{names[0]}_band"
+                return f"{names[0]}_bands"  # not the register's own column, headcount_band
             case "reached" | "last_known" | "latest":
                 by, (short, usual) = by_stage(self.arguments), _BY_STAGE[self.operation]
                 if by is None:

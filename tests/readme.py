@@ -48,7 +48,7 @@ def main() -> None:
     request, _ = blocks()
     with tempfile.TemporaryDirectory() as scratch:
         home = Home(Path(scratch) / "home")
-        prepare(home, prospects=5000, seed=0, say=print)
+        prepare(home, prospects=10_000, seed=0, say=print)
         with serving(home.path, Path(scratch) / "empty") as server:
             answer = server.client.post("/score", json=request).raise_for_status().json()
     text = README.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+from features.spec import FORMAT
 from training.cli import app
 
 TOML = """
@@ -92,7 +93,7 @@ def header_only(text: str) -> str:
     return text.splitlines()[0] + "\n"
 
 
-SPEC = {"format": 1, "features": [{"kind": "attribute", "table": "prospects", "column": "lead_quality"}]}
+SPEC = {"format": FORMAT, "features": [{"kind": "attribute", "table": "prospects", "column": "lead_quality"}]}
 
 REFUSED = [
     ("hindsight_column", "", lambda folder: (folder / "spec.json").write_text(json.dumps(SPEC))),

@@ -19,6 +19,7 @@ from training.cli import app
 from training.registry import Home
 from training.simulate import simulate
 
+HORIZONS = "90, industrial: 90, mass: 30, project: 60"  # of the simulated world, by regime
 PICTURES = {f"{name}.png" for name in ("calibration", "curve", "forward", "horizons", "importance", "lift")}
 
 
@@ -87,7 +88,7 @@ def test_runs_have_what_one_compares_them_by(trained: tuple[dict[str, Any], dict
     first, second = (client.get_run(t["run_id"]) for t in trained)
     for run, told in zip((first, second), trained, strict=True):
         assert run.info.status == "FINISHED"
-        assert (run.data.tags["goal"], run.data.tags["horizon_days"]) == ("won", "90")
+        assert (run.data.tags["goal"], run.data.tags["horizon_days"]) == ("won", HORIZONS)
         assert run.data.params["num_iterations"] == "100"
         assert run.data.params["trained_until"].startswith("2025-10-28")
         assert not {"verbosity", "num_threads", "features", "until"} & set(run.data.params)
@@ -140,7 +141,7 @@ def test_versions_carry_signature_tags_and_aliases(
     assert client.get_registered_model("lead-scorer-won").aliases == {"champion": "1", "challenger": "2"}
     for told in trained:
         version = client.get_model_version("lead-scorer-won", told["version"])
-        assert (version.tags["goal"], version.tags["horizon_days"]) == ("won", "90")
+        assert (version.tags["goal"], version.tags["horizon_days"]) == ("won", HORIZONS)
         assert version.run_id == told["run_id"]
     (logged,) = client.get_run(trained[1]["run_id"]).outputs.model_outputs
     assert client.get_logged_model(logged.model_id).status == "READY"

@@ -216,7 +216,7 @@ def demo(
     home: HomeOption = None,
     port: Annotated[int, typer.Option(help="Port on loopback.", min=1, max=65535)] = 3000,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop before serving.")] = False,
-    prospects: Annotated[int, typer.Option(help="How many prospects to simulate.", min=200, max=200_000)] = 5000,
+    prospects: Annotated[int, typer.Option(help="How many prospects to simulate.", min=200, max=200_000)] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
     as_json: Json = False,
 ) -> dict[str, Any] | None:
