@@ -406,7 +406,7 @@ SELECT
     THEN CAST(NULL AS DOUBLE)
     ELSE COALESCE("t46"."x4c2fa82b2fa6cd84", 0.0) / NULLIF("t46"."a_headcount", 0.0)
   END AS "event_count_per_account_headcount",
-  CAST(0 + CAST("t46"."a_headcount" >= 10.0 AS BIGINT) + CAST("t46"."a_headcount" >= 50.0 AS BIGINT) AS DOUBLE) AS "account_headcount_band",
+  CAST(0 + CAST("t46"."a_headcount" >= 10.0 AS BIGINT) + CAST("t46"."a_headcount" >= 50.0 AS BIGINT) AS DOUBLE) AS "account_headcount_bands",
   CAST((
     DAYOFWEEK(
       EPOCH_MS(
