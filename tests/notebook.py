@@ -10,7 +10,7 @@ import nbformat
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "01_retrain.ipynb"
-SECONDS = 400  # for one cell; a training takes a tenth of it
+SECONDS = 1200  # for one cell; a training takes a tenth of it
 
 
 def executed(folder: Path) -> Any:

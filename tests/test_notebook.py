@@ -12,6 +12,7 @@ import pytest
 
 from tests.notebook import NOTEBOOK, executed
 
+pytestmark = pytest.mark.timeout(1500)  # it trains three times
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 PICTURES = 5  # calibration, lift, importance, curves, reasons
 MOST_LINES = 15
