@@ -174,6 +174,7 @@ def test_what_is_served_is_what_was_fitted(
 ) -> None:
     chosen = choice.Choice(blend, (), ())
     monkeypatch.setattr("training.model.choose", lambda *_: chosen)
+    rows = replace(rows, census=None)  # what it adds: tests/test_census.py
     model = fit(rows, folds=0)
     (fitted,) = hazard.train(pooled_of(rows), blend, DEFAULTS, 0, [None])
     z = fitted.log_odds(pooled_of(rows).encoded) + model.constants["calibration"]["intercept"]

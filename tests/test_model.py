@@ -320,13 +320,14 @@ def test_an_interval_adds_up_what_the_folds_and_the_kinds_of_model_leave_open() 
     folds = x + np.array([-0.2, -0.1, 0.0, 0.1, 0.2])[:, None]
     kinds = np.array([x + 0.3, x - 0.3])
     found = interval(x, folds, kinds, 1000)
-    # By hand: the jackknife's variance is 4/5 of the sum of squares, 0.08; half the distance is 0.3.
-    arm = 1.6448536 * math.sqrt(0.08 + 0.09)
+    # By hand: the jackknife's variance is 4/5 of the sum of squares, 0.08; half the distance is 0.3. Five folds leave
+    # four degrees of freedom: Student's 95 % point is 2.1318.
+    arm = 2.1318468 * math.sqrt(0.08 + 0.09)
     assert found["low"] == found["high"] == pytest.approx([arm] * 16)
     assert found["level"] == LEVEL == 0.9
     assert (np.diff(found["logit"]) > 0).all()
     # So few outcomes leave more open than the folds show.
-    assert interval(x, folds, kinds, 4)["low"][0] == pytest.approx(1.6448536 * math.sqrt(1 / 4 + 0.09))
+    assert interval(x, folds, kinds, 4)["low"][0] == pytest.approx(2.1318468 * math.sqrt(1 / 4 + 0.09))
     # Where models differ more, the interval is wider there, and there only.
     wider = interval(x, folds, np.where(x > -1, 3, 1) * (kinds - x) + x, 1000)["low"]
     assert wider[0] == pytest.approx(arm)
@@ -339,7 +340,7 @@ def test_an_interval_is_knots_that_the_scorer_takes(count: int) -> None:
     found = interval(x, np.tile(x, (5, 1)), np.tile(x, (2, 1)), 30)
     assert (np.diff(found["logit"]) > 0).all()
     assert 1 <= len(found["logit"]) == len(found["low"]) == len(found["high"]) <= 16
-    assert found["low"] == pytest.approx([1.6448536 / math.sqrt(30)] * len(found["low"]))
+    assert found["low"] == pytest.approx([2.1318468 / math.sqrt(30)] * len(found["low"]))
 
 
 def test_the_interval_narrows_with_data() -> None:

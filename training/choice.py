@@ -45,6 +45,7 @@ SHARES = (0.4, 0.6, 0.8)
 FEWEST = 20  # outcomes before a cut and after it, for it to tell models apart
 HALF_LIFE = 30.0  # days; how recent the level is, to which a hazard is shifted
 SURE = 3.0  # standard errors by which a shift is shrunk
+ENOUGH = 1.0  # standard errors within which fewer trees are as good
 CLEAR = 2.0  # standard errors by which a candidate must beat the plain recipe
 
 
@@ -109,6 +110,8 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
     rows = sum(len(np.unique(pooled.row[ahead])) for _, _, ahead in windows)
     figures = losses.figures(CANDIDATES, PLAIN, rows)
     chosen = _clearly_best(CANDIDATES, figures, PLAIN)
+    alike = [blend for blend in CANDIDATES if blend.logistic == chosen.logistic and blend.trees <= chosen.trees]
+    chosen = _fewest_trees(alike, losses.figures(alike, chosen, rows))
     if pooled.regime is None:
         return Choice(chosen, cuts, figures)
     variants = _by_regime(pooled, tuple(dict.fromkeys((chosen, *BY_REGIME))), windows, told, losses)
@@ -169,6 +172,11 @@ def _clearly_best(blends: Sequence[Blend], figures: Sequence[Mapping[str, Any]],
     best = min(range(len(figures)), key=lambda i: figures[i]["log_loss"])
     sure = figures[best]["difference"] < -CLEAR * figures[best]["standard_error"]
     return blends[best] if sure else plain
+
+
+def _fewest_trees(alike: Sequence[Blend], figures: Sequence[Mapping[str, Any]]) -> Blend:
+    """The fewest trees that are not told from the best (one standard error: Breiman et al. 1984, section 3.4.3)."""
+    return next(b for b, f in zip(alike, figures, strict=True) if f["difference"] <= ENOUGH * f["standard_error"])
 
 
 def _by_regime(

@@ -24,6 +24,7 @@ from features.regimes import with_regime
 from features.spec import FeatureSet
 from training import goal as goals
 from training.account import sibling_spine
+from training.census import MOMENTS, Census, OpenTime, open_time
 from training.committee import usual_events
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class TrainingSet:
         open_rows, open_values: as ``rows`` and ``values``, for the prospects open at T itself (None unless asked for).
         siblings: the prospects that were open beside another one of their account, at a few times (see
             ``training.account``); None unless asked for, and where there is none.
+        census: moments at which prospects were open, with what came after all of them (see ``training.census``); None
+            for rows of another spine.
         committee: each role's usual event, as ``training.committee`` gives it; empty unless asked for.
         features: what the columns of ``values`` are.
         goal: what is predicted.
@@ -70,6 +73,7 @@ class TrainingSet:
     open_rows: pd.DataFrame | None = None
     open_values: pd.DataFrame | None = None
     siblings: TrainingSet | None = None
+    census: Census | None = None
     committee: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -112,6 +116,7 @@ class TrainingSet:
             self.open_rows,
             self.open_values,
             self.siblings,
+            self.census,
             self.committee,
         )
 
@@ -143,7 +148,8 @@ def build(
     """
     goal = tables.dataset.goal if goal is None else goal
     until = tables.until if until is None else until
-    with_open = spine is None if with_open is None else with_open
+    learning = spine is None
+    with_open = learning if with_open is None else with_open
     if tables.outcomes is None:
         raise BadInput(
             "missing_table",
@@ -155,6 +161,9 @@ def build(
         spine = goals.landmark_spine(tables, goal, until)
     delay = goals.recording_delay(tables, goal, until)
     parts = {"is_row": spine}
+    moments = _moments(tables, goal, until, until - delay) if learning else None
+    if moments is not None:
+        parts["is_census"] = moments[0]
     if with_open:
         parts["is_open"] = open_prospects(tables, goal, until)
         among = sibling_spine(tables, goal, until, delay)
@@ -166,12 +175,12 @@ def build(
         is_row=chosen.is_row & here_still, is_sibling=chosen.is_sibling & here_still, landmark=chosen.is_row
     ).cache()
     landmarks = int(chosen.filter(chosen.landmark).count().execute())
-    kept = chosen.filter(chosen.is_row | chosen.is_open | chosen.is_sibling).cache()
-    frame = _computed(features, tables, kept, computed)
+    kept = chosen.filter(chosen.is_row | chosen.is_open | chosen.is_sibling | chosen.is_census).cache()
+    frame = _computed(features, tables, kept, computed, moments is not None)
     kept.release()
     chosen.release()
 
-    here, is_open, among_others = (np.asarray(frame[f"m__{flag}"], dtype=bool) for flag in _FLAGS)
+    here, is_open, among_others, asked = (np.asarray(frame[f"m__{flag}"], dtype=bool) for flag in _FLAGS)
     rows = pd.DataFrame(
         {
             "prospect_id": frame["prospect_id"],
@@ -200,11 +209,13 @@ def build(
         )
 
     counts = {"landmarks": landmarks, "late": landmarks - int(here.sum())}
+    census = None if moments is None else Census(part(asked, {}), *moments[1:])
     if not with_open:
-        return part(here, counts)
+        return part(here, counts, census=census)
     return part(
         here,
         counts,
+        census=census,
         open_rows=rows[is_open].reset_index(drop=True),
         open_values=values[is_open].reset_index(drop=True),
         siblings=part(among_others, {}) if among_others.any() else None,
@@ -212,7 +223,17 @@ def build(
     )
 
 
-_FLAGS = ("is_row", "is_open", "is_sibling")
+_FLAGS = ("is_row", "is_open", "is_sibling", "is_census")
+
+
+def _moments(tables: Tables, goal: Goal, until: int, observed_until: int) -> tuple[Any, float, OpenTime] | None:
+    """Sampled moments of the open time as a spine, the days that each stands for, and all the open time."""
+    ids, time = open_time(tables, goal, until, observed_until)
+    who, as_of, days = time.moments(MOMENTS)
+    if not len(who):
+        return None
+    sample = pd.DataFrame({"prospect_id": ids[who], "as_of": as_of}).drop_duplicates()
+    return ibis.memtable(sample), days, time
 
 
 def _flagged(parts: Mapping[str, Any]) -> Any:
@@ -277,13 +298,21 @@ def _with_meta(tables: Tables, goal: Goal, until: int, spine: Any) -> Any:
     return with_regime(tables, rows)
 
 
-def _computed(features: FeatureSet, tables: Tables, kept: Any, computed: Any) -> pd.DataFrame:
+def _computed(features: FeatureSet, tables: Tables, kept: Any, computed: Any, learning: bool) -> pd.DataFrame:
     """Features beside the rows' own columns, each under a prefix: a feature may bear the name of one of those."""
+    spine = kept.select("prospect_id", "as_of")
     if computed is None:
-        computed = feature_table(features, tables, kept.select("prospect_id", "as_of"))
-    computed = computed.select(
-        "prospect_id", "as_of", **{f"f__{i}": computed[name] for i, name in enumerate(features.names)}
-    )
+        parts = [feature_table(features, tables, spine)]
+    elif learning:  # the census of each T has moments of its own
+        rest = kept.filter(kept.is_census & ~kept.is_row & ~kept.is_open & ~kept.is_sibling)
+        parts = [computed, feature_table(features, tables, rest.select("prospect_id", "as_of"))]
+    else:
+        parts = [computed]
+    named = [
+        part.select("prospect_id", "as_of", **{f"f__{i}": part[name] for i, name in enumerate(features.names)})
+        for part in parts
+    ]
+    computed = named[0] if len(named) == 1 else named[0].union(named[1])
     meta = kept.select(
         m__prospect_id=kept.prospect_id,
         m__as_of=kept.as_of,

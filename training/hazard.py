@@ -95,8 +95,8 @@ class Kept:
     most: int
 
 
-TO_FIT = Kept(20, 200_000, 300_000)  # more moved no figure
-TO_CHOOSE = Kept(12, 60_000, 200_000)  # enough to tell models apart, a dozen trainings in the time of one
+TO_FIT = Kept(20, 80_000, 300_000)  # more moved no figure
+TO_CHOOSE = Kept(8, 30_000, 120_000)  # enough to tell models apart, a dozen trainings in the time of one
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,13 @@ class Hazard:
     linear: Mapping[str, Any] | None
     names: tuple[str, ...]
     kinds: tuple[Hazard, ...] = ()
+
+    def shifted(self, by: Floats) -> Hazard:
+        """The hazard with something added to the log-odds of each interval; its starting score stays the base rate."""
+        none = {"trees": 1.0, "late": [0.0] * len(by), "numbers": {}, "levels": {}, "tables": []}
+        linear = {"intervals": [0.0] * len(by), **none} if self.linear is None else dict(self.linear)
+        linear["intervals"] = (np.asarray(linear["intervals"]) + by).tolist()
+        return replace(self, linear=linear, kinds=tuple(kind.shifted(by) for kind in self.kinds))
 
     def log_odds(self, encoded: Floats) -> Floats:
         """The log-odds of the hazard of every row in every interval, shape (rows, intervals)."""

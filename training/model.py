@@ -26,6 +26,7 @@ from serving.scorer import Scorer, encode
 from training import goal as goals
 from training.account import AccountMap, census_step, fit_map
 from training.calibration import Platt, platt
+from training.census import Census
 from training.choice import choose, level
 from training.dataset import TrainingSet, intervals, labels, regime_horizons
 from training.evaluate import metrics, weak_signal
@@ -171,13 +172,18 @@ def fit(
     base_rate = float(base_rates.mean())
     learned = len(np.unique(prospect[row[y == 1]]))
     judged, guard, doubt, account = None, Platt(), _WIDE, AccountMap()
+    held_out = np.empty((len(encoded), len(edges) - 1))
     if others:
         # Hazard log-odds (rows, intervals) of every row from a hazard that saw neither its prospect nor its account.
-        held_out = np.empty((len(encoded), len(edges) - 1))
         for number, trained in zip(numbers, others, strict=True):
             held_out[fold == number] = trained.log_odds(encoded[fold == number])
         guard = platt(held_out[pooled.row, pooled.k], pooled.y, prospect[pooled.row], pooled.weight)
-        slope, intercept = guard.used
+    slope, intercept = guard.used
+    if params is None and training_set.census is not None:
+        shift = _census_shift(training_set.census, features, whole, guard.used, categories, rare)
+        whole, *others = (hazard.shifted(shift / slope) for hazard in (whole, *others))
+        held_out = held_out + shift / slope
+    if others:
         judged = _Judged.of(training_set, intercept + slope * held_out, edges, base_rates, seed)
         account = _account(training_set, others, numbers, fold, (slope, intercept), categories, rare)
         people, seen = _population(training_set)
@@ -188,7 +194,6 @@ def fit(
             for each in (whole, *others, *whole.kinds)
         )
         doubt = interval(own, np.array(rest[: len(others)]), np.array(rest[len(others) :]), learned)
-    slope, intercept = guard.used
     if params is None:
         fitted = whole.log_odds(encoded)[pooled.row, pooled.k]
         intercept += level(pooled, intercept + slope * fitted, training_set.observed_until)
@@ -456,6 +461,20 @@ def _account(
         p[here] = _within(intercept + slope * hazard.log_odds(encoded[here]), edges, found.horizons()[here])
     step, horizon = float(census_step(found.goal)), float(found.horizons().mean())
     return fit_map(p[usable], y[usable], who[usable], found.as_of[usable], step, horizon)
+
+
+def _census_shift(
+    census: Census,
+    features: FeatureSet,
+    hazard: Hazard,
+    line: tuple[float, float],
+    categories: Mapping[str, Sequence[str]],
+    rare: Mapping[str, Sequence[str]],
+) -> Floats:
+    """What the intervals lack, in log-odds, among those who are served."""
+    slope, intercept = line
+    encoded = encode(columns(census.sample.values, features), features.names, categories, list(rare))
+    return census.shift(intercept + slope * hazard.log_odds(encoded), goals.edges(census.sample.goal))
 
 
 def _within(log_odds: Floats, edges: Sequence[int], horizons: Ints) -> Floats:
