@@ -5,8 +5,9 @@ log loss can be computed without the luck of the outcomes, and cannot fall below
 
 - the model, trained exactly as ``leadscore train`` does it (standard features, its own choice of model) on what was
   recorded by T, and scored by the scorer that serves on the prospects open at T;
-- a peer: LightGBM by the plain recipe on the same rows and intervals, but on ``World.mechanism_features``, which is
-  what the true hazard itself reads. It knows what matters; it too has to learn how much from the same outcomes.
+- a peer: the same learner, LightGBM with all that the default recipe may choose, on the same rows and intervals, but on
+  ``World.mechanism_features``, which is what the true hazard itself reads. It knows what matters; it too has to learn
+  how much from the same outcomes. (By the plain recipe of 100 trees it closed 11 to 12 points less, and was no match.)
 
 Each prospect is judged at its own horizon, that of its regime as the records tell it at T. Printed is the share of the
 gap between a constant and the truth that each closes, and, beside them,
@@ -55,7 +56,7 @@ from serving.bundle import AccountMap
 from serving.schema import parse_request
 from serving.scorer import Score
 from training.dataset import TrainingSet, build
-from training.model import DEFAULTS, Model, fit, is_regime
+from training.model import Model, fit, is_regime
 from training.simulate import FAMILIES, HORIZON_DAYS, MAX_LAG, World, simulate
 
 Floats = npt.NDArray[np.float64]
@@ -253,9 +254,10 @@ def predict_peer(case: Case, rows: TrainingSet) -> Floats:
         values = frame[list(names)].rename(columns=names)
         for name in CATEGORIES:
             values[names[name]] = values[names[name]].astype(object).where(values[names[name]].notna(), None)
-        return replace(of, values=values, features=features, open_rows=None, open_values=None)
+        census = None if of.census is None else replace(of.census, sample=with_values(of.census.sample))
+        return replace(of, values=values, features=features, census=census, open_rows=None, open_values=None)
 
-    model = fit(with_values(rows), DEFAULTS, folds=0)
+    model = fit(with_values(rows), folds=0)
     assert rows.open_rows is not None
     at_end = replace(
         rows, rows=rows.open_rows, values=rows.values.iloc[:0], goal_at=np.zeros(len(rows.open_rows), np.int64)
