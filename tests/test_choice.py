@@ -253,7 +253,7 @@ def test_the_choice_looks_at_nothing_but_the_rows_it_is_given(rows: TrainingSet)
 def test_few_outcomes_choose_nothing() -> None:
     tables = planted(80, seed=3)
     found = fit(build(tables, FeatureSet(tables.dataset, FEATURES)), folds=0)
-    assert found.card["choice"] == {"chosen": "trees_100", "cuts": [], "candidates": []}
+    assert found.card["choice"] == {"chosen": "blend_50", "cuts": [], "candidates": []}
 
 
 def test_the_level_follows_a_rate_that_moved_and_stands_still_where_it_did_not(rows: TrainingSet) -> None:

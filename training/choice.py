@@ -38,7 +38,8 @@ Mask = npt.NDArray[np.bool_]
 
 LADDER = (50, 100, 200, 400)
 HALF = 0.5  # the logistic share of a blend
-PLAIN = Blend(100)
+PLAIN = Blend(100)  # what the figures are told against
+STEADY = Blend(LADDER[0], HALF)  # what is taken unless another is clearly better: least led astray by few outcomes
 BY_REGIME = (Blend(100, HALF), Blend(LADDER[0], 1.0))  # tried with own effects, beside what was chosen for all
 CANDIDATES = (*map(Blend, LADDER), Blend(LADDER[0], 1.0), *(Blend(trees, HALF) for trees in LADDER))
 SHARES = (0.4, 0.6, 0.8)
@@ -46,7 +47,7 @@ FEWEST = 20  # outcomes before a cut and after it, for it to tell models apart
 HALF_LIFE = 30.0  # days; how recent the level is, to which a hazard is shifted
 SURE = 3.0  # standard errors by which a shift is shrunk
 ENOUGH = 1.0  # standard errors within which fewer trees are as good
-CLEAR = 2.0  # standard errors by which a candidate must beat the plain recipe
+CLEAR = 2.0  # standard errors by which a candidate must beat the steady one
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Choice:
     """What was chosen, by which cuts (microseconds), and each candidate's figures against the plain recipe.
 
     ``candidates`` hold name, log_loss (nats per landmark), difference to the plain recipe and its standard error.
-    Without cuts there was too little to choose by, and ``chosen`` is the plain recipe. ``regimes`` are the same of what
+    Without cuts there was too little to choose by, and ``chosen`` is the steady one. ``regimes`` are the same of what
     was chosen for all regimes (``pooled``) and of models with each regime's own effects, whose differences are to it;
     empty where these were not in question.
     """
@@ -78,7 +79,7 @@ class Choice:
 
 
 def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapping[str, Any], seed: int = 0) -> Choice:
-    """The candidate with the least rolling log loss, or the plain one where the gain is not clear.
+    """The candidate with the least rolling log loss, or the steady one where the gain is not clear.
 
     Args:
         pooled: the pooled rows; where they are many, a sample of them chooses.
@@ -91,7 +92,7 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
     pooled = pooled.thinned(seed, TO_CHOOSE)
     cuts = _cuts(pooled, as_of)
     if not cuts:
-        return Choice(PLAIN, (), ())
+        return Choice(STEADY, (), ())
     windows = _windows(pooled, as_of, horizons, cuts, until)
     learned = [past for _, past, _ in windows]
     losses = _Losses(pooled)
@@ -109,7 +110,7 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
             told.append({blend: (now[blend], then[blend], learnt[blend]) for blend in CANDIDATES})
     rows = sum(len(np.unique(pooled.row[ahead])) for _, _, ahead in windows)
     figures = losses.figures(CANDIDATES, PLAIN, rows)
-    chosen = _clearly_best(CANDIDATES, figures, PLAIN)
+    chosen = _clearly_best(CANDIDATES, losses.figures(CANDIDATES, STEADY, rows), STEADY)
     alike = [blend for blend in CANDIDATES if blend.logistic == chosen.logistic and blend.trees <= chosen.trees]
     chosen = _fewest_trees(alike, losses.figures(alike, chosen, rows))
     if pooled.regime is None:
@@ -167,11 +168,11 @@ class _Losses:
         return tuple(out)
 
 
-def _clearly_best(blends: Sequence[Blend], figures: Sequence[Mapping[str, Any]], plain: Blend) -> Blend:
-    """The one with the least loss where its gain over the plain one is clear, else the plain one."""
+def _clearly_best(blends: Sequence[Blend], figures: Sequence[Mapping[str, Any]], given: Blend) -> Blend:
+    """The one with the least loss where its gain over the given one is clear, else that one."""
     best = min(range(len(figures)), key=lambda i: figures[i]["log_loss"])
     sure = figures[best]["difference"] < -CLEAR * figures[best]["standard_error"]
-    return blends[best] if sure else plain
+    return blends[best] if sure else given
 
 
 def _fewest_trees(alike: Sequence[Blend], figures: Sequence[Mapping[str, Any]]) -> Blend:
