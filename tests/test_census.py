@@ -27,8 +27,8 @@ def test_what_came_is_counted_over_all_the_open_time() -> None:
     # Of the first: a day, then two, then four days of moments before. Of the second a day and another. Of the third,
     # which was open until 5: none within a day, from 3 to 5 within one to three, and 0 to 3 within three to seven.
     assert time.came(EDGES) == pytest.approx([1 + 1 + 0, 2 + 1 + 2, 4 + 0 + 3])
-    # What is not observed to its end is left out: if all ends on day 9, when the first is won, no interval in which that
-    # lies is over, and of the third the moments before day 2 alone.
+    # What is not observed to its end is left out: if all ends on day 9, when the first is won, no interval in which
+    # that lies is over, and of the third the moments before day 2 alone.
     early = replace(time, goal_at=days(9, 2, 6, inf), shut=days(9, 2, 5, inf), until=round(9 * DAY))
     assert early.came(EDGES) == pytest.approx([0 + 1 + 0, 0 + 1 + 2, 0 + 0 + 2])
 
