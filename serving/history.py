@@ -213,7 +213,7 @@ class History:
 
     def _facts(self, connection: Connection, ids: Sequence[str], t: int | None, seen: _Seen) -> tuple[list[Row], ...]:
         at = NEVER if t is None else t
-        found = []
+        found: list[Any] = []
         for start in range(0, len(ids), _CHUNK):
             wanted = {"ids": list(ids[start : start + _CHUNK]), "t": at, "until": at}
             found += connection.execute(_FACTS, wanted).all()
@@ -276,7 +276,7 @@ def _bare(fact: Row) -> Row:
     return {name: value for name, value in fact.items() if name != "prospect_id"}
 
 
-# A request and what is known -------------------------------------------------------------------------------------------
+# A request and what is known ------------------------------------------------------------------------------------------
 
 
 def id_of(data: Any, part: str, key: str) -> str | None:
@@ -316,11 +316,14 @@ def complete(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
     stored, warnings = _readable(known.body, dataset)
     now = max(now, known.newest)
     own = stored["prospect"]
-    renamed = {name: known.id for name in (known.asked, *known.also)} if known.asked != known.id or known.also else {}
+    renamed = dict.fromkeys((known.asked, *known.also), known.id) if known.asked != known.id or known.also else {}
     body = _renamed(data, renamed) if renamed else data
     if known.asked != known.id:
         warnings.append(
-            {"code": "merged", "text": "the prospect was merged into the one that this answer names, and is scored as it."}
+            {
+                "code": "merged",
+                "text": "the prospect was merged into the one that this answer names, and is scored as it.",
+            }
         )
     out = {name: value for name, value in body.items() if value is not None}
     scope = Scope(known.id, False, None)
@@ -349,6 +352,30 @@ def complete(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
         _facts(related, stored["related"], "outcomes", "related.", lambda item: read_outcome(item, theirs))
         out["related"] = related
     return Completed(out, now, tuple(warnings))
+
+
+def complete_account(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
+    """A request that names an account and lists no prospects, with what is known of it.
+
+    Its own account, contacts, events and outcomes stand with the stored ones as in ``complete``.
+    """
+    stored, warnings = _readable(known.body, dataset)
+    if known.asked != known.id:
+        text = "the account was merged into the one that this answer names, and is scored as it."
+        warnings.append({"code": "merged", "text": text})
+    out = {name: value for name, value in data.items() if value is not None}
+    given = out["account"]
+    names_only = type(given) is dict and {n for n, v in given.items() if v is not None} == {"account_id"}
+    if names_only or known.asked != known.id:
+        out["account"] = stored["account"]
+    else:
+        out["account"] = _versions(given, stored["account"], {})
+    scope = Scope("", True, None)
+    _records(out, stored, "contacts", "contact_id")
+    _facts(out, stored, "events", "", lambda item: careful_event(item, scope))
+    _facts(out, stored, "outcomes", "", lambda item: read_outcome(item, scope))
+    out["prospects"] = stored["prospects"]
+    return Completed(out, max(now, known.newest), tuple(warnings))
 
 
 def _readable(body: Row, dataset: Dataset) -> tuple[Row, list[dict[str, str]]]:
@@ -398,10 +425,10 @@ def _versions(given: Any, stored: Row, fill: Row) -> Any:
         return [*filled, {**stored, "observed_at": stored.get("observed_at", _OLD)}]
     if type(given) is not dict:
         return given
-    filled = {**fill, **_told(given)}
-    if filled.get("observed_at") is None:
-        return filled
-    return [filled, {**stored, "observed_at": stored.get("observed_at", _OLD)}]
+    one = {**fill, **_told(given)}
+    if one.get("observed_at") is None:
+        return one
+    return [one, {**stored, "observed_at": stored.get("observed_at", _OLD)}]
 
 
 _OLD = "1900-01-01T00:00:00Z"  # since when a record counts that was known always
@@ -506,5 +533,4 @@ def unknown_at(prospect_id_place: str, t: int | None) -> LeadscoreError:
         "",
     )
 
-
-__all__ = ["Completed", "History", "Known", "as_of_of", "complete", "id_of", "only_names", "unknown_at"]
+    ("Completed",)

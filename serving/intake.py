@@ -116,11 +116,11 @@ class Intake:
             out["attributes"] = declared
         return _write(out)
 
-    def facts(self, kind: str, items: list[Any], now: int, places: bool) -> list[Fact]:
-        """Events or outcomes; ``places`` says whether they stand in a list, and so have a path of their own."""
+    def facts(self, kind: str, items: list[Any], now: int, listed: str) -> list[Fact]:
+        """Events or outcomes; ``listed`` is the path before the index of each, empty for a single one."""
         out = []
         for index, item in enumerate(items):
-            place = f"items[{index}]" if places else ""
+            place = f"{listed}{index}]" if listed else ""
             try:
                 fact = self._event(item, now) if kind == "events" else self._outcome(item, now)
             except BadInput as e:
@@ -143,9 +143,7 @@ class Intake:
             read_id(event.contact_id, "contact_id")
         _past(event.occurred_at, now, "occurred_at")
         record = event_text(event._asdict())
-        return Fact(
-            "events", event.event_id, owner, event.occurred_at, record, event.contact_id, replaces=replaces
-        )
+        return Fact("events", event.event_id, owner, event.occurred_at, record, event.contact_id, replaces=replaces)
 
     def _outcome(self, data: Any, now: int) -> Fact:
         data, owner = _owned(data)

@@ -207,7 +207,10 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
             _same(connection, names, fact, old, content)
             if backfill and recorded_at < old[5]:
                 earlier = FACTS.update().where(
-                    FACTS.c.kind == fact.kind, FACTS.c.id == fact.id, FACTS.c.part == 0, FACTS.c.recorded_at > recorded_at
+                    FACTS.c.kind == fact.kind,
+                    FACTS.c.id == fact.id,
+                    FACTS.c.part == 0,
+                    FACTS.c.recorded_at > recorded_at,
                 )
                 connection.execute(earlier.values(recorded_at=recorded_at))
             repeated += 1
@@ -290,7 +293,9 @@ def _replace(connection: Connection, names: _Names, fact: Fact, now: int) -> Non
             remedy="Correct it, or leave it out.",
         )
     connection.execute(
-        FACTS.update().where(*wanted, FACTS.c.retracted_at.is_(None)).values(retracted_at=_after(FACTS.c.recorded_at, now))
+        FACTS.update()
+        .where(*wanted, FACTS.c.retracted_at.is_(None))
+        .values(retracted_at=_after(FACTS.c.recorded_at, now))
     )
 
 
@@ -313,7 +318,7 @@ def retract(connection: Connection, event_id: str, now: int) -> int:
         )
     if newest.retracted_at is not None:
         return int(newest.retracted_at)
-    at = max(now, newest.recorded_at + 1)
+    at = max(now, int(newest.recorded_at) + 1)
     connection.execute(FACTS.update().where(*wanted, FACTS.c.part == newest.part).values(retracted_at=at))
     return at
 

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -188,6 +188,12 @@ class Store:
         """Bring the schema up to date. Raises LeadscoreError as ``write`` does."""
         self.read(lambda _: None)
 
+    def forget(self) -> None:
+        """Take what was erased out of SQLite's write-ahead log too, as far as nobody reads it at this moment."""
+        if self.sqlite:
+            with suppress(LeadscoreError, DBAPIError), self.engine.connect() as connection:
+                connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close every connection that is not in use."""
         self.engine.dispose()
@@ -250,7 +256,7 @@ class Store:
     def _current(self, connection: Connection) -> bool:
         if not sa.inspect(connection).has_table(SCHEMA.name):
             return False
-        found = {part: version for part, version in connection.execute(sa.select(SCHEMA))}
+        found = {row.part: row.version for row in connection.execute(sa.select(SCHEMA))}
         return all(found.get(part) == len(steps) for part, steps in self._parts.items())
 
     def _told(self, e: Exception) -> LeadscoreError | None:

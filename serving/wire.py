@@ -18,6 +18,7 @@ from serving.faults import error_body, status_of
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
 encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_RETRY_AFTER = {"store_unavailable": "1", "store_full": "30", "store_schema": "30"}  # seconds
 OURS = b'{"error":{"code":'  # how our errors begin
 
 
@@ -31,6 +32,8 @@ def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
     response = json_answer(error_body(error), status_of(error.code) if status is None else status)
     if error.code in ("body_timeout", "body_too_large"):  # what is still on its way is not read
         response.headers["connection"] = "close"
+    if error.code in _RETRY_AFTER:
+        response.headers["retry-after"] = _RETRY_AFTER[error.code]
     return response
 
 
