@@ -167,6 +167,10 @@ class LiveRecords:
         if prospect_id is None:
             return Completed(data, now)
         t = as_of_of(data)
+        if not self.history.spoken_of(prospect_id):
+            if only_names(data):
+                raise unknown_at("prospect.prospect_id", t)
+            return Completed(data, now)
         found = await self._look_up(lambda: self.history.prospect(prospect_id, t), only_names(data))
         if isinstance(found, LeadscoreError):
             return Completed(data, now, (_unread(found),))
