@@ -39,7 +39,8 @@ from serving.values import decode, read_time, wrong
 from serving.wire import read_body
 
 T = TypeVar("T")
-DATASET = "dataset"  # what the loaded folders declare, kept in the store
+DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
+COMPLETE = "complete_until"  # and under this, up to when their records are complete
 _THREADS = 8
 
 

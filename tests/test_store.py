@@ -413,9 +413,9 @@ def everything(live: LiveRecords) -> str:
 def test_an_erased_prospect_leaves_a_stone_without_a_name(live: LiveRecords, now: Clock) -> None:
     family(live)
     put(live, "secret-person@example.com", source="confidential", account_id="a")
-    live.add("events", event("e7", "secret-person@example.com", channel="whispering"))
+    live.add("events", event("event-seven", "secret-person@example.com", channel="whispering"))
     put(live, "former-name")
-    live.add("events", event("e8", "former-name"))
+    live.add("events", event("event-eight", "former-name"))
     live.merge("prospects", "former-name", {"into": "secret-person@example.com"})
     told: list[Any] = []
     live.erasers.append(lambda connection, prospects: told.extend(prospects))
@@ -423,7 +423,7 @@ def test_an_erased_prospect_leaves_a_stone_without_a_name(live: LiveRecords, now
     gone = live.erase("prospects", "former-name")  # by its alias, as everything is
     assert gone == {"prospect_id": "former-name", "erased_at": at, "versions": 3, "events": 2, "outcomes": 0}
     assert sorted(told) == ["former-name", "secret-person@example.com"]
-    for word in ("secret", "former", "confidential", "whispering", "e7", "e8"):
+    for word in ("secret", "former", "confidential", "whispering", "seven", "eight"):
         assert word not in everything(live)
     now.tick()
     again = live.erase("prospects", "secret-person@example.com")
