@@ -294,6 +294,9 @@ class Store:
                 return _unavailable("its file is damaged", "Restore it from a backup; see docs/operations.md.")
             if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
                 return _unavailable("other writers keep it busy")
+            if name.startswith("SQLITE_IOERR"):
+                remedy = "Look at its disk: room, quota, health. Then send it again; nothing of it was kept."
+                return _unavailable(f"its file cannot be read or written ({name})", remedy)
             if "no such table" in str(original):
                 self._ready = False
                 return _unavailable("its tables are gone")
