@@ -1,13 +1,20 @@
 """How much a worker takes on at a time, and how long a request may take: what keeps it fast when too much is asked.
 
 A worker scores on its event loop, so what waits does so in the loop's own queue, where nothing counts it. A request is
-therefore counted when its body is there, and lets the others that came in the same turn of the loop count themselves
-before it begins: beyond the bound they are refused at once instead of waiting behind it.
+therefore counted when its body is there, and where a turn of the loop has been worked in for long enough, it waits in a
+queue of ours: the others of that turn count themselves, and those beyond the bound are refused at once instead of
+waiting behind it.
+
+The event loop (libuv) takes one new connection in each of its turns. With long turns, callers would wait unseen for
+their connection, so where many wait, some turns only look who is there; and a refusal ends its connection, so that it
+is not the refused who fill the turns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -18,6 +25,12 @@ from serving.settings import Settings
 
 T = TypeVar("T")
 _ARRIVING = 16  # times as many bodies may be on their way as requests are worked on: these only wait
+_SLICE = 0.002  # seconds of work in one turn of the loop, before others wait for the next
+_MANY = 8  # waiting requests from which on turns are spent on looking
+_LOOKS = (
+    3,
+    10,
+)  # turns between two requests' work: so many always, since a caller needs three to appear; so many at most
 _LONG = 2  # long pieces of work at a time: each takes from the short ones
 
 
@@ -55,7 +68,10 @@ class Load:
         self.arriving = 0
         self.working = 0
         self.bytes = 0
-        self._turn = False  # a request has begun in this turn of the loop
+        self._turn_ends: float | None = None  # when enough has been done in this turn of the loop; None: nothing was
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._looked = 0  # turns since the last work
+        self._someone = False  # has come in this turn
         self.long = asyncio.Semaphore(_LONG)
 
     @staticmethod
@@ -65,22 +81,42 @@ class Load:
 
     def arrive(self, size: int) -> Passage | None:
         """Take a request with a body of at most ``size`` bytes; None where it is too much."""
+        self._someone = True
         if self.working >= self.most or self.arriving >= _ARRIVING * self.most:
             return None
         if self.bytes and self.bytes + size > self.most_bytes:
             return None
         return Passage(self, size)
 
-    def new_turn(self) -> bool:
-        """Whether nothing has begun in this turn of the event loop yet; from now on something has."""
-        if self._turn:
-            return False
-        self._turn = True
-        asyncio.get_running_loop().call_soon(self._turned)
-        return True
+    async def begin(self) -> None:
+        """Wait, where others do or where this turn of the loop has been worked in for long enough."""
+        now = time.monotonic()
+        if self._turn_ends is None:
+            self._open(now)
+        elif self._waiting or now >= self._turn_ends:
+            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(mine)
+            await mine
 
-    def _turned(self) -> None:
-        self._turn = False
+    def _open(self, now: float) -> None:
+        self._turn_ends = now + _SLICE
+        asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        least, most = _LOOKS
+        if len(self._waiting) >= _MANY and (self._looked < least or (self._someone and self._looked < most)):
+            self._looked += 1
+            self._someone = False
+            asyncio.get_running_loop().call_soon(self._next_turn)
+            return
+        self._turn_ends = None
+        self._looked = 0
+        while self._waiting:
+            first = self._waiting.popleft()
+            if not first.done():  # a cancelled one is
+                first.set_result(None)
+                self._open(time.monotonic())
+                return
 
 
 class Passage:
@@ -108,10 +144,9 @@ class Passage:
         self._started = True
         load.arriving -= 1
         load.working += 1
-        self._until = asyncio.get_running_loop().time() + load.seconds
-        if not load.new_turn():
-            await asyncio.sleep(0)
-            self.check()
+        self._until = time.monotonic() + load.seconds
+        await load.begin()
+        self.check()
 
     def check(self) -> None:
         """Raise ``deadline`` where it is too late to go on."""
@@ -120,7 +155,7 @@ class Passage:
 
     def left(self) -> float:
         """The seconds until the deadline."""
-        return self._until - asyncio.get_running_loop().time()
+        return self._until - time.monotonic()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

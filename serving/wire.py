@@ -29,7 +29,8 @@ def json_answer(content: Any, status: int = 200) -> Response:
 def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
     """The answer for an error, with the status of its code unless another is given."""
     response = json_answer(error_body(error), status_of(error.code) if status is None else status)
-    if error.code in ("body_timeout", "body_too_large"):  # what is still on its way is not read
+    # What is still on its way is not read, and who is refused for the load does not keep a connection.
+    if error.code in ("body_timeout", "body_too_large", "overloaded"):
         response.headers["connection"] = "close"
     if response.status_code in (429, 503):
         response.headers["retry-after"] = str(RETRY.get(error.code, RETRY_ELSE))
