@@ -145,6 +145,7 @@ def test_what_came_live_is_exported_with_the_time_of_its_arrival(
     assert known["e2"] == merged
     assert known["e5"] == last
     assert "e3" not in known
+    assert {e["event_id"]: e["retracted_at"] for e in frames["events"] if e["retracted_at"]} == {"e1": last}
     assert [(o["outcome"], o["recorded_at"]) for o in frames["outcomes"]] == [("won", merged)]
     assert ids(frames["accounts"], "account_id") == ["a"]
     assert "secret" not in str(frames)
