@@ -16,6 +16,10 @@ STATUS: Mapping[str, int] = {
     "too_deep": 400,
     "number_too_long": 400,
     "incomplete_body": 400,
+    "no_key": 401,
+    "bad_key": 401,
+    "scope": 403,
+    "no_keys": 403,
     "unknown_path": 404,
     "unknown_goal": 404,
     "method_not_allowed": 405,
@@ -25,6 +29,7 @@ STATUS: Mapping[str, int] = {
     "unsupported_media_type": 415,
     "internal": 500,
     "no_champion": 503,
+    "bad_keys": 503,
 }
 
 
