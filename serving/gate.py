@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import BadInput, LeadscoreError
 from serving.faults import error_body
+from serving.keys import Keys, scope_of
 from serving.live import State
 from serving.settings import Settings
 from serving.wire import OURS, crashed, encode, error_answer, json_answer, too_large
@@ -27,7 +28,9 @@ _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class Served(Protocol):
-    """What the gate asks of the service: what serves, and that errors are counted."""
+    """What the gate asks of the service: what serves, who may call, and that errors are counted."""
+
+    keys: Keys
 
     def state(self) -> State:
         """The champions of this moment."""
@@ -73,13 +76,13 @@ class Gate:
             return await self.app(scope, receive, send)
         path, method = scope["path"], scope["method"]
         if path == "/readyz" and method in ("GET", "HEAD"):
-            return await ready(self.served().state())(scope, receive, send)
+            return await ready(self.served().state(), self.served().keys)(scope, receive, send)
         limit = self.limits.at(path)
         app = self.resources if path.startswith(RESOURCES) else self.app
         if limit is None:
-            error = None if self._known(scope) else foreign(404)
+            error = self._stranger(scope, path) if self._known(scope) else foreign(404)
         else:
-            error = refused(scope, limit) if method in _WRITING else None
+            error = self._stranger(scope, path) or (refused(scope, limit) if method in _WRITING else None)
         if error is not None:
             return await self._refuse(error, scope, receive, send)
         shaped = _Shaped(send, self.served)
@@ -94,19 +97,32 @@ class Gate:
         self.served().count(error)
         await error_answer(error)(scope, receive, send)
 
+    def _stranger(self, scope: Scope, path: str) -> LeadscoreError | None:
+        """Why whoever calls may not, if so."""
+        needed = scope_of(path)
+        if needed is not None:
+            try:
+                self.served().keys.check(scope["headers"], needed, scope.get("client"))
+            except LeadscoreError as e:
+                return e
+        return None
+
     def _known(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
 
 
-def ready(state: State) -> Response:
-    """``GET /readyz``: whether the default champion serves, which ones do, and what could not be loaded."""
+def ready(state: State, keys: Keys) -> Response:
+    """``GET /readyz``: whether the default champion serves, which ones do, to whom, and what could not be loaded."""
+    if keys.access == "closed" and keys.problem is not None:
+        return error_answer(keys.problem, 503)
     if state.default in state.champions:
         return json_answer(
             {
                 "ready": True,
                 "default": state.default,
                 "champions": [c.to_json() for c in state.champions.values()],
-                "problems": [error_body(p)["error"] for p in state.problems],
+                "access": keys.access,
+                "problems": [error_body(p)["error"] for p in (*state.problems, *filter(None, [keys.problem]))],
             }
         )
     if state.problems:  # 503 whatever its code: the probe asks for readiness, not for the reason

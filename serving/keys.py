@@ -80,10 +80,7 @@ class Key:
 
 
 def scope_of(path: str) -> str | None:
-    """The scope that a path needs, None where it is open to all; ``admin`` for what is not known here.
-
-    What no path of the service matches is answered 404 before anybody is asked for a key.
-    """
+    """The scope that a path needs, None where it is open to all; ``admin`` for what is not known here."""
     if path in _OPEN:
         return None
     if path in _SCORE or path.startswith("/v1/scores/"):

@@ -447,7 +447,10 @@ class Readiness(_Model):
     ready: Literal[True]
     default: str = Field(description="The goal that is scored when a request names none.")
     champions: list[Champion]
-    problems: list[Fault] = Field(description="What could not be loaded; the champions before it keep serving.")
+    access: Literal["keys", "loopback"] = Field(
+        description="Who is answered: those with an API key or, where none was ever made, clients on the same machine."
+    )
+    problems: list[Fault] = Field(description="What could not be loaded; what was there before keeps serving.")
 
 
 class ModelCard(_Model):

@@ -28,6 +28,7 @@ from serving import openapi
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
+from serving.keys import Keys
 from serving.live import Champion, Champions, State
 from serving.metrics import Metrics
 from serving.schema import bounded, goal_of, items_of
@@ -201,6 +202,7 @@ class LeadScore:
     def __init__(self) -> None:
         self.settings = settings()
         self.champions = Champions(self.settings.home)
+        self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
         self._watch: asyncio.Task[None] | None = None
 
@@ -217,6 +219,7 @@ class LeadScore:
             self._watch.cancel()
 
     async def _refresh(self) -> None:
+        await asyncio.to_thread(self.keys.refresh)
         failures = self.champions.failures
         if await asyncio.to_thread(self.champions.refresh):
             self.metrics.failures.inc(self.champions.failures - failures)

@@ -31,6 +31,8 @@ def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
     response = json_answer(error_body(error), status_of(error.code) if status is None else status)
     if error.code in ("body_timeout", "body_too_large"):  # what is still on its way is not read
         response.headers["connection"] = "close"
+    if error.code in ("no_key", "bad_key"):
+        response.headers["www-authenticate"] = 'Bearer realm="leadscore"'
     return response
 
 

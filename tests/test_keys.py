@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from features.errors import BadInput, LeadscoreError
 from serving.keys import KEYS, Keys, add_key, read_keys, revoke_key, scope_of
 from serving.run import serve_command
 from tests.fixtures_bundle import make_request
-from tests.server import Server, point, put_bundle, serving, until
+from tests.server import Server, free_port, point, put_bundle, running, serving, until
 from training.cli import app
 
 HERE = ("127.0.0.1", 50_000)
@@ -251,3 +254,147 @@ def test_serving_other_machines_needs_a_key(tmp_path: Path) -> None:
     revoke_key(tmp_path, key.id)
     with pytest.raises(BadInput):
         serve_command(tmp_path, host="0.0.0.0", environ={})
+
+
+# -- a running service -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    point(home, {"won": {**put_bundle(home, "one"), "version": "1"}})
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(home, tmp_path_factory.mktemp("served") / "empty", LEADSCORE_POLL_SECONDS="0.05") as server:
+        yield server
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """The status and the code of a refusal in the one shape."""
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message", "where", "remedy"}
+    assert (answer.status_code == 401) == ("www-authenticate" in answer.headers)
+    return answer.status_code, error["code"]
+
+
+OPEN = ("/", "/livez", "/readyz", "/healthz", "/metrics", "/docs.json")
+CLOSED = [
+    ("POST", "/score"),
+    ("POST", "/score_batch"),
+    ("POST", "/score_account"),
+    ("POST", "/score_contacts"),
+    ("GET", "/score"),
+    ("GET", "/v1/model"),
+    ("GET", "/v1/scores/x"),
+    ("GET", "/v1/prospects/x"),
+    ("PUT", "/v1/prospects/x"),
+    ("DELETE", "/v1/contacts/x"),
+    ("POST", "/v1/events"),
+    ("GET", "/v1/anything"),
+]
+
+
+def test_a_service_asks_for_keys_from_the_first_one_on(server: Server, home: Path) -> None:
+    """In one story, since each step starts from the last: no key, the first, a second, none that is left."""
+
+    def score(key: str = "", **headers: str) -> httpx.Response:
+        bears = {"authorization": f"Bearer {key}"} if key else {}
+        return server.client.post("/score", json=make_request(), headers={**bears, **headers})
+
+    assert "There are no API keys" in server.output()
+    assert server.client.get("/readyz").json()["access"] == "loopback"
+    assert score().status_code == 200
+    assert refusal(score(**{"x-forwarded-for": "192.0.2.7"})) == (403, "no_keys")
+    assert refusal(score(**{"x-forwarded-for": "127.0.0.1"})) == (403, "no_keys")
+    assert refusal(score(**{"forwarded": "for=192.0.2.7"})) == (403, "no_keys")
+
+    first, key = add_key(home, "crm", ["score"])
+    until(lambda: score().status_code == 401, "the first key is asked for")
+    assert server.client.get("/readyz").json()["access"] == "keys"
+    refused = server.metric('leadscore_errors_total{code="no_key"}')
+    for method, path in CLOSED:
+        assert refusal(server.client.request(method, path, json={})) == (401, "no_key"), path
+    assert server.metric('leadscore_errors_total{code="no_key"}') == refused + len(CLOSED)
+    for path in OPEN:
+        assert server.client.get(path).status_code == 200, path
+    assert refusal(server.client.get("/nothing")) == (404, "unknown_path")
+    assert score(key).status_code == 200
+    assert score(**{"x-api-key": key}).status_code == 200
+    assert score(key, **{"x-forwarded-for": "192.0.2.7"}).status_code == 200
+    assert refusal(score(key[:-1])) == (401, "bad_key")
+    # who is not known is told so before the size and the kind of the body are looked at
+    assert refusal(server.client.post("/score", content=b"x", headers={"content-type": "text/plain"}))[1] == "no_key"
+    assert refusal(server.client.put("/v1/prospects/p", json={}, headers={"x-api-key": key})) == (403, "scope")
+
+    second, other = add_key(home, "erp", ["write"])
+    until(lambda: refusal(score(other)) == (403, "scope"), "the second key is known, for what it may")
+    revoke_key(home, first.id)
+    until(lambda: score(key).status_code == 401, "the revoked key is refused")
+    revoke_key(home, second.id)
+    until(lambda: refusal(score(other)) == (401, "bad_key"), "the last key is refused")
+    assert refusal(score()) == (401, "no_key")
+    assert key.split("_")[2] not in server.output()
+
+
+def test_bentomls_own_client_bears_a_key(server: Server, home: Path) -> None:
+    import bentoml
+
+    _, key = add_key(home, "client", ["score"])
+    until(lambda: server.client.get("/v1/model", headers={"x-api-key": key}).status_code == 200, "the key is known")
+    with bentoml.SyncHTTPClient(server.url, token=key) as client:
+        assert client.score(make_request())["prospect_id"] == "p1"
+    with bentoml.SyncHTTPClient(server.url) as client, pytest.raises(bentoml.exceptions.BentoMLException):
+        client.score(make_request())
+
+
+def test_a_damaged_key_file_at_the_start_admits_nobody(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    point(home, {"won": {**put_bundle(home, "one"), "version": "1"}})
+    (home / KEYS).write_text("[")
+    with serving(home, tmp_path / "empty", LEADSCORE_POLL_SECONDS="0.05") as server:
+        assert refusal(server.client.post("/score", json=make_request())) == (503, "bad_keys")
+        assert refusal(server.client.get("/readyz")) == (503, "bad_keys")
+        assert server.client.get("/livez").status_code == 200
+        (home / KEYS).unlink()
+        until(
+            lambda: server.client.post("/score", json=make_request()).status_code == 200, "the file is out of the way"
+        )
+
+
+def test_other_machines_are_refused_without_a_key(tmp_path: Path) -> None:
+    """A service started by other means than ``leadscore serve``, and reached by another address than loopback."""
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback")
+    home = tmp_path / "home"
+    home.mkdir()
+    point(home, {"won": {**put_bundle(home, "one"), "version": "1"}})
+    port = free_port()
+    command, environment = serve_command(home, port=port, environ=dict(os.environ))
+    command[command.index("--host") + 1] = "0.0.0.0"
+    (tmp_path / "empty").mkdir()
+    with running(command, environment, port, tmp_path / "log", tmp_path / "empty") as server:
+        assert server.client.post("/score", json=make_request()).status_code == 200
+        with httpx.Client(base_url=f"http://{address}:{port}") as other:
+            assert refusal(other.post("/score", json=make_request())) == (403, "no_keys")
+            assert other.get("/livez").status_code == 200
+            _, key = add_key(home, "crm", ["score"])
+            headers = {"authorization": f"Bearer {key}"}
+            until(
+                lambda: other.post("/score", json=make_request(), headers=headers).status_code == 200, "the key opens"
+            )
+
+
+def own_address() -> str | None:
+    """An address of this machine that is not loopback; asking for it sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address: str = s.getsockname()[0]
+    return None if address.startswith("127.") else address
