@@ -22,14 +22,22 @@ STATUS: Mapping[str, int] = {
     "no_keys": 403,
     "unknown_path": 404,
     "unknown_goal": 404,
+    "unknown_prospect": 404,
+    "unknown_account": 404,
+    "unknown_contact": 404,
+    "unknown_event": 404,
     "method_not_allowed": 405,
     "body_timeout": 408,
+    "erased": 410,
     "body_too_large": 413,
     "too_many_items": 413,
     "unsupported_media_type": 415,
     "internal": 500,
     "no_champion": 503,
     "bad_keys": 503,
+    "store_unavailable": 503,
+    "store_full": 503,
+    "store_schema": 503,
 }
 
 

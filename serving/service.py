@@ -23,16 +23,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from features.contract import Dataset
 from features.errors import LeadscoreError
-from serving import openapi
+from serving import openapi, resources
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
+from serving.history import Completed
 from serving.keys import Keys
 from serving.live import Champion, Champions, State
 from serving.metrics import Metrics
 from serving.schema import bounded, goal_of, items_of
 from serving.settings import Settings
+from serving.store import open_store, store_url
 from serving.values import decode
 from serving.wire import crashed, error_answer, json_answer, read_body
 
@@ -146,9 +149,17 @@ async def _index(request: Request) -> Response:
     return json_answer({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
 
 
+def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[Any]]:
+    async def call(service: LeadScore, request: Request) -> Any:
+        return await answer(service.live, request, service.read_json)
+
+    return call
+
+
 # The resources below /v1: a path, what answers it, and its methods.
 _RESOURCES = [
     Route("/v1/model", resource(_model), methods=["GET"]),
+    *(Route(path, resource(_live(answer)), methods=[method]) for path, method, answer in resources.CALLS),
 ]
 
 
@@ -205,6 +216,12 @@ class LeadScore:
         self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
         self._watch: asyncio.Task[None] | None = None
+        store = open_store(store_url(self.settings.store, self.settings.home))
+        self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
+        self.read_json = resources.reader_of_bodies(self.settings.batch_bytes, self.settings.body_seconds)
+
+    def _datasets(self) -> list[Dataset]:
+        return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
@@ -214,9 +231,10 @@ class LeadScore:
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Stop following the pointer."""
+        """Stop following the pointer and close the store."""
         if self._watch is not None:
             self._watch.cancel()
+        await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
         await asyncio.to_thread(self.keys.refresh)
@@ -243,7 +261,7 @@ class LeadScore:
         try:
             if isinstance(body, LeadscoreError):
                 raise body
-            return json_answer(self._score(decode(body), self.champions.state))
+            return json_answer(await self._score(decode(body), self.champions.state))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -259,7 +277,7 @@ class LeadScore:
             results = []
             for index, item in enumerate(items_of(decode(body), self.settings.batch_items)):
                 try:
-                    results.append(self._score(item, state, f"items[{index}]"))
+                    results.append(await self._score(item, state, f"items[{index}]"))
                 except Exception as e:
                     results.append(error_body(self.told(e)))
                 if index % _PAUSE == _PAUSE - 1:
@@ -279,7 +297,7 @@ class LeadScore:
         return await self._about_account(body, self._score_contacts)
 
     async def _about_account(
-        self, body: bytes | LeadscoreError, score: Callable[[Champion, Any], AccountScore | AccountContacts]
+        self, body: bytes | LeadscoreError, score: Callable[[Champion, Completed], AccountScore | AccountContacts]
     ) -> Response:
         try:
             if isinstance(body, LeadscoreError):
@@ -287,15 +305,16 @@ class LeadScore:
             data = decode(body)
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
-            answer = (await asyncio.to_thread(score, champion, data)).to_json()
+            whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
+            answer = (await asyncio.to_thread(score, champion, whole)).to_json()
             answer["receipt_id"] = str(uuid.uuid4())
             self.metrics.scored(champion.goal, champion.version, len(answer.get("prospects", [None])))
             return json_answer(answer)
         except Exception as e:
             return error_answer(self.told(e))
 
-    def _score_account(self, champion: Champion, data: Any) -> AccountScore:
-        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+    def _score_account(self, champion: Champion, whole: Completed) -> AccountScore:
+        parsed = champion.reader.read_account(whole.data, whole.now)
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=False)
         score = score_account(
             champion.scorer,
@@ -304,25 +323,28 @@ class LeadScore:
             reasons=self.settings.reasons,
             language=self.settings.language,
         )
-        return score.with_warnings(parsed.warnings)
+        return score.with_warnings((*whole.warnings, *parsed.warnings))
 
-    def _score_contacts(self, champion: Champion, data: Any) -> AccountContacts:
-        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+    def _score_contacts(self, champion: Champion, whole: Completed) -> AccountContacts:
+        parsed = champion.reader.read_account(whole.data, whole.now)
         if parsed.records.contacts is None:
             raise missing("contacts", ", since they are what is ranked")
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=True)
-        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(parsed.warnings)
+        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(
+            (*whole.warnings, *parsed.warnings)
+        )
 
-    def _score(self, data: Any, state: State, place: str = "") -> dict[str, Any]:
+    async def _score(self, data: Any, state: State, place: str = "") -> dict[str, Any]:
         try:
             champion: Champion = state.champion(goal_of(data))
+            whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
         except LeadscoreError as e:
             raise within(e, place) from None
-        parsed = champion.reader.read(data, time.time_ns() // 1000, place)
+        parsed = champion.reader.read(whole.data, whole.now, place)
         score = champion.scorer.score(
             parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language
         )
-        answer = score.with_warnings(parsed.warnings).to_json()
+        answer = score.with_warnings((*whole.warnings, *parsed.warnings)).to_json()
         answer["receipt_id"] = str(uuid.uuid4())
         self.metrics.scored(champion.goal, champion.version)
         return answer

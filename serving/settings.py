@@ -20,6 +20,8 @@ class Settings:
 
     Attributes:
         home: the folder with the champion pointer and the bundles.
+        store: the URL of the live records' database, ``sqlite:///FILE`` or ``postgresql://...``; empty for the file
+            ``live.db`` under the home.
         language: of the reasons' labels, ``en`` or ``fr``.
         reasons: how many reasons an answer gives at most; 0 leaves them out.
         score_bytes: the largest body of ``/score``, in bytes.
@@ -32,6 +34,7 @@ class Settings:
     """
 
     home: Path = Path(DEFAULT_HOME)
+    store: str = ""
     language: str = "en"
     reasons: int = 5
     score_bytes: int = 2 * MIB
@@ -88,8 +91,15 @@ def _language(text: str) -> str:
     return text
 
 
+def _store(text: str) -> str:
+    if not text.startswith(("sqlite:///", "postgresql:", "postgresql+psycopg:", "postgres:")):
+        raise ValueError
+    return text
+
+
 _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "home": (Path, "a folder"),
+    "store": (_store, "sqlite:///FILE or postgresql://USER@HOST/DATABASE"),
     "language": (_language, f"one of: {', '.join(LANGUAGES)}"),
     "reasons": _whole(0, 100),
     "score_bytes": _whole(1024, 1024 * MIB),

@@ -18,6 +18,7 @@ from serving.faults import error_body, status_of
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
 encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_RETRY_AFTER = {"store_unavailable": "1", "store_full": "30", "store_schema": "30"}  # seconds
 OURS = b'{"error":{"code":'  # how our errors begin
 
 
@@ -33,6 +34,8 @@ def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
         response.headers["connection"] = "close"
     if error.code in ("no_key", "bad_key"):
         response.headers["www-authenticate"] = 'Bearer realm="leadscore"'
+    if error.code in _RETRY_AFTER:
+        response.headers["retry-after"] = _RETRY_AFTER[error.code]
     return response
 
 
