@@ -26,6 +26,7 @@ STATUS: Mapping[str, int] = {
     "unknown_account": 404,
     "unknown_contact": 404,
     "unknown_event": 404,
+    "unknown_receipt": 404,
     "method_not_allowed": 405,
     "body_timeout": 408,
     "erased": 410,

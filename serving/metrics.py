@@ -21,6 +21,9 @@ class Metrics:
             ["goal", "version", "digest"],
             multiprocess_mode="livesum",
         )
+        self.receipts = Counter("leadscore_receipts", "Receipts by what became of them.", ["fate"])
+        self.waiting = Gauge("leadscore_receipts_waiting", "Receipts to be written.", multiprocess_mode="livesum")
+        self._receipts = {"written": 0, "dropped": 0}
         self._serving: set[tuple[str, str, str]] = set()
 
     def scored(self, goal: str, version: str, count: int = 1) -> None:
@@ -30,6 +33,14 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Count an error that is answered."""
         self.errors.labels(code).inc()
+
+    def kept(self, written: int, dropped: int, waiting: int) -> None:
+        """Tell what became of the receipts of this worker so far."""
+        for fate, count in (("written", written), ("dropped", dropped)):
+            if count > self._receipts[fate]:
+                self.receipts.labels(fate).inc(count - self._receipts[fate])
+                self._receipts[fate] = count
+        self.waiting.set(waiting)
 
     def serve(self, state: State) -> None:
         """Tell which versions serve from now on."""

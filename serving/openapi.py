@@ -344,10 +344,34 @@ class ProspectScore(_Model):
     model_version: str
 
 
+class Moved(_Model):
+    """A feature whose effect changed since the prospect's last score; effects are in log-odds."""
+
+    feature: str
+    label: str = Field(description="What it says now.")
+    before: str | float | bool | None
+    after: str | float | bool | None
+    effect_before: float
+    effect_after: float
+
+
+class PreviousScore(_Model):
+    """The prospect's last score for this goal before this one."""
+
+    probability: float = Field(ge=0, le=1)
+    receipt_id: str
+    as_of: AwareDatetime
+    model_version: str
+    moved: list[Moved] = Field(description="Whose effects changed most, the greatest change first.")
+
+
 class ScoreAnswer(ProspectScore):
     """The probability that the goal is reached within the horizon, and what stands behind it."""
 
-    receipt_id: str = Field(description="Names this very answer.")
+    receipt_id: str = Field(description="Names this very answer: see GET /v1/scores/{receipt_id}.")
+    previous: PreviousScore | None = Field(
+        description="The prospect's last score, and what moved since; null where none is kept."
+    )
 
 
 class AccountReason(Reason):

@@ -582,7 +582,7 @@ class Scorer:
 
     def described(self, i: int, raw: Any, language: str = "en") -> tuple[float | int | str | None, str]:
         """The i-th feature with a raw value: the value as plain JSON, and what it says in words."""
-        value = _value(raw)
+        value = plain_value(raw)
         other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
         return value, label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
 
@@ -709,7 +709,7 @@ def _future(records: Records, t: int) -> int:
     return count
 
 
-def _value(raw: Any) -> float | int | str | None:
+def plain_value(raw: Any) -> float | int | str | None:
     """A raw value as plain JSON: whole numbers without a fraction, NaN as None."""
     if raw is None or isinstance(raw, str):
         return raw

@@ -11,7 +11,6 @@ import asyncio
 import gc
 import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
@@ -33,11 +32,15 @@ from serving.history import Completed
 from serving.keys import Keys
 from serving.live import Champion, Champions, State
 from serving.metrics import Metrics
+from serving.receipts import Receipts
+from serving.record import Recorder
+from serving.replay import Replayer
 from serving.schema import bounded, goal_of, items_of
+from serving.scorer import Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.values import decode
-from serving.wire import crashed, error_answer, json_answer, read_body
+from serving.wire import crashed, encode, error_answer, json_answer, read_body, text_answer
 
 _PUBLIC = (
     "goal",
@@ -144,6 +147,11 @@ async def _model(service: LeadScore, request: Request) -> Any:
     return {**champion.to_json(), "default": champion.goal == state.default, "card": card}
 
 
+async def _receipt(service: LeadScore, request: Request) -> Any:
+    """``GET /v1/scores/{receipt_id}``: an answer that was given, on what grounds, and computed again."""
+    return await service.recorder.find(request.path_params["receipt_id"], service.live.off)
+
+
 async def _index(request: Request) -> Response:
     """``GET /``: where to look further."""
     return json_answer({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
@@ -159,6 +167,7 @@ def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[
 # The resources below /v1: a path, what answers it, and its methods.
 _RESOURCES = [
     Route("/v1/model", resource(_model), methods=["GET"]),
+    Route("/v1/scores/{receipt_id}", resource(_receipt), methods=["GET"]),
     *(Route(path, resource(_live(answer)), methods=[method]) for path, method, answer in resources.CALLS),
 ]
 
@@ -218,14 +227,22 @@ class LeadScore:
         self._watch: asyncio.Task[None] | None = None
         store = open_store(store_url(self.settings.store, self.settings.home))
         self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
+        receipts = Receipts(store, self.settings.receipts_days, self.settings.receipts_queue)
+        replayer = Replayer(self.settings.home, self._scorers)
+        self.recorder = Recorder(receipts, replayer, self.settings.language, self.settings.reasons)
+        self.live.erasers.append(self.recorder.forget)
         self.read_json = resources.reader_of_bodies(self.settings.batch_bytes, self.settings.body_seconds)
 
     def _datasets(self) -> list[Dataset]:
         return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
 
+    def _scorers(self) -> dict[str, Scorer]:
+        return {champion.digest: champion.scorer for champion in self.champions.state.champions.values()}
+
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
+        self.recorder.start()
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
 
@@ -234,10 +251,13 @@ class LeadScore:
         """Stop following the pointer and close the store."""
         if self._watch is not None:
             self._watch.cancel()
+        await asyncio.to_thread(self.recorder.stop)
         await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
         await asyncio.to_thread(self.keys.refresh)
+        receipts = self.recorder.receipts
+        self.metrics.kept(receipts.written, receipts.dropped, receipts.waiting)
         failures = self.champions.failures
         if await asyncio.to_thread(self.champions.refresh):
             self.metrics.failures.inc(self.champions.failures - failures)
@@ -261,7 +281,7 @@ class LeadScore:
         try:
             if isinstance(body, LeadscoreError):
                 raise body
-            return json_answer(await self._score(decode(body), self.champions.state))
+            return text_answer(await self._score(decode(body), self.champions.state))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -279,10 +299,10 @@ class LeadScore:
                 try:
                     results.append(await self._score(item, state, f"items[{index}]"))
                 except Exception as e:
-                    results.append(error_body(self.told(e)))
+                    results.append(encode(error_body(self.told(e))))
                 if index % _PAUSE == _PAUSE - 1:
                     await asyncio.sleep(0)
-            return json_answer({"results": results})
+            return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -306,10 +326,12 @@ class LeadScore:
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
             whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
-            answer = (await asyncio.to_thread(score, champion, whole)).to_json()
-            answer["receipt_id"] = str(uuid.uuid4())
-            self.metrics.scored(champion.goal, champion.version, len(answer.get("prospects", [None])))
-            return json_answer(answer)
+            found = await asyncio.to_thread(score, champion, whole)
+            if isinstance(found, AccountScore):
+                self.metrics.scored(champion.goal, champion.version, len(found.prospects))
+                return text_answer(self.recorder.account(found, champion))
+            self.metrics.scored(champion.goal, champion.version)
+            return text_answer(self.recorder.contacts(found, champion))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -334,7 +356,7 @@ class LeadScore:
             (*whole.warnings, *parsed.warnings)
         )
 
-    async def _score(self, data: Any, state: State, place: str = "") -> dict[str, Any]:
+    async def _score(self, data: Any, state: State, place: str = "") -> str:
         try:
             champion: Champion = state.champion(goal_of(data))
             whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
@@ -344,10 +366,8 @@ class LeadScore:
         score = champion.scorer.score(
             parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language
         )
-        answer = score.with_warnings((*whole.warnings, *parsed.warnings)).to_json()
-        answer["receipt_id"] = str(uuid.uuid4())
         self.metrics.scored(champion.goal, champion.version)
-        return answer
+        return await self.recorder.prospect(score.with_warnings((*whole.warnings, *parsed.warnings)), champion)
 
     def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""

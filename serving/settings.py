@@ -30,6 +30,8 @@ class Settings:
         account_steps: the most events that a request about an account may make the service go through: its prospects,
             times the scores of each, times its events.
         body_seconds: how long a body may take to arrive.
+        receipts_days: for how many days each score is kept with its features; 0 keeps none.
+        receipts_queue: the most receipts that wait in a worker to be written; beyond it they are dropped and counted.
         poll_seconds: how often a worker looks at the champion pointer.
     """
 
@@ -43,6 +45,8 @@ class Settings:
     account_steps: int = 2_000_000
     body_seconds: float = 30.0
     poll_seconds: float = 1.0
+    receipts_days: float = 90.0
+    receipts_queue: int = 10_000
 
     @staticmethod
     def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -75,14 +79,18 @@ def _whole(low: int, high: int) -> tuple[Callable[[str], int], str]:
     return read, f"a whole number from {low} to {high}"
 
 
-def _seconds(low: float, high: float) -> tuple[Callable[[str], float], str]:
+def _number(low: float, high: float) -> Callable[[str], float]:
     def read(text: str) -> float:
         number = float(text)
         if not low <= number <= high:
             raise ValueError
         return number
 
-    return read, f"a number of seconds from {low} to {high}"
+    return read
+
+
+def _seconds(low: float, high: float) -> tuple[Callable[[str], float], str]:
+    return _number(low, high), f"a number of seconds from {low} to {high}"
 
 
 def _language(text: str) -> str:
@@ -108,4 +116,6 @@ _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "account_steps": _whole(1, 1_000_000_000),
     "body_seconds": _seconds(0.1, 3600),
     "poll_seconds": _seconds(0.05, 3600),
+    "receipts_days": (_number(0, 36_500), "a number of days from 0 to 36500"),
+    "receipts_queue": _whole(1, 1_000_000),
 }
