@@ -436,6 +436,46 @@ class ContactsAnswer(_Model):
     receipt_id: str = Field(description="Names this very answer.")
 
 
+class Replay(_Model):
+    """What is computed now from the kept features, by the bundle that answered. An account's has its three figures."""
+
+    probability: float = Field(ge=0, le=1)
+    probability_low: float = Field(ge=0, le=1)
+    probability_high: float = Field(ge=0, le=1)
+    curve: list[CurvePoint] | None = None
+    score: int | None = None
+    grade: Literal["A", "B", "C", "D"] | None = None
+    reasons: list[Reason] | None = None
+    horizon_days: int | None = None
+    model_version: str | None = None
+    same: bool = Field(description="All of it is what was answered, to the bit; of an account, its prospects' too.")
+
+
+class ReceiptPart(_Model):
+    """A prospect of an account that was scored."""
+
+    prospect_id: str
+    receipt_id: str
+
+
+class Receipt(_Model):
+    """An answer that was given, on what grounds, and computed again."""
+
+    receipt_id: str
+    kind: Literal["prospect", "account", "contacts"] = Field(description="What was scored or ranked.")
+    given_at: AwareDatetime
+    goal: str
+    model_version: str
+    digest: str = Field(description="Of the bundle that answered.")
+    score: dict[str, Any] = Field(description="The answer as it was given.")
+    features: dict[str, str | float | bool | None] | None = Field(
+        description="What the model saw of the prospect; null for an account and for people."
+    )
+    prospects: list[ReceiptPart] = Field(description="Of an account: the receipts of its open prospects.")
+    replay: Replay | None = Field(description="Null where `warnings` say why.")
+    warnings: list[Notice]
+
+
 class Fault(_Model):
     """What is wrong, where, and the way out."""
 

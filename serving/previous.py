@@ -75,15 +75,19 @@ _NAMES = sa.select(MODELS.c.names).where(MODELS.c.digest == sa.bindparam("digest
 
 
 class Previous:
-    """The last scores as one worker knows them. Its methods belong to the event loop's thread."""
+    """The last scores as one worker knows them. Its methods belong to the event loop's thread.
 
-    def __init__(self, receipts: Receipts) -> None:
+    ``wait`` is how many seconds a score waits at most for a look that is not at hand.
+    """
+
+    def __init__(self, receipts: Receipts, wait: float = _WAIT) -> None:
         self.receipts = receipts
         self.store = receipts.store
         self.failures = 0
         self._kept: OrderedDict[Key, tuple[float, Last | None]] = OrderedDict()
         self._names: dict[str, tuple[str, ...]] = {}
         self._resting = 0.0
+        self._wait = wait
         self._file = _File(self.store.engine) if self.store.sqlite else None
         self._thread = None if self.store.sqlite else ThreadPoolExecutor(_THREADS, thread_name_prefix="previous")
 
@@ -147,7 +151,7 @@ class Previous:
 
         # Not asyncio.wait_for, which would wait for a thread that cannot be cancelled.
         asked = asyncio.get_running_loop().run_in_executor(self._thread, self.store.read, look)
-        done, _ = await asyncio.wait({asked}, timeout=_WAIT)
+        done, _ = await asyncio.wait({asked}, timeout=self._wait)
         if not done:
             asked.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise TimeoutError

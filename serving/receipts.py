@@ -132,7 +132,7 @@ class Receipt(NamedTuple):
 
 @dataclass(frozen=True)
 class Kept:
-    """A receipt as it was kept; ``names`` are those of the features, ``parts`` the receipts of an account's prospects."""
+    """A receipt as it was kept; ``names`` are its features', ``parts`` the receipts of an account's prospects."""
 
     id: str
     kind: str
@@ -236,6 +236,7 @@ class Receipts:
 
     def _run(self) -> None:
         pruned = -_PRUNED
+        self._quietly(self.store.ready)  # the first score is not to wait for it
         while True:
             ending = self._ending
             failed = not self._flush()

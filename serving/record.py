@@ -186,5 +186,5 @@ def _unknown() -> LeadscoreError:
         "unknown_receipt",
         "there is no receipt of this id.",
         where="receipt_id",
-        remedy="Check the id. Receipts are kept for LEADSCORE_RECEIPTS_DAYS days; they go when their prospect is erased.",
+        remedy="Check the id. A receipt goes after LEADSCORE_RECEIPTS_DAYS days, and when its prospect is erased.",
     )
