@@ -85,6 +85,9 @@ _FACTS = sa.select(FACTS).where(
 _NAME = sa.select(NAMES).where(
     NAMES.c.kind == sa.bindparam("kind"), sa.or_(NAMES.c.id == sa.bindparam("id"), NAMES.c.id == sa.bindparam("stone"))
 )
+_QUICK: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
+    NAMES.c.kind == sa.bindparam("kind"), NAMES.c.id.in_([sa.bindparam("id"), sa.bindparam("stone")])
+)
 _ALIASES = sa.select(NAMES.c.id, NAMES.c.since).where(
     NAMES.c.kind == sa.bindparam("kind"), NAMES.c.target == sa.bindparam("id"), NAMES.c.since <= _T
 )
@@ -108,6 +111,12 @@ class History:
     def account(self, account_id: str, t: int | None) -> Known | None:
         """What was known of an account with all its prospects, as ``prospect`` gives it for one."""
         return self.store.read(lambda connection: self._account(connection, account_id, t))
+
+    def spoken_of(self, prospect_id: str) -> bool:
+        """False where the store certainly knows nothing of a prospect: told in microseconds, by SQLite only."""
+        if self._key is None:
+            return True  # the first look-up finds it
+        return self.store.quick(_QUICK, ("prospects", prospect_id, tombstone(self._key, "prospects", prospect_id)))
 
     def root(self, connection: Connection, kind: str, id: str, t: int | None) -> str | None:
         """The id that this one stands for at t; None where nobody spoke of it. Raises LeadscoreError ``erased``."""
@@ -532,5 +541,3 @@ def unknown_at(prospect_id_place: str, t: int | None) -> LeadscoreError:
         ),
         "",
     )
-
-    ("Completed",)

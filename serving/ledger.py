@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ def put(connection: Connection, state: State, now: int) -> Put:
     names = _Names(connection, _about(state))
     root = names.root(state.kind, state.id, KEYS[state.kind])
     account_id = state.account_id and names.root("accounts", state.account_id, "account_id")
-    _born(connection, names, state, root)
+    _births(connection, names, [state], [root])
     newest = connection.execute(_NEWEST, {"kind": state.kind, "id": root}).first()
     if newest is not None and (newest.record, newest.account_id) == (state.record, account_id):
         return Put(root, newest.observed_at, False, False)
@@ -100,35 +100,43 @@ def put(connection: Connection, state: State, now: int) -> Put:
 
 
 def put_versions(connection: Connection, states: Sequence[State]) -> Added:
-    """Keep versions that bring their own time (a backfill); the same version again changes nothing.
+    """Keep versions of one kind that bring their own time (a backfill); the same version again changes nothing.
 
-    Raises BadInput ``conflicting_versions`` where another one is known from the same moment; what is erased is left
-    out.
+    Raises BadInput ``conflicting_versions`` where another one is known from the same moment, ``created_at_changes``,
+    ``outcome_before_creation``; what is erased is left out.
     """
     names = _Names(connection, [name for state in states for name in _about(state)])
-    accepted = repeated = 0
-    for state in states:
-        if names.erased(state.kind, state.id):
-            continue
-        root = names.root(state.kind, state.id, KEYS[state.kind])
+    kept = [s for s in states if not names.erased(s.kind, s.id)]
+    roots = [names.root(s.kind, s.id, KEYS[s.kind]) for s in kept]
+    _births(connection, names, kept, roots)
+    known = _versions_of(connection, sorted({(s.kind, root) for s, root in zip(kept, roots, strict=True)}))
+    rows = []
+    for state, root in zip(kept, roots, strict=True):
         account_id = state.account_id and names.root("accounts", state.account_id, "account_id")
-        _born(connection, names, state, root)
-        at = ALWAYS if state.observed_at is None else state.observed_at
-        where = (VERSIONS.c.kind == state.kind, VERSIONS.c.id == root, VERSIONS.c.observed_at == at)
-        found = connection.execute(sa.select(VERSIONS.c.record, VERSIONS.c.account_id).where(*where)).first()
-        if found is None:
-            _insert_version(connection, state.kind, root, at, account_id, state.record)
-            accepted += 1
-        elif (found.record, found.account_id) == (state.record, account_id):
-            repeated += 1
-        else:
+        key = (state.kind, root, ALWAYS if state.observed_at is None else state.observed_at)
+        content = (state.record, account_id)
+        if key not in known:
+            known[key] = content
+            rows.append(_version(*key, account_id, state.record))
+        elif known[key] != content:
             raise BadInput(
                 "conflicting_versions",
                 "the store knows another version of this record from the same moment.",
                 where=f"{state.kind}: {state.id}",
                 remedy="Give the differing version an observed_at of its own.",
             )
-    return Added(accepted, repeated, None)
+    if rows:
+        connection.execute(VERSIONS.insert(), rows)
+    return Added(len(rows), len(kept) - len(rows), None)
+
+
+def _versions_of(connection: Connection, ids: Sequence[Name]) -> dict[tuple[str, str, int], tuple[str | None, Any]]:
+    out = {}
+    for start in range(0, len(ids), _CHUNK):
+        these = sa.tuple_(VERSIONS.c.kind, VERSIONS.c.id).in_(ids[start : start + _CHUNK])
+        for row in connection.execute(sa.select(VERSIONS).where(these)):
+            out[row.kind, row.id, row.observed_at] = (row.record, row.account_id)
+    return out
 
 
 def _about(state: State) -> list[Name]:
@@ -136,33 +144,34 @@ def _about(state: State) -> list[Name]:
     return about if state.account_id is None else [*about, ("accounts", state.account_id)]
 
 
-def _born(connection: Connection, names: _Names, state: State, root: str) -> None:
-    """Keep a prospect's creation, which never changes and which no outcome precedes."""
-    if state.kind != "prospects":
-        return
-    known = names.created_at(root)
-    if known is not None:
-        # What was merged keeps its own creation: a CRM may go on writing by the old id.
-        if state.created_at != known and root == state.id:
+def _births(connection: Connection, names: _Names, states: Sequence[State], roots: Sequence[str]) -> None:
+    """Keep the creation of prospects, which never changes and which no outcome precedes."""
+    new: dict[str, int] = {}
+    for state, root in zip(states, roots, strict=True):
+        if state.kind != "prospects" or state.created_at is None:
+            continue
+        known = names.created_at(root)
+        if known is None:
+            names.born(root, state.created_at)
+            new[root] = state.created_at
+        elif state.created_at != known and root == state.id:  # what was merged keeps a creation of its own
             raise BadInput(
                 "created_at_changes",
                 f"the prospect was created at {format_time(known)}, by an earlier version of it.",
                 where="created_at",
                 remedy="A prospect is created once: send the same created_at, or leave it out.",
             )
-        return
-    created_at = state.created_at
-    if created_at is None:
-        raise AssertionError("a prospect's reader demands its creation")
-    first = connection.execute(
-        sa.select(sa.func.min(FACTS.c.occurred_at)).where(FACTS.c.prospect_id == root, FACTS.c.kind == "outcomes")
-    ).scalar()
-    if first is not None and first < created_at:
-        raise _before_creation("created_at")
-    connection.execute(
-        NAMES.update().where(NAMES.c.kind == "prospects", NAMES.c.id == root).values(created_at=created_at)
-    )
-    names.born(root, created_at)
+    ids = sorted(new)
+    for start in range(0, len(ids), _CHUNK):
+        these = (FACTS.c.kind == "outcomes", FACTS.c.prospect_id.in_(ids[start : start + _CHUNK]))
+        first = sa.select(FACTS.c.prospect_id, sa.func.min(FACTS.c.occurred_at)).where(*these)
+        for prospect_id, occurred_at in connection.execute(first.group_by(FACTS.c.prospect_id)):
+            if occurred_at < new[prospect_id]:
+                raise _before_creation("created_at")
+    if new:
+        this = (NAMES.c.kind == "prospects", NAMES.c.id == sa.bindparam("of"))
+        born = NAMES.update().where(*this).values(created_at=sa.bindparam("at"))
+        connection.execute(born, [{"of": i, "at": new[i]} for i in ids])
 
 
 def _before_creation(where: str) -> BadInput:
@@ -466,8 +475,11 @@ _NEWEST = (
 def _insert_version(
     connection: Connection, kind: str, id: str, observed_at: int, account_id: str | None, record: str | None
 ) -> None:
-    row = {"kind": kind, "id": id, "observed_at": observed_at, "account_id": account_id, "record": record}
-    connection.execute(VERSIONS.insert(), row)
+    connection.execute(VERSIONS.insert(), _version(kind, id, observed_at, account_id, record))
+
+
+def _version(kind: str, id: str, observed_at: int, account_id: str | None, record: str | None) -> dict[str, Any]:
+    return {"kind": kind, "id": id, "observed_at": observed_at, "account_id": account_id, "record": record}
 
 
 def tombstone_key(connection: Connection) -> bytes:
@@ -577,8 +589,3 @@ def unknown(kind: str, where: str) -> LeadscoreError:
         where=where,
         remedy=f"Send it first with PUT /v1/{kind}/ID, or check the id.",
     )
-
-
-def counted(added: Sequence[Added]) -> Mapping[str, int]:
-    """Several results in one."""
-    return {"accepted": sum(a.accepted for a in added), "repeated": sum(a.repeated for a in added)}

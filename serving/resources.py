@@ -39,7 +39,8 @@ from serving.values import decode, read_time, wrong
 from serving.wire import read_body
 
 T = TypeVar("T")
-DATASET = "dataset"  # what the loaded folders declare, kept in the store
+DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
+COMPLETE = "complete_until"  # and under this, up to when their records are complete
 _THREADS = 8
 
 
@@ -167,6 +168,10 @@ class LiveRecords:
         if prospect_id is None:
             return Completed(data, now)
         t = as_of_of(data)
+        if not self.history.spoken_of(prospect_id):
+            if only_names(data):
+                raise unknown_at("prospect.prospect_id", t)
+            return Completed(data, now)
         found = await self._look_up(lambda: self.history.prospect(prospect_id, t), only_names(data))
         if isinstance(found, LeadscoreError):
             return Completed(data, now, (_unread(found),))

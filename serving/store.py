@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,6 +161,7 @@ class Store:
         self._migrating = threading.Lock()
         self._down_until = 0.0
         self._file = _File(Path(str(url.database))) if self.sqlite else None
+        self._asker: _Asker | None = None
         self.engine = _sqlite(url, self._file) if self._file else _postgresql(url)
 
     def add_part(self, name: str, steps: tuple[Step, ...]) -> None:
@@ -178,6 +180,26 @@ class Store:
         nothing written.
         """
         return self._run(work, writing=True)
+
+    def quick(self, query: sa.Select[Any], values: tuple[Any, ...]) -> bool:
+        """Whether SQLite finds a row: asked past SQLAlchemy's layers, a tenth of the time; True where it cannot tell.
+
+        ``values`` are the query's parameters in their order. For the event loop's thread only.
+        """
+        if self._file is None or not self._ready or self.down:
+            return True
+        try:
+            self._file.check(self.engine)
+            asker = self._asker
+            if asker is None or asker.file != self._file.seen:
+                asker = self._asker = _Asker(self._file.connect(), self._file.seen, {})
+            text = asker.texts.get(query)
+            if text is None:
+                text = asker.texts[query] = str(query.compile(dialect=self.engine.dialect))
+            return asker.connection.execute(text, values).fetchone() is not None
+        except (LeadscoreError, sqlite3.Error):
+            self._asker = None
+            return True  # the long way finds out, and tells
 
     @property
     def down(self) -> bool:
@@ -343,16 +365,35 @@ def _passing(e: Exception) -> bool:
     return bool(e.connection_invalidated) or getattr(e.orig, "sqlstate", None) in _DEADLOCKS
 
 
+@dataclass
+class _Asker:
+    """A connection for quick questions, to the file that was seen then, and their texts."""
+
+    connection: sqlite3.Connection
+    file: tuple[int, int] | None
+    texts: dict[Any, str]
+
+
 class _File:
     """SQLite's file: made once, never made again in silence. Whoever removes it takes the records away."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._seen: tuple[int, int] | None = None
+        self.seen: tuple[int, int] | None = None
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection to the file, which must be there."""
+        return sqlite3.connect(
+            f"{self.path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
 
     def make(self) -> None:
         """Make the file where there was none yet, for its owner only."""
-        if self._seen is None:
+        if self.seen is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -366,28 +407,19 @@ class _File:
         except OSError as e:
             raise _unavailable(f"its file is not there ({e.strerror})", _PLACE) from None
         now = (found.st_dev, found.st_ino)
-        if now != self._seen:
-            if self._seen is not None:
+        if now != self.seen:
+            if self.seen is not None:
                 engine.dispose()
-            self._seen = now
+            self.seen = now
 
 
 _PLACE = "Put the file back where LEADSCORE_STORE or the home says, or make its folder writable."
 
 
 def _sqlite(url: URL, file: _File) -> Engine:
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"{file.path.as_uri()}?mode=rw",
-            uri=True,
-            timeout=_BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-
     engine = sa.create_engine(
         url,
-        creator=connect,
+        creator=file.connect,
         poolclass=sa.QueuePool,
         pool_size=_POOL,
         max_overflow=0,
