@@ -11,7 +11,6 @@ import asyncio
 import gc
 import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Any
@@ -23,19 +22,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from features.contract import Dataset
 from features.errors import LeadscoreError
-from serving import openapi
+from serving import resources
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
+from serving.history import Completed
+from serving.keys import Keys
 from serving.live import Champion, Champions, State
 from serving.load import Load, current
 from serving.log import structured
 from serving.metrics import FLUSH_SECONDS, Metrics, Watch
+from serving.openapi_document import document
+from serving.receipts import Receipts
+from serving.record import Recorder
+from serving.replay import Replayer
 from serving.schema import bounded, goal_of, items_of
+from serving.scorer import Scorer
 from serving.settings import Settings
+from serving.store import open_store, store_url
 from serving.values import decode
-from serving.wire import crashed, error_answer, json_answer, read_body
+from serving.wire import crashed, encode, error_answer, json_answer, read_body, text_answer
 
 _PUBLIC = (
     "goal",
@@ -62,7 +70,6 @@ _PATHS = frozenset(
         "/healthz",
         "/readyz",
         "/metrics",
-        "/docs.json",
         "/schema.json",
     }
 )
@@ -87,6 +94,11 @@ async def body_of(request: Request) -> bytes:
     body = await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
     await current().start()
     return body
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON value of a request's body. Raises as ``body_of``, and BadInput where it is none."""
+    return decode(await body_of(request))
 
 
 class Body(bentoml.IODescriptor):  # type: ignore[misc]
@@ -131,9 +143,8 @@ def resource(answer: Callable[[LeadScore, Request], Awaitable[Any]]) -> Callable
     async def endpoint(request: Request) -> Response:
         service = _service()
         try:
-            passage = current()
             if request.method not in ("POST", "PUT", "PATCH"):  # for these it starts with the body
-                await passage.start()
+                await current().start()
             found = await answer(service, request)
             return found if isinstance(found, Response) else json_answer(found)
         except Exception as e:
@@ -150,14 +161,38 @@ async def _model(service: LeadScore, request: Request) -> Any:
     return {**champion.to_json(), "default": champion.goal == state.default, "card": card}
 
 
+async def _receipt(service: LeadScore, request: Request) -> Any:
+    """``GET /v1/scores/{receipt_id}``: an answer that was given, on what grounds, and computed again."""
+    return await service.recorder.find(request.path_params["receipt_id"], service.live.off)
+
+
+@lru_cache(maxsize=1)
+def _document() -> str:
+    return encode(document())
+
+
+async def _docs(request: Request) -> Response:
+    """``GET /docs.json`` and ``GET /v1/openapi.json``: the contract."""
+    return text_answer(_document())
+
+
 async def _index(request: Request) -> Response:
     """``GET /``: where to look further."""
-    return json_answer({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
+    return json_answer({"name": "leadscore", "links": ["/v1/openapi.json", "/docs.json", "/readyz", "/v1/model"]})
+
+
+def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[Any]]:
+    async def call(service: LeadScore, request: Request) -> Any:
+        return await answer(service.live, request, read_json)
+
+    return call
 
 
 # The resources below /v1: a path, what answers it, and its methods.
 _RESOURCES = [
     Route("/v1/model", resource(_model), methods=["GET"]),
+    Route("/v1/scores/{receipt_id}", resource(_receipt), methods=["GET"]),
+    *(Route(path, resource(_live(answer)), methods=[method]) for path, method, answer in resources.CALLS),
 ]
 
 
@@ -173,30 +208,19 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ not in _UNUSED]
         # BentoML's page loads a third party's scripts. Of its routes only those known to answer data are kept.
         app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
-        app.router.routes.append(Route("/", _index))
+        app.router.routes += [Route("/", _index), Route("/docs.json", _docs), Route("/v1/openapi.json", _docs)]
         return Gate(app, Starlette(routes=_RESOURCES), limits(), _service)
 
     @property
     def openapi_spec(self) -> Any:
-        """BentoML's document, with every body, answer and error as they are."""
+        """BentoML's document, as it stands in a Bento: with what ours says, which is what is served."""
         import attr
 
-        spec = super().openapi_spec
-        paths = dict(spec.paths)
-        for path, operation in openapi.operations().items():
-            (method, ours), *_ = operation.items()
-            given = getattr(paths[path], method) if path in paths else None
-            theirs = given if isinstance(given, dict) else {} if given is None else attr.asdict(given, recurse=False)
-            merged = {**{k: v for k, v in theirs.items() if v is not None}, **ours}
-            paths[path] = _path_item(spec, method, merged)
-        info = attr.evolve(spec.info, version=openapi.VERSION, description=openapi.DESCRIPTION, contact=None)
-        return attr.evolve(spec, paths=paths, info=info, components={"schemas": openapi.schemas()})
-
-
-def _path_item(spec: Any, method: str, operation: dict[str, Any]) -> Any:
-    """One more of BentoML's path items."""
-    item: type[Any] = type(next(iter(spec.paths.values())))
-    return item(**{method: operation})
+        spec, ours = super().openapi_spec, document()
+        item: type[Any] = type(next(iter(spec.paths.values())))
+        paths = {path: item(**methods) for path, methods in ours["paths"].items()}
+        info = attr.evolve(spec.info, **ours["info"], contact=None)
+        return attr.evolve(spec, openapi=ours["openapi"], paths=paths, info=info, components=ours["components"])
 
 
 @bentoml.service(
@@ -212,29 +236,48 @@ class LeadScore:
     def __init__(self) -> None:
         self.settings = settings()
         self.champions = Champions(self.settings.home)
+        self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
         self.load = Load.of(self.settings)
         self._watch: asyncio.Task[None] | None = None
         self._report: asyncio.Task[None] | None = None
+        store = open_store(store_url(self.settings.store, self.settings.home))
+        self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
+        receipts = Receipts(store, self.settings.receipts_days, self.settings.receipts_queue)
+        replayer = Replayer(self.settings.home, self._scorers)
+        self.recorder = Recorder(receipts, replayer, self.settings.language, self.settings.reasons)
+        self.live.erasers.append(self.recorder.forget)
+
+    def _datasets(self) -> list[Dataset]:
+        return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
+
+    def _scorers(self) -> dict[str, Scorer]:
+        return {champion.digest: champion.scorer for champion in self.champions.state.champions.values()}
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
         if self.settings.log == "json":
             structured()
+        self.recorder.start()
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
         self._report = asyncio.create_task(self._flush())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Stop following the pointer, and write down what was counted."""
+        """Stop following the pointer, write down what was counted, and close the store."""
         for task in (self._watch, self._report):
             if task is not None:
                 task.cancel()
         self.metrics.flush(self.load)
+        await asyncio.to_thread(self.recorder.stop)
+        await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
+        await asyncio.to_thread(self.keys.refresh)
+        receipts = self.recorder.receipts
+        self.metrics.kept(receipts.written, receipts.dropped, receipts.waiting)
         failures = self.champions.failures
         if await asyncio.to_thread(self.champions.refresh):
             self.metrics.failures.inc(self.champions.failures - failures)
@@ -264,7 +307,7 @@ class LeadScore:
             if isinstance(body, LeadscoreError):
                 raise body
             watch = Watch(self.metrics)
-            return json_answer(self._score(decode(body), self.champions.state, watch))
+            return text_answer(await self._score(decode(body), self.champions.state, watch))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -282,14 +325,14 @@ class LeadScore:
             async with passage.turn():
                 for index, item in enumerate(items_of(decode(body), self.settings.batch_items)):
                     try:
-                        results.append(self._score(item, state, watch, f"items[{index}]"))
+                        results.append(await self._score(item, state, watch, f"items[{index}]"))
                     except Exception as e:
-                        results.append(error_body(self.told(e)))
+                        results.append(encode(error_body(self.told(e))))
                     if index % _PAUSE == _PAUSE - 1:
                         await asyncio.sleep(0)
                         passage.check()
                         watch = Watch(self.metrics)
-            return json_answer({"results": results})
+            return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -304,7 +347,7 @@ class LeadScore:
         return await self._about_account(body, self._score_contacts)
 
     async def _about_account(
-        self, body: bytes | LeadscoreError, score: Callable[[Champion, Any], AccountScore | AccountContacts]
+        self, body: bytes | LeadscoreError, score: Callable[[Champion, Completed], AccountScore | AccountContacts]
     ) -> Response:
         try:
             if isinstance(body, LeadscoreError):
@@ -312,15 +355,20 @@ class LeadScore:
             data = decode(body)
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
-            answer = (await current().in_thread(score, champion, data)).to_json()
-            given = answer.get("prospects", [answer])
-            self._given(answer, champion, [one["probability"] for one in given])
-            return json_answer(answer)
+            whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
+            found = await current().in_thread(score, champion, whole)
+            if isinstance(found, AccountScore):
+                text = self.recorder.account(found, champion)
+                self._given(text, champion, [each.probability for each in found.prospects])
+            else:
+                text = self.recorder.contacts(found, champion)
+                self._given(text, champion, [found.probability])
+            return text_answer(text)
         except Exception as e:
             return error_answer(self.told(e))
 
-    def _score_account(self, champion: Champion, data: Any) -> AccountScore:
-        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+    def _score_account(self, champion: Champion, whole: Completed) -> AccountScore:
+        parsed = champion.reader.read_account(whole.data, whole.now)
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=False)
         score = score_account(
             champion.scorer,
@@ -329,37 +377,46 @@ class LeadScore:
             reasons=self.settings.reasons,
             language=self.settings.language,
         )
-        return score.with_warnings(parsed.warnings)
+        return score.with_warnings((*whole.warnings, *parsed.warnings))
 
-    def _score_contacts(self, champion: Champion, data: Any) -> AccountContacts:
-        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+    def _score_contacts(self, champion: Champion, whole: Completed) -> AccountContacts:
+        parsed = champion.reader.read_account(whole.data, whole.now)
         if parsed.records.contacts is None:
             raise missing("contacts", ", since they are what is ranked")
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=True)
-        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(parsed.warnings)
+        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(
+            (*whole.warnings, *parsed.warnings)
+        )
 
-    def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> dict[str, Any]:
+    async def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> str:
+        watch("parse")
         try:
             champion: Champion = state.champion(goal_of(data))
+            whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
         except LeadscoreError as e:
             raise within(e, place) from None
-        parsed = champion.reader.read(data, time.time_ns() // 1000, place)
+        for warning in whole.warnings:
+            if warning["code"].startswith("store_"):
+                self.metrics.store_failed(warning["code"])
+        watch("lookup")
+        parsed = champion.reader.read(whole.data, whole.now, place)
         watch("parse")
         score = champion.scorer.score(
             parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language, ended=watch
         )
-        answer = score.with_warnings(parsed.warnings).to_json()
-        self._given(answer, champion, [score.probability])
-        return answer
+        text = await self.recorder.prospect(score.with_warnings((*whole.warnings, *parsed.warnings)), champion)
+        self._given(text, champion, [score.probability])
+        return text
 
-    def _given(self, answer: dict[str, Any], champion: Champion, probabilities: Iterable[float]) -> None:
-        """Give an answer its receipt, and count what it tells."""
-        answer["receipt_id"] = str(uuid.uuid4())
+    def _given(self, text: str, champion: Champion, probabilities: Iterable[float]) -> None:
+        """Count what an answer tells, and note it for the log: its receipt, nothing of whom it is about."""
         for probability in probabilities:
             self.metrics.scored(champion.goal, champion.version, probability)
-        note = current().note
-        note.setdefault("receipt_ids", []).append(answer["receipt_id"])
-        note["goal"], note["version"] = champion.goal, champion.version
+        if self.settings.log == "json":
+            note = current().note
+            receipt_id = text.partition('"receipt_id":"')[2].partition('"')[0]
+            note.setdefault("receipt_ids", []).append(receipt_id)
+            note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""
@@ -370,6 +427,8 @@ class LeadScore:
     def count(self, error: LeadscoreError) -> None:
         """Count an error that is answered."""
         self.metrics.refused(error.code)
+        if error.code.startswith("store_"):
+            self.metrics.store_failed(error.code)
 
     def state(self) -> State:
         """What serves at this moment; take it once for each request."""
