@@ -49,7 +49,7 @@ def test_the_check_can_fail() -> None:
 def test_champions_change_under_load_without_a_failed_request(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    cuts = [{"A": 0.5 + i / 10, "B": 0.2, "C": 0.1} for i in range(3)]
+    cuts = [{"A": 0.5 + i / 1000, "B": 0.2, "C": 0.1} for i in range(SWAPS + 1)]
     bundles = [put_bundle(home, f"bundle{i}", grade_cuts=cut) for i, cut in enumerate(cuts)]
     damaged = put_bundle(home, "damaged", grade_cuts={"A": 0.9, "B": 0.2, "C": 0.1})
     model = home / damaged["path"] / "model.txt"
@@ -90,9 +90,9 @@ def test_champions_change_under_load_without_a_failed_request(tmp_path: Path) ->
                     history.pop()
                     champion(history[-1])
                 else:
-                    history.append({**bundles[swap % 3], "version": str(swap)})
+                    history.append({**bundles[swap], "version": str(swap)})
                     champion(history[-1])
-                time.sleep(PAUSE)
+                time.sleep(PAUSE / 2 if swap % BROKEN_EACH == 0 else PAUSE)
             champion(history[-1])
             until(
                 lambda: (
