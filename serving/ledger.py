@@ -7,7 +7,6 @@ locks its row of ``live_names`` first, in one order, so that two workers meet th
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ Name = tuple[str, str]  # kind and id
 _CHUNK = 400  # ids in one statement
 _DEEP = 64  # aliases of aliases that are followed
 
-Eraser = Callable[[Connection, Sequence[str]], None]  # what else is to go with these prospects
+Eraser = Callable[[Connection, Sequence[str], Sequence[str]], None]  # takes what else is kept of prospects, contacts
 
 
 @dataclass(frozen=True)
@@ -439,7 +438,7 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
     ]
     connection.execute(NAMES.insert(), stones)
     for forget in erasers:
-        forget(connection, concerned)
+        forget(connection, concerned, ids if kind == "contacts" else ())
     counts = {of: sum(1 for k, _ in facts if k == of) for of in ("events", "outcomes")}
     return {"erased_at": now, "versions": versions, **counts}
 
@@ -489,7 +488,7 @@ def tombstone_key(connection: Connection) -> bytes:
 
 def tombstone(key: bytes, kind: str, id: str) -> str:
     """What stands for an erased id: nobody reads the id out of it, and who knows the id finds it."""
-    return hmac.new(key, f"{kind}/{id}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{kind}/{id}".encode(), "sha256").hex()
 
 
 def follow(connection: Connection, kind: str, id: str) -> str:

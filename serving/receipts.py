@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ Effects = npt.NDArray[np.float32]
 PART = "receipts"  # our tables among those of the store
 _EVERY = 0.25  # seconds between two looks at the queue
 _CHUNK = 250  # receipts in one transaction: it holds the store's only writer for some milliseconds
+_SLICE = 50  # receipts between two pauses of the writing thread: scores are computed by the same interpreter
+_PAUSE = 0.0002  # seconds: to let go for no time at all would hand nothing over
 _AGAIN = 1.0  # seconds until the next attempt after a failure
 _LAST = 5.0  # seconds that the end of the service waits for what is still in the queue
 _PRUNED = 3600.0  # seconds between two looks for what is too old
@@ -278,7 +280,10 @@ class Receipts:
 
     def _write(self, batch: list[Receipt]) -> None:
         try:
-            kept = self.store.write(lambda connection: self._insert(connection, batch))
+            rows = {
+                receipt.id: row for some in _slices(batch) for receipt, row in zip(some, map(_row, some), strict=True)
+            }
+            kept = self.store.write(lambda connection: self._insert(connection, batch, rows))
         except LeadscoreError:
             raise
         except Exception as e:  # something in one of them: the others are not to suffer for it
@@ -293,7 +298,7 @@ class Receipts:
         self.written += kept
         self.last_written = max(self.last_written, *(receipt.id for receipt in batch))
 
-    def _insert(self, connection: Connection, batch: list[Receipt]) -> int:
+    def _insert(self, connection: Connection, batch: list[Receipt], rows: Mapping[str, dict[str, Any]]) -> int:
         if connection.dialect.name == "postgresql":  # nobody is erased between the look and the writing
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
         gone = _erased(connection, {name for receipt in batch for name in _names(receipt)})
@@ -303,10 +308,11 @@ class Receipts:
         models = {receipt.model.digest: receipt.model for receipt in batch}
         new = [m for digest, m in models.items() if digest not in self._models]
         if new:
-            rows = [{**m._asdict(), "names": _encode(m.names)} for m in new]
-            connection.execute(_insert_new(connection, MODELS), rows)
-        # A transaction may run twice where its end was not heard of.
-        connection.execute(_insert_new(connection, RECEIPTS), [_row(receipt) for receipt in batch])
+            named = [{**m._asdict(), "names": _encode(m.names)} for m in new]
+            connection.execute(_insert_new(connection, MODELS), named)
+        insert = _insert_new(connection, RECEIPTS)  # a transaction may run twice where its end was not heard of
+        for some in _slices(batch):
+            connection.execute(insert, [rows[receipt.id] for receipt in some])
         mentions = [
             {"kind": kind, "id": id, "receipt_id": receipt.id} for receipt in batch for kind, id in receipt.mentions
         ]
@@ -343,6 +349,13 @@ class Receipts:
 def _names(receipt: Receipt) -> list[tuple[str, str]]:
     own = [("prospects", receipt.subject)] if receipt.kind == "prospect" else []
     return [*own, *receipt.mentions]
+
+
+def _slices(batch: list[Receipt]) -> Iterator[list[Receipt]]:
+    for start in range(0, len(batch), _SLICE):
+        if start:
+            time.sleep(_PAUSE)
+        yield batch[start : start + _SLICE]
 
 
 def _row(receipt: Receipt) -> dict[str, Any]:

@@ -492,11 +492,7 @@ def erase(store: Store, kind: str, id: str) -> None:
         store.write(lambda c: ledger.put(c, ledger.State(kind, id, "{}", created_at=NOW - DAY), NOW))
     else:
         store.write(lambda c: ledger.put(c, ledger.State(kind, id, "{}", account_id="a1"), NOW))
-
-    def forgotten(connection: Connection, prospects: Any) -> None:
-        forget(connection, prospects, [id] if kind == "contacts" else [])
-
-    store.write(lambda c: ledger.erase(c, kind, id, NOW, [forgotten]))
+    store.write(lambda c: ledger.erase(c, kind, id, NOW, [forget]))
 
 
 def test_an_erased_prospect_leaves_no_receipt(store: Store) -> None:
