@@ -221,6 +221,8 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
                     FACTS.c.recorded_at > recorded_at,
                 )
                 connection.execute(earlier.values(recorded_at=recorded_at))
+            if backfill and fact.retracted_at is not None:
+                _retracted(connection, fact.id, fact.retracted_at)
             repeated += 1
             continue
         created_at = names.created_at(owner)
@@ -245,6 +247,16 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
         if fact.replaces is not None and (fact.kind, fact.id) in rows:
             _replace(connection, names, fact, now)
     return Added(accepted, repeated, now if accepted and not backfill else None)
+
+
+def _retracted(connection: Connection, event_id: str, at: int) -> None:
+    """A backfill says when an event was taken back; of two such times the earlier one counts."""
+    this = (FACTS.c.kind == "events", FACTS.c.id == event_id)
+    last = sa.select(sa.func.max(FACTS.c.part)).where(*this).scalar_subquery()
+    later = sa.or_(FACTS.c.retracted_at.is_(None), FACTS.c.retracted_at > at)
+    connection.execute(
+        FACTS.update().where(*this, FACTS.c.part == last, FACTS.c.recorded_at <= at, later).values(retracted_at=at)
+    )
 
 
 def _at(fact: Fact, field: str) -> str:

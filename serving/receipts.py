@@ -178,6 +178,7 @@ class Receipts:
     Attributes:
         written: how many were written.
         dropped: how many were lost, for want of room in the queue or since they could not be written.
+        on_drop: is told how many were dropped, from any thread.
         failures: how many times writing failed.
         last_written: the greatest id that is in the store for sure; what is above may still wait.
     """
@@ -189,6 +190,7 @@ class Receipts:
         self.dropped = 0
         self.failures = 0
         self.last_written = ""
+        self.on_drop: Callable[[int], None] = lambda count: None
         self._clock = clock or (lambda: time.time_ns() // 1000)
         self._most = most
         self._queue: deque[Receipt] = deque()
@@ -214,11 +216,15 @@ class Receipts:
         size = sum(len(receipt.answer) for receipt in receipts)
         with self._lock:
             if len(self._queue) + len(receipts) > self._most or self._size + size > _MOST_BYTES:
-                self.dropped += len(receipts)
+                self._drop(len(receipts))
                 return False
             self._queue.extend(receipts)
             self._size += size
         return True
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self.on_drop(count)
 
     def start(self) -> None:
         """Begin to write."""
@@ -233,7 +239,7 @@ class Receipts:
             self._thread.join(_LAST)
         left = self.waiting
         if left:
-            self.dropped += left
+            self._drop(left)
             logger.error("%d receipts could not be written before the end and are lost.", left)
 
     def _run(self) -> None:
@@ -291,7 +297,7 @@ class Receipts:
                 for receipt in batch:
                     self._write([receipt])
                 return
-            self.dropped += 1
+            self._drop(1)
             logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
             return
         self._models.update(receipt.model.digest for receipt in batch)

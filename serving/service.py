@@ -11,7 +11,7 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +31,9 @@ from serving.gate import Gate, Limits
 from serving.history import Completed
 from serving.keys import Keys
 from serving.live import Champion, Champions, State
-from serving.metrics import Metrics
+from serving.load import Load, current
+from serving.log import structured
+from serving.metrics import FLUSH_SECONDS, Metrics, Watch
 from serving.receipts import Receipts
 from serving.record import Recorder
 from serving.replay import Replayer
@@ -71,6 +73,7 @@ _PATHS = frozenset(
         "/schema.json",
     }
 )
+_UNUSED = frozenset({"TimeoutMiddleware", "RunnerTrafficMetricsMiddleware"})
 _PAUSE = 16  # items of a batch between two looks at other requests
 
 
@@ -86,9 +89,11 @@ def limits() -> Limits:
     return Limits.of(settings())
 
 
-async def body_of(request: Request) -> bytes | LeadscoreError:
-    """The body of a request within its path's limit, or why it cannot be had."""
-    return await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
+async def body_of(request: Request) -> bytes:
+    """The body of a request within its path's limit; work on the request begins with it. Raises why it cannot."""
+    body = await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
+    await current().start()
+    return body
 
 
 class Body(bentoml.IODescriptor):  # type: ignore[misc]
@@ -101,6 +106,8 @@ class Body(bentoml.IODescriptor):  # type: ignore[misc]
         """BentoML's hook: what the API is called with. Nothing may leave it, since BentoML would log its text."""
         try:
             return await body_of(request)
+        except LeadscoreError as e:
+            return e
         except Exception as e:
             return crashed(e)
 
@@ -131,6 +138,9 @@ def resource(answer: Callable[[LeadScore, Request], Awaitable[Any]]) -> Callable
     async def endpoint(request: Request) -> Response:
         service = _service()
         try:
+            passage = current()
+            if request.method not in ("POST", "PUT", "PATCH"):  # for these it starts with the body
+                await passage.start()
             found = await answer(service, request)
             return found if isinstance(found, Response) else json_answer(found)
         except Exception as e:
@@ -180,7 +190,8 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         app = super().to_asgi(is_main)
         # BentoML's time limit leaves a timer behind each request until it runs out, a minute of them: they cost a
         # quarter of a bare request and make full garbage collections slow. Only bodies can be slow, and have their own.
-        app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ != "TimeoutMiddleware"]
+        # Its own request metrics cost more than ours, and take every path for a label.
+        app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ not in _UNUSED]
         # BentoML's page loads a third party's scripts. Of its routes only those known to answer data are kept.
         app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
         app.router.routes.append(Route("/", _index))
@@ -224,10 +235,14 @@ class LeadScore:
         self.champions = Champions(self.settings.home)
         self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
+        self.load = Load.of(self.settings)
         self._watch: asyncio.Task[None] | None = None
+        self._report: asyncio.Task[None] | None = None
         store = open_store(store_url(self.settings.store, self.settings.home))
+        store.on_failure = self.metrics.store_failed
         self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
         receipts = Receipts(store, self.settings.receipts_days, self.settings.receipts_queue)
+        receipts.on_drop = self.metrics.drop
         replayer = Replayer(self.settings.home, self._scorers)
         self.recorder = Recorder(receipts, replayer, self.settings.language, self.settings.reasons)
         self.live.erasers.append(self.recorder.forget)
@@ -243,21 +258,25 @@ class LeadScore:
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
         self.recorder.start()
+        if self.settings.log == "json":
+            structured()
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
+        self._report = asyncio.create_task(self._flush())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Stop following the pointer and close the store."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Stop following the pointer, write down what was counted, and close the store."""
+        for task in (self._watch, self._report):
+            if task is not None:
+                task.cancel()
         await asyncio.to_thread(self.recorder.stop)
+        self.metrics.flush(self.load)
         await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
         await asyncio.to_thread(self.keys.refresh)
-        receipts = self.recorder.receipts
-        self.metrics.kept(receipts.written, receipts.dropped, receipts.waiting)
+        self.metrics.depth("receipts", self.recorder.receipts.waiting)
         failures = self.champions.failures
         if await asyncio.to_thread(self.champions.refresh):
             self.metrics.failures.inc(self.champions.failures - failures)
@@ -275,13 +294,19 @@ class LeadScore:
             except Exception as e:
                 crashed(e)
 
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            self.metrics.flush(self.load)
+
     @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def score(self, body: bytes | LeadscoreError, /) -> Response:
         """Score one prospect with what the request holds: probability, interval, curve, rank, grade and reasons."""
         try:
             if isinstance(body, LeadscoreError):
                 raise body
-            return text_answer(await self._score(decode(body), self.champions.state))
+            watch = Watch(self.metrics)
+            return text_answer(await self._score(decode(body), self.champions.state, watch))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -295,13 +320,17 @@ class LeadScore:
             if not state.champions:
                 state.champion(None)
             results = []
-            for index, item in enumerate(items_of(decode(body), self.settings.batch_items)):
-                try:
-                    results.append(await self._score(item, state, f"items[{index}]"))
-                except Exception as e:
-                    results.append(encode(error_body(self.told(e))))
-                if index % _PAUSE == _PAUSE - 1:
-                    await asyncio.sleep(0)
+            passage, watch = current(), Watch(self.metrics)
+            async with passage.turn():
+                for index, item in enumerate(items_of(decode(body), self.settings.batch_items)):
+                    try:
+                        results.append(await self._score(item, state, watch, f"items[{index}]"))
+                    except Exception as e:
+                        results.append(encode(error_body(self.told(e))))
+                    if index % _PAUSE == _PAUSE - 1:
+                        await asyncio.sleep(0)
+                        passage.check()
+                        watch = Watch(self.metrics)
             return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
@@ -326,12 +355,14 @@ class LeadScore:
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
             whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
-            found = await asyncio.to_thread(score, champion, whole)
+            found = await current().in_thread(score, champion, whole)
             if isinstance(found, AccountScore):
-                self.metrics.scored(champion.goal, champion.version, len(found.prospects))
-                return text_answer(self.recorder.account(found, champion))
-            self.metrics.scored(champion.goal, champion.version)
-            return text_answer(self.recorder.contacts(found, champion))
+                receipt_id, text = self.recorder.account(found, champion)
+                self._given(receipt_id, champion, [one.probability for one in found.prospects])
+            else:
+                receipt_id, text = self.recorder.contacts(found, champion)
+                self._given(receipt_id, champion, [found.probability])
+            return text_answer(text)
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -356,18 +387,30 @@ class LeadScore:
             (*whole.warnings, *parsed.warnings)
         )
 
-    async def _score(self, data: Any, state: State, place: str = "") -> str:
+    async def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> str:
         try:
             champion: Champion = state.champion(goal_of(data))
             whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
         except LeadscoreError as e:
             raise within(e, place) from None
+        watch("lookup")
         parsed = champion.reader.read(whole.data, whole.now, place)
+        watch("parse")
         score = champion.scorer.score(
-            parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language
+            parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language, ended=watch
         )
-        self.metrics.scored(champion.goal, champion.version)
-        return await self.recorder.prospect(score.with_warnings((*whole.warnings, *parsed.warnings)), champion)
+        score = score.with_warnings((*whole.warnings, *parsed.warnings))
+        receipt_id, text = await self.recorder.prospect(score, champion)
+        self._given(receipt_id, champion, [score.probability])
+        return text
+
+    def _given(self, receipt_id: str, champion: Champion, probabilities: Iterable[float]) -> None:
+        """Count what an answer tells, and note its receipt for the log."""
+        for probability in probabilities:
+            self.metrics.scored(champion.goal, champion.version, probability)
+        note = current().note
+        note.setdefault("receipt_ids", []).append(receipt_id)
+        note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""

@@ -13,12 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from features.errors import BadInput, LeadscoreError
-from serving.faults import error_body, status_of
+from serving.faults import RETRY, RETRY_ELSE, error_body, status_of
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
 encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_RETRY_AFTER = {"store_unavailable": "1", "store_full": "30", "store_schema": "30"}  # seconds
 OURS = b'{"error":{"code":'  # how our errors begin
 
 
@@ -35,12 +34,13 @@ def text_answer(text: str, status: int = 200) -> Response:
 def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
     """The answer for an error, with the status of its code unless another is given."""
     response = json_answer(error_body(error), status_of(error.code) if status is None else status)
-    if error.code in ("body_timeout", "body_too_large"):  # what is still on its way is not read
+    # What is still on its way is not read, and who is refused for the load does not keep a connection.
+    if error.code in ("body_timeout", "body_too_large", "overloaded"):
         response.headers["connection"] = "close"
     if error.code in ("no_key", "bad_key"):
         response.headers["www-authenticate"] = 'Bearer realm="leadscore"'
-    if error.code in _RETRY_AFTER:
-        response.headers["retry-after"] = _RETRY_AFTER[error.code]
+    if response.status_code in (429, 503):
+        response.headers["retry-after"] = str(RETRY.get(error.code, RETRY_ELSE))
     return response
 
 
@@ -54,8 +54,8 @@ def crashed(e: Exception) -> LeadscoreError:
     )
 
 
-async def read_body(request: Request, limit: int, seconds: float) -> bytes | LeadscoreError:
-    """The body as it came, or why it cannot be had: larger than ``limit`` bytes, late, or ended early."""
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
+    """The body as it came. Raises BadInput where it is larger than ``limit`` bytes, late, or ended early."""
     chunks: list[bytes] = []
     size, more = 0, True
     try:
@@ -63,15 +63,17 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes | Lea
             while more:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
-                    return BadInput("incomplete_body", "the body ended early.", remedy="Send it again.")
+                    raise BadInput("incomplete_body", "the body ended early.", remedy="Send it again.")
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
-                    return too_large(limit)
+                    raise too_large(limit)
                 chunks.append(chunk)
                 more = message.get("more_body", False)
     except TimeoutError:
-        return BadInput("body_timeout", f"the body did not arrive within {seconds:g} seconds.", remedy="Send it again.")
+        raise BadInput(
+            "body_timeout", f"the body did not arrive within {seconds:g} seconds.", remedy="Send it again."
+        ) from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
