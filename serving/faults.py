@@ -36,13 +36,13 @@ STATUS: Mapping[str, int] = {
     "overloaded": 429,
     "internal": 500,
     "no_champion": 503,
-    "unavailable": 503,
-    "deadline": 503,
-    "timeout": 504,
     "bad_keys": 503,
     "store_unavailable": 503,
     "store_full": 503,
     "store_schema": 503,
+    "unavailable": 503,
+    "deadline": 503,
+    "timeout": 504,
 }
 
 # After how many seconds to send again what is answered 429 or 503.

@@ -1,8 +1,8 @@
 """Reading the live records: what was known of a prospect or an account at a time, as the request body that scores it,
 and that body merged by id with what a request brings itself.
 
-Only what was known at t is read: the newest version of each record, the facts recorded and not retracted by then. What
-is merged is read under the id that remains.
+Only what was known at t is read: the newest version of each record, the facts recorded by then, and which of them had
+been retracted. What is merged is read under the id that remains.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from features.contract import ALWAYS, KEYS, NEVER, Column, Dataset, format_time
 from features.errors import BadInput, LeadscoreError
+from features.records import first_recorded
 from serving.faults import within
 from serving.ledger import erased, tombstone, tombstone_key
 from serving.rows import Scope, careful_event, read_outcome
@@ -80,7 +81,6 @@ _FACTS = sa.select(FACTS).where(
     FACTS.c.prospect_id.in_(sa.bindparam("ids", expanding=True)),
     FACTS.c.recorded_at <= _T,
     FACTS.c.occurred_at <= sa.bindparam("until", type_=sa.BigInteger),
-    sa.or_(FACTS.c.retracted_at.is_(None), FACTS.c.retracted_at > _T),
 )
 _NAME = sa.select(NAMES).where(
     NAMES.c.kind == sa.bindparam("kind"), sa.or_(NAMES.c.id == sa.bindparam("id"), NAMES.c.id == sa.bindparam("stone"))
@@ -226,10 +226,14 @@ class History:
         for start in range(0, len(ids), _CHUNK):
             wanted = {"ids": list(ids[start : start + _CHUNK]), "t": at, "until": at}
             found += connection.execute(_FACTS, wanted).all()
-        found.sort(key=lambda row: (row.occurred_at, row.recorded_at, row.id))
+        found.sort(key=lambda row: (row.occurred_at, row.recorded_at, row.id, row.part))
+        last: dict[tuple[str, str], int] = {}  # a fact that was moved is read where it came to
+        for row in found:
+            last[row.kind, row.id] = max(row.part, last.get((row.kind, row.id), 0))
         out: dict[str, list[Row]] = {"events": [], "outcomes": []}
         for row in found:
-            out[row.kind].append(seen.fact(row))
+            if row.part == last[row.kind, row.id]:
+                out[row.kind].append(seen.fact(row, at))
         return out["events"], out["outcomes"]
 
     def _named(
@@ -270,7 +274,8 @@ class _Seen:
             out["account_id"] = row.account_id
         return out
 
-    def fact(self, row: Any) -> Row:
+    def fact(self, row: Any, at: int) -> Row:
+        """A fact as it was known at a time: that it was taken back later was not."""
         self.newest = max(self.newest, row.recorded_at)
         out: Row = {"prospect_id": row.prospect_id, **json.loads(row.record)}
         if row.kind == "events":
@@ -278,6 +283,9 @@ class _Seen:
         if row.contact_id is not None:
             out["contact_id"] = row.contact_id
         out["recorded_at"] = format_time(row.recorded_at)
+        if row.retracted_at is not None and row.retracted_at <= at:
+            self.newest = max(self.newest, row.retracted_at)
+            out["retracted_at"] = format_time(row.retracted_at)
         return out
 
 
@@ -506,14 +514,15 @@ def _facts(out: Row, stored: Row, name: str, place: str, read: Any) -> None:
                 fact = read(item)
             except (BadInput, TypeError, AttributeError):
                 continue  # the reader tells it, with its place
-            other = by_id.get(fact[0])
-            if other is not None and read(other)._replace(recorded_at=0) != fact._replace(recorded_at=0):
+            try:
+                first_recorded(read(by_id.get(fact[0], item)), fact)
+            except BadInput:
                 raise BadInput(
                     f"conflicting_{name[:-1]}",
                     "the store knows this id with another content.",
                     where=f"{place}{name}[{index}]",
                     remedy="A fact never changes: send a correction under an id of its own, or leave this one out.",
-                )
+                ) from None
     out[name] = [*given, *stored[name]]
 
 

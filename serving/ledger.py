@@ -7,7 +7,6 @@ locks its row of ``live_names`` first, in one order, so that two workers meet th
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ Name = tuple[str, str]  # kind and id
 _CHUNK = 400  # ids in one statement
 _DEEP = 64  # aliases of aliases that are followed
 
-Eraser = Callable[[Connection, Sequence[str]], None]  # what else is to go with these prospects
+Eraser = Callable[[Connection, Sequence[str], Sequence[str]], None]  # takes what else is kept of prospects, contacts
 
 
 @dataclass(frozen=True)
@@ -222,6 +221,8 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
                     FACTS.c.recorded_at > recorded_at,
                 )
                 connection.execute(earlier.values(recorded_at=recorded_at))
+            if backfill and fact.retracted_at is not None:
+                _retracted(connection, fact.id, fact.retracted_at)
             repeated += 1
             continue
         created_at = names.created_at(owner)
@@ -246,6 +247,16 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
         if fact.replaces is not None and (fact.kind, fact.id) in rows:
             _replace(connection, names, fact, now)
     return Added(accepted, repeated, now if accepted and not backfill else None)
+
+
+def _retracted(connection: Connection, event_id: str, at: int) -> None:
+    """A backfill says when an event was taken back; of two such times the earlier one counts."""
+    this = (FACTS.c.kind == "events", FACTS.c.id == event_id)
+    last = sa.select(sa.func.max(FACTS.c.part)).where(*this).scalar_subquery()
+    later = sa.or_(FACTS.c.retracted_at.is_(None), FACTS.c.retracted_at > at)
+    connection.execute(
+        FACTS.update().where(*this, FACTS.c.part == last, FACTS.c.recorded_at <= at, later).values(retracted_at=at)
+    )
 
 
 def _at(fact: Fact, field: str) -> str:
@@ -439,7 +450,7 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
     ]
     connection.execute(NAMES.insert(), stones)
     for forget in erasers:
-        forget(connection, concerned)
+        forget(connection, concerned, ids if kind == "contacts" else ())
     counts = {of: sum(1 for k, _ in facts if k == of) for of in ("events", "outcomes")}
     return {"erased_at": now, "versions": versions, **counts}
 
@@ -489,7 +500,7 @@ def tombstone_key(connection: Connection) -> bytes:
 
 def tombstone(key: bytes, kind: str, id: str) -> str:
     """What stands for an erased id: nobody reads the id out of it, and who knows the id finds it."""
-    return hmac.new(key, f"{kind}/{id}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{kind}/{id}".encode(), "sha256").hex()
 
 
 def follow(connection: Connection, kind: str, id: str) -> str:

@@ -35,13 +35,14 @@ from serving.history import (
 from serving.intake import Intake, read_id, union
 from serving.load import in_time
 from serving.schema import items_of
-from serving.store import NAMES, Store, get_meta
+from serving.store import NAMES, Store, get_meta, slow
 from serving.values import read_time, wrong
 
 T = TypeVar("T")
 DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
 COMPLETE = "complete_until"  # and under this, up to when their records are complete
 _THREADS = 8
+_PATIENCE = 1.0  # seconds that a request which can do without the store waits for it
 
 
 class LiveRecords:
@@ -199,7 +200,10 @@ class LiveRecords:
 
     async def _look_up(self, look: Callable[[], Known | None], needed: bool) -> Known | LeadscoreError | None:
         try:
-            return await self.off(look)
+            async with asyncio.timeout(None if needed else _PATIENCE):
+                return await self.off(look)
+        except TimeoutError:
+            return slow()
         except LeadscoreError as e:
             if needed or not e.code.startswith("store_"):
                 raise

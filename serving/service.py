@@ -242,8 +242,10 @@ class LeadScore:
         self._watch: asyncio.Task[None] | None = None
         self._report: asyncio.Task[None] | None = None
         store = open_store(store_url(self.settings.store, self.settings.home))
+        store.on_failure = self.metrics.store_failed
         self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
         receipts = Receipts(store, self.settings.receipts_days, self.settings.receipts_queue)
+        receipts.on_drop = self.metrics.drop
         replayer = Replayer(self.settings.home, self._scorers)
         self.recorder = Recorder(receipts, replayer, self.settings.language, self.settings.reasons)
         self.live.erasers.append(self.recorder.forget)
@@ -257,9 +259,9 @@ class LeadScore:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
+        self.recorder.start()
         if self.settings.log == "json":
             structured()
-        self.recorder.start()
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
         self._report = asyncio.create_task(self._flush())
@@ -270,14 +272,13 @@ class LeadScore:
         for task in (self._watch, self._report):
             if task is not None:
                 task.cancel()
-        self.metrics.flush(self.load)
         await asyncio.to_thread(self.recorder.stop)
+        self.metrics.flush(self.load)
         await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
         await asyncio.to_thread(self.keys.refresh)
-        receipts = self.recorder.receipts
-        self.metrics.kept(receipts.written, receipts.dropped, receipts.waiting)
+        self.metrics.depth("receipts", self.recorder.receipts.waiting)
         failures = self.champions.failures
         if await asyncio.to_thread(self.champions.refresh):
             self.metrics.failures.inc(self.champions.failures - failures)
@@ -358,11 +359,11 @@ class LeadScore:
             whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
             found = await current().in_thread(score, champion, whole)
             if isinstance(found, AccountScore):
-                text = self.recorder.account(found, champion)
-                self._given(text, champion, [each.probability for each in found.prospects])
+                receipt_id, text = self.recorder.account(found, champion)
+                self._given(receipt_id, champion, [one.probability for one in found.prospects])
             else:
-                text = self.recorder.contacts(found, champion)
-                self._given(text, champion, [found.probability])
+                receipt_id, text = self.recorder.contacts(found, champion)
+                self._given(receipt_id, champion, [found.probability])
             return text_answer(text)
         except Exception as e:
             return error_answer(self.told(e))
@@ -395,28 +396,24 @@ class LeadScore:
             whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
         except LeadscoreError as e:
             raise within(e, place) from None
-        for warning in whole.warnings:
-            if warning["code"].startswith("store_"):
-                self.metrics.store_failed(warning["code"])
         watch("lookup")
         parsed = champion.reader.read(whole.data, whole.now, place)
         watch("parse")
         score = champion.scorer.score(
             parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language, ended=watch
         )
-        text = await self.recorder.prospect(score.with_warnings((*whole.warnings, *parsed.warnings)), champion)
-        self._given(text, champion, [score.probability])
+        score = score.with_warnings((*whole.warnings, *parsed.warnings))
+        receipt_id, text = await self.recorder.prospect(score, champion)
+        self._given(receipt_id, champion, [score.probability])
         return text
 
-    def _given(self, text: str, champion: Champion, probabilities: Iterable[float]) -> None:
-        """Count what an answer tells, and note it for the log: its receipt, nothing of whom it is about."""
+    def _given(self, receipt_id: str, champion: Champion, probabilities: Iterable[float]) -> None:
+        """Count what an answer tells, and note its receipt for the log."""
         for probability in probabilities:
             self.metrics.scored(champion.goal, champion.version, probability)
-        if self.settings.log == "json":
-            note = current().note
-            receipt_id = text.partition('"receipt_id":"')[2].partition('"')[0]
-            note.setdefault("receipt_ids", []).append(receipt_id)
-            note["goal"], note["version"] = champion.goal, champion.version
+        note = current().note
+        note.setdefault("receipt_ids", []).append(receipt_id)
+        note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""
@@ -427,8 +424,6 @@ class LeadScore:
     def count(self, error: LeadscoreError) -> None:
         """Count an error that is answered."""
         self.metrics.refused(error.code)
-        if error.code.startswith("store_"):
-            self.metrics.store_failed(error.code)
 
     def state(self) -> State:
         """What serves at this moment; take it once for each request."""

@@ -31,12 +31,12 @@ class Settings:
         account_steps: the most events that a request about an account may make the service go through: its prospects,
             times the scores of each, times its events.
         body_seconds: how long a body may take to arrive.
+        receipts_days: for how many days each score is kept with its features; 0 keeps none.
+        receipts_queue: the most receipts that wait in a worker to be written; beyond it they are dropped and counted.
         deadline_seconds: how long after its body's arrival a request may be answered.
         concurrency: how many requests a worker works on at a time; what is beyond is refused, to be sent again.
         pending_bytes: how much the bodies that a worker has at hand may hold, in bytes.
         log: ``text`` tells what happens to the service, ``json`` the same and each answer, one JSON object a line.
-        receipts_days: for how many days each score is kept with its features; 0 keeps none.
-        receipts_queue: the most receipts that wait in a worker to be written; beyond it they are dropped and counted.
         poll_seconds: how often a worker looks at the champion pointer.
     """
 
@@ -108,14 +108,14 @@ def _language(text: str) -> str:
     return text
 
 
-def _log(text: str) -> str:
-    if text not in LOGS:
+def _store(text: str) -> str:
+    if not text.startswith(("sqlite:///", "postgresql:", "postgresql+psycopg:", "postgres:")):
         raise ValueError
     return text
 
 
-def _store(text: str) -> str:
-    if not text.startswith(("sqlite:///", "postgresql:", "postgresql+psycopg:", "postgres:")):
+def _log(text: str) -> str:
+    if text not in LOGS:
         raise ValueError
     return text
 
