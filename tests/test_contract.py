@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -176,6 +177,20 @@ def test_every_path_that_answers_is_in_it(server: Server) -> None:
         answer = server.client.request(wrong, path.replace("{id}", "x").replace("{receipt_id}", "x"))
         assert answer.status_code == 405, path
         assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+def test_a_path_is_what_it_says_to_the_letter(server: Server) -> None:
+    """An id may hold slashes, percent signs and more; a line's end makes it no other's."""
+    record = {"created_at": "2026-03-01T09:00:00Z"}
+    for id in ("a/b", "a%2Fb", "a?b#c", "ü €", "a/merge/b"):
+        url = f"/v1/prospects/{quote(id, safe='')}"
+        assert server.client.put(url, json=record).json()["prospect_id"] == id
+        assert server.client.get(url).json()["prospect"]["prospect_id"] == id
+    assert server.client.put("/v1/prospects/line", json=record).status_code == 200
+    for method in ("GET", "PUT", "DELETE"):
+        answer = server.client.request(method, "/v1/prospects/line%0A", json=record)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_path")
+    assert server.client.get("/v1/prospects/line").status_code == 200
 
 
 ORDER = ("put", "post", "get", "delete")
