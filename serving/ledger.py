@@ -8,6 +8,7 @@ locks its row of ``live_names`` first, in one order, so that two workers meet th
 from __future__ import annotations
 
 import hmac
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -471,6 +472,19 @@ def _concerned(connection: Connection, contacts: Sequence[str]) -> list[str]:
     accounts = sa.select(VERSIONS.c.account_id).where(VERSIONS.c.kind == "contacts", VERSIONS.c.id.in_(contacts))
     query = sa.select(VERSIONS.c.id).where(VERSIONS.c.kind == "prospects", VERSIONS.c.account_id.in_(accounts))
     return sorted(found | set(connection.execute(query).scalars()))
+
+
+def newest(connection: Connection, kind: str, id: str) -> dict[str, Any] | None:
+    """The newest version of a record as it was put, None where there is none; nobody else writes it until the end.
+
+    Raises LeadscoreError ``erased``.
+    """
+    root = _Names(connection, [(kind, id)]).root(kind, id, KEYS[kind])
+    row = connection.execute(_NEWEST, {"kind": kind, "id": root}).first()
+    if row is None or row.record is None:
+        return None
+    found: dict[str, Any] = json.loads(row.record)
+    return found if row.account_id is None else {**found, "account_id": row.account_id}
 
 
 # Names ----------------------------------------------------------------------------------------------------------------

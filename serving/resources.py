@@ -91,6 +91,23 @@ class LiveRecords:
         done = self.store.write(work)
         return {KEYS[kind]: done.id, "observed_at": format_time(done.observed_at), "created": done.created}
 
+    def revise(self, kind: str, id: str, change: Callable[[Connection, Any], dict[str, Any] | None]) -> bool:
+        """Make the next version of a record out of its newest one (None: there is none), in one transaction.
+
+        ``change`` gives the record as ``put`` takes it, None where nothing changes. Returns whether anything did.
+        Raises LeadscoreError.
+        """
+
+        def work(connection: Connection) -> bool:
+            now = _now()
+            data = change(connection, ledger.newest(connection, kind, id))
+            if data is None:
+                return False
+            return ledger.put(connection, self._reader(connection).state(kind, id, data, now), now).changed
+
+        read_id(id, KEYS[kind])
+        return self.store.write(work)
+
     def add(self, kind: str, data: Any) -> dict[str, Any]:
         """Keep ``events`` or ``outcomes``: one, a list, or ``{"items": [...]}``; all of them or none.
 

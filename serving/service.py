@@ -12,7 +12,7 @@ import gc
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import bentoml
@@ -29,6 +29,8 @@ from serving.account import AccountContacts, AccountScore, score_account, score_
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
 from serving.history import Completed
+from serving.hook import Hook, LiveWriter
+from serving.hubspot import PATH
 from serving.keys import Keys
 from serving.live import Champion, Champions, State
 from serving.load import Load, current
@@ -176,6 +178,13 @@ async def _docs(request: Request) -> Response:
     return text_answer(_document())
 
 
+async def _hubspot(service: LeadScore, request: Request) -> Any:
+    """``POST /v1/hooks/hubspot``: a signed delivery of HubSpot's webhooks."""
+    body = await body_of(request)
+    query = request.scope["query_string"].decode("latin-1")
+    return await service.live.off(partial(service.hook.take, request.headers, query, body))
+
+
 async def _index(request: Request) -> Response:
     """``GET /``: where to look further."""
     return json_answer({"name": "leadscore", "links": ["/v1/openapi.json", "/docs.json", "/readyz", "/v1/model"]})
@@ -191,6 +200,7 @@ def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[
 # The resources below /v1: a path, what answers it, and its methods.
 _RESOURCES = [
     Route("/v1/model", resource(_model), methods=["GET"]),
+    Route(PATH, resource(_hubspot), methods=["POST"]),
     Route("/v1/scores/{receipt_id}", resource(_receipt), methods=["GET"]),
     *(Route(path, resource(_live(answer)), methods=[method]) for path, method, answer in resources.CALLS),
 ]
@@ -249,6 +259,8 @@ class LeadScore:
         replayer = Replayer(self.settings.home, self._scorers)
         self.recorder = Recorder(receipts, replayer, self.settings.language, self.settings.reasons)
         self.live.erasers.append(self.recorder.forget)
+        hubspot = (self.settings.hubspot_secret, self.settings.hubspot_url)
+        self.hook = Hook(LiveWriter(self.live), self.settings.home, *hubspot)
 
     def _datasets(self) -> list[Dataset]:
         return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
