@@ -7,8 +7,8 @@ locks its row of ``live_names`` first, in one order, so that two workers meet th
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ Name = tuple[str, str]  # kind and id
 _CHUNK = 400  # ids in one statement
 _DEEP = 64  # aliases of aliases that are followed
 
-Eraser = Callable[[Connection, Sequence[str]], None]  # what else is to go with these prospects
+Eraser = Callable[[Connection, Sequence[str], Sequence[str]], None]  # takes what else is kept of prospects, contacts
 
 
 @dataclass(frozen=True)
@@ -451,7 +451,7 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
     ]
     connection.execute(NAMES.insert(), stones)
     for forget in erasers:
-        forget(connection, concerned)
+        forget(connection, concerned, ids if kind == "contacts" else ())
     counts = {of: sum(1 for k, _ in facts if k == of) for of in ("events", "outcomes")}
     return {"erased_at": now, "versions": versions, **counts}
 
@@ -472,6 +472,19 @@ def _concerned(connection: Connection, contacts: Sequence[str]) -> list[str]:
     accounts = sa.select(VERSIONS.c.account_id).where(VERSIONS.c.kind == "contacts", VERSIONS.c.id.in_(contacts))
     query = sa.select(VERSIONS.c.id).where(VERSIONS.c.kind == "prospects", VERSIONS.c.account_id.in_(accounts))
     return sorted(found | set(connection.execute(query).scalars()))
+
+
+def newest(connection: Connection, kind: str, id: str) -> dict[str, Any] | None:
+    """The newest version of a record as it was put, None where there is none; nobody else writes it until the end.
+
+    Raises LeadscoreError ``erased``.
+    """
+    root = _Names(connection, [(kind, id)]).root(kind, id, KEYS[kind])
+    row = connection.execute(_NEWEST, {"kind": kind, "id": root}).first()
+    if row is None or row.record is None:
+        return None
+    found: dict[str, Any] = json.loads(row.record)
+    return found if row.account_id is None else {**found, "account_id": row.account_id}
 
 
 # Names ----------------------------------------------------------------------------------------------------------------
@@ -502,7 +515,7 @@ def tombstone_key(connection: Connection) -> bytes:
 
 def tombstone(key: bytes, kind: str, id: str) -> str:
     """What stands for an erased id: nobody reads the id out of it, and who knows the id finds it."""
-    return hmac.new(key, f"{kind}/{id}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{kind}/{id}".encode(), "sha256").hex()
 
 
 def follow(connection: Connection, kind: str, id: str) -> str:
