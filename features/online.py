@@ -56,7 +56,7 @@ def as_of(versions: Versions, t: int) -> Mapping[str, Any] | None:
 
 
 def merge_events(events: Iterable[Event]) -> tuple[Event, ...]:
-    """Identical repeats of an id collapse to the smallest ``recorded_at``.
+    """Identical repeats of an id collapse to the smallest ``recorded_at`` and the earliest retraction.
 
     Raises BadInput ``conflicting_event`` where one id comes with two contents.
     """
@@ -136,14 +136,17 @@ def _known(records: Records, context: _Context, t: int, wide: bool) -> list[tupl
     known = [
         (e.occurred_at, e.recorded_at, e.event_id, True, e)
         for e in records.events or ()
-        if e.occurred_at <= t and e.recorded_at <= t
+        if e.occurred_at <= t and e.recorded_at <= t and (e.retracted_at is None or t < e.retracted_at)
     ]
     if wide and context.siblings:
         siblings = context.siblings
         known += [
             (e.occurred_at, e.recorded_at, e.event_id, False, e)
             for e in records.related_events or ()
-            if e.occurred_at <= t and e.recorded_at <= t and e.prospect_id in siblings
+            if e.occurred_at <= t
+            and e.recorded_at <= t
+            and (e.retracted_at is None or t < e.retracted_at)
+            and e.prospect_id in siblings
         ]
     known.sort(key=_order)
     return known

@@ -38,6 +38,13 @@ _FEW = 1_024  # model rows up to which starting threads costs more than it saves
 _MOST = 65_536  # model rows held in memory at a time
 
 
+Ended = Callable[[str], None]  # told the name of a stage at its end: features, model, reasons
+
+
+def unwatched(stage: str) -> None:
+    """What is told of the stages where nobody times them."""
+
+
 class Warned(NamedTuple):
     """Something the reader of a score should know."""
 
@@ -58,11 +65,24 @@ class Reason(NamedTuple):
     family: str
 
 
+class Evidence(NamedTuple):
+    """What a score was computed from: with the bundle, enough to compute it again to the bit.
+
+    ``features`` are raw values in the spec's order. ``effects`` are those of all features, as ``Reason.effect``, of
+    which an answer gives the greatest; None where no reasons were asked for.
+    """
+
+    features: Sequence[Any]
+    regime: str | None
+    effects: Matrix | None
+
+
 @dataclass(frozen=True)
 class Score:
     """The answer about one prospect; ``curve`` holds (days, probability) up to the horizon.
 
-    ``committee`` is None where the contacts are unknown, and for raw feature rows, which do not hold them.
+    ``committee`` is None where the contacts are unknown, and for raw feature rows, which do not hold them. ``evidence``
+    is None where the features were given in columns.
     """
 
     prospect_id: str
@@ -77,6 +97,7 @@ class Score:
     grade: str
     reasons: tuple[Reason, ...]
     committee: Committee | None = field(default=None, kw_only=True)
+    evidence: Evidence | None = field(default=None, kw_only=True, compare=False, repr=False)
     warnings: tuple[Warned, ...]
     model_version: str
 
@@ -331,15 +352,22 @@ class Scorer:
         self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
 
     def score(
-        self, records: Records, as_of: int, *, reasons: int = 5, language: str = "en", committee: bool = True
+        self,
+        records: Records,
+        as_of: int,
+        *,
+        reasons: int = 5,
+        language: str = "en",
+        committee: bool = True,
+        ended: Ended = unwatched,
     ) -> Score:
         """Score one prospect with what was known at ``as_of`` (microseconds since 1970).
 
         ``reasons`` is the greatest number of reasons; ``language`` that of their labels; ``committee`` whether the
-        buying trio is looked at. The events of ``records`` must have gone through ``merge_events``. Raises BadInput
-        ``as_of_before_creation``.
+        buying trio is looked at; ``ended`` is told the name of each stage at its end. The events of ``records`` must
+        have gone through ``merge_events``. Raises BadInput ``as_of_before_creation``.
         """
-        return self.score_all([records], as_of, reasons=reasons, language=language, committee=committee)[0]
+        return self.score_all([records], as_of, reasons=reasons, language=language, committee=committee, ended=ended)[0]
 
     def score_all(
         self,
@@ -349,6 +377,7 @@ class Scorer:
         reasons: int = 5,
         language: str = "en",
         committee: bool = True,
+        ended: Ended = unwatched,
     ) -> list[Score]:
         """What ``score`` gives for each of the prospects, in their order; their records are gone through once."""
         rows: list[list[Any]] = []
@@ -368,9 +397,11 @@ class Scorer:
             looked_at.append(looked)
             if looked is not None:
                 supposed += [self._features(with_sign(records, sign), as_of) for sign in looked[1]]
-        scores = self._score(rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language)
+        ended("features")
+        scores = self._score(rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language, ended)
         kinds = [r for r, looked in zip(regimes, looked_at, strict=True) if looked for _ in looked[1]]
         after = iter(self._alone(supposed, kinds))
+        ended("reasons")
         return [
             score
             if looked is None
@@ -452,6 +483,7 @@ class Scorer:
         times: Sequence[int],
         warnings: Sequence[tuple[Warned, ...]],
         language: str,
+        ended: Ended = unwatched,
     ) -> list[Score]:
         matrix = self._encoder.encode(data)
         edges = self.constants.edges
@@ -459,7 +491,7 @@ class Scorer:
         counts = [edges.index(horizon) for horizon in horizons]
         out: list[Score] = []
         for part in self._chunks(len(counts)):
-            raw, parts = self._predict(matrix[part], counts[part], reasons > 0)
+            raw, parts = self._predict(matrix[part], counts[part], reasons > 0, ended)
             at = 0
             for r in range(part.start, part.stop):
                 here = slice(at, at + counts[r])
@@ -467,7 +499,8 @@ class Scorer:
                 z = self._log_odds(raw[here])
                 curve, p, low, high = self._probabilities(z)
                 cells = self._cells(data, r)
-                why = () if parts is None else self._reasons(z, parts[here], cells, reasons, language)
+                effects = None if parts is None else self._effects(z, parts[here])
+                why = () if effects is None else self._reasons(effects, cells, reasons, language)
                 out.append(
                     Score(
                         prospect_id=ids[r],
@@ -483,6 +516,7 @@ class Scorer:
                         reasons=why,
                         warnings=(*warnings[r], *self._unseen(matrix[r], cells), *self._card_warnings),
                         model_version=self.version,
+                        evidence=None if isinstance(data, Mapping) else Evidence(data[r], regimes[r], effects),
                     )
                 )
         return out
@@ -492,10 +526,13 @@ class Scorer:
         step = max(1, _MOST // (len(self.constants.edges) - 1))
         return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
-    def _predict(self, matrix: Matrix, counts: Sequence[int], contributions: bool) -> tuple[list[float], Matrix | None]:
+    def _predict(
+        self, matrix: Matrix, counts: Sequence[int], contributions: bool, ended: Ended = unwatched
+    ) -> tuple[list[float], Matrix | None]:
         """The log-odds of every interval of every row, before the starting score, and what the features add to each."""
         expanded = expand(matrix, counts)
         raw = self._trees.raw(expanded)
+        ended("model")
         parts = self._contributions(expanded) if contributions else None
         if self._linear is not None:
             raw, parts = self._with_linear(matrix, counts, raw, parts)
@@ -557,26 +594,27 @@ class Scorer:
                 return grade
         return "D"
 
-    def _reasons(
-        self,
-        z: Sequence[float],
-        parts: Matrix,
-        cells: Callable[[int], Any],
-        most: int,
-        language: str,
-    ) -> tuple[Reason, ...]:
+    def _effects(self, z: Sequence[float], parts: Matrix) -> Matrix:
+        """The effect of each feature, from what it adds in each interval."""
         weights = np.array(interval_weights(z))
         # Rows are added one after the other (no BLAS), so that a batch gives the bits of a single row.
-        effects = (weights[:, None] * parts[:, : len(self._names)]).sum(axis=0) * self.constants.slope
+        effects: Matrix = (weights[:, None] * parts[:, : len(self._names)]).sum(axis=0) * self.constants.slope
+        return effects
+
+    def described(self, i: int, raw: Any, language: str = "en") -> tuple[float | int | str | None, str]:
+        """The i-th feature with a raw value: the value as plain JSON, and what it says in words."""
+        value = plain_value(raw)
+        other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
+        return value, label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
+
+    def _reasons(self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str) -> tuple[Reason, ...]:
         order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
         out = []
         for i in order:
             effect = float(effects[i])
             if effect == 0.0:
                 break
-            value = _value(cells(i))
-            other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
-            text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
+            value, text = self.described(i, cells(i), language)
             out.append(Reason(self._names[i], text, value, effect, self._families[i]))
         return tuple(out)
 
@@ -692,7 +730,7 @@ def _future(records: Records, t: int) -> int:
     return count
 
 
-def _value(raw: Any) -> float | int | str | None:
+def plain_value(raw: Any) -> float | int | str | None:
     """A raw value as plain JSON: whole numbers without a fraction, NaN as None."""
     if raw is None or isinstance(raw, str):
         return raw
