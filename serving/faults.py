@@ -49,7 +49,13 @@ STATUS: Mapping[str, int] = {
 }
 
 # After how many seconds to send again what is answered 429 or 503.
-RETRY: Mapping[str, int] = {"overloaded": 1, "deadline": 2, "store_unavailable": 1, "store_full": 30}
+RETRY: Mapping[str, int] = {
+    "overloaded": 1,
+    "deadline": 2,
+    "store_unavailable": 1,
+    "store_full": 30,
+    "store_schema": 30,
+}
 RETRY_ELSE = 5
 
 

@@ -28,6 +28,7 @@ from serving.settings import Settings
 from serving.wire import OURS, crashed, error_answer, json_answer, too_large
 
 RESOURCES = "/v1/"  # below it stand the resources, each of which may be written
+DOCUMENT = "/v1/openapi.json"  # but not this, which is as open as health
 _ELSE = "other"  # the label of every path that is not there
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -64,7 +65,9 @@ class Limits:
     def at(self, path: str) -> int | None:
         """The limit of a path's bodies; None where none is read."""
         limit = self.paths.get(path)
-        return self.resources if limit is None and path.startswith(RESOURCES) else limit
+        if limit is None and path.startswith(RESOURCES) and path != DOCUMENT:
+            return self.resources
+        return limit
 
 
 class Gate:
@@ -77,7 +80,8 @@ class Gate:
         self.routes = app.routes
         self.limits = limits
         self.served = served
-        self._templates = {route.endpoint: route.path for route in resources.routes if isinstance(route, Route)}
+        routes = [route for route in resources.routes if isinstance(route, Route)]
+        self._templates = {route.endpoint: route.path.replace(":path", "") for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or let pass to the app; then tell what was answered."""
@@ -111,6 +115,8 @@ class Gate:
                 await self._call(self.app, scope, receive, shaped)
             return {}
         error = _stranger(served.keys, scope, path) or (refused(scope, limit) if method in _WRITING else None)
+        if error is None and "\n" in path:  # a route would match without it: another record's path
+            error = foreign(404)
         if error is not None:
             await shaped.refuse(error, scope, receive)
             return {}
@@ -138,7 +144,7 @@ class Gate:
         path: str = scope["path"]
         if path in self.limits.paths:
             return path
-        if path.startswith(RESOURCES):
+        if path.startswith(RESOURCES) and path != DOCUMENT:
             return self._templates.get(scope["endpoint"], _ELSE) if "endpoint" in scope else _ELSE
         return path if any(getattr(route, "path", None) == path for route in self.routes) else _ELSE
 
@@ -205,11 +211,13 @@ def refused(scope: Scope, limit: int) -> LeadscoreError | None:
 
 
 def _size(scope: Scope, limit: int) -> int:
-    """How many bytes the body of a request may have: what it declares, else its limit."""
+    """How many bytes the body of a request may have: what it declares, its limit where it comes in pieces, else 0."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             return min(int(value[:20]), limit) if value.isdigit() else limit
-    return limit
+        if name == b"transfer-encoding":
+            return limit
+    return 0
 
 
 def _is_json(value: bytes) -> bool:

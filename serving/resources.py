@@ -33,10 +33,10 @@ from serving.history import (
     unknown_at,
 )
 from serving.intake import Intake, read_id, union
+from serving.load import in_time
 from serving.schema import items_of
 from serving.store import NAMES, Store, get_meta, slow
-from serving.values import decode, read_time, wrong
-from serving.wire import read_body
+from serving.values import read_time, wrong
 
 T = TypeVar("T")
 DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
@@ -61,8 +61,8 @@ class LiveRecords:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
 
     async def off(self, work: Callable[[], T]) -> T:
-        """Do synchronous work in one of the store's threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Do synchronous work in one of the store's threads. Raises ``deadline`` where a request waits too long."""
+        return await in_time(asyncio.get_running_loop().run_in_executor(self._threads, work))
 
     def close(self) -> None:
         """Finish what was begun and close the store."""
@@ -300,15 +300,3 @@ CALLS: tuple[tuple[str, str, Answer], ...] = (
     ("/v1/events/{id:path}", "DELETE", _retract),
     ("/v1/outcomes", "POST", _add("outcomes")),
 )
-
-
-def reader_of_bodies(limit: int, seconds: float) -> Callable[[Request], Awaitable[Any]]:
-    """What reads the JSON body of a call: at most ``limit`` bytes, arrived within ``seconds``."""
-
-    async def read(request: Request) -> Any:
-        body = await read_body(request, limit, seconds)
-        if isinstance(body, LeadscoreError):
-            raise body
-        return decode(body)
-
-    return read

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 
 from features.contract import Dataset
 from features.errors import LeadscoreError
-from serving import openapi, resources
+from serving import resources
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
@@ -36,6 +36,7 @@ from serving.live import Champion, Champions, State
 from serving.load import Load, current
 from serving.log import structured
 from serving.metrics import FLUSH_SECONDS, Metrics, Watch
+from serving.openapi_document import document
 from serving.receipts import Receipts
 from serving.record import Recorder
 from serving.replay import Replayer
@@ -71,7 +72,6 @@ _PATHS = frozenset(
         "/healthz",
         "/readyz",
         "/metrics",
-        "/docs.json",
         "/schema.json",
     }
 )
@@ -96,6 +96,11 @@ async def body_of(request: Request) -> bytes:
     body = await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
     await current().start()
     return body
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON value of a request's body. Raises as ``body_of``, and BadInput where it is none."""
+    return decode(await body_of(request))
 
 
 class Body(bentoml.IODescriptor):  # type: ignore[misc]
@@ -140,9 +145,8 @@ def resource(answer: Callable[[LeadScore, Request], Awaitable[Any]]) -> Callable
     async def endpoint(request: Request) -> Response:
         service = _service()
         try:
-            passage = current()
             if request.method not in ("POST", "PUT", "PATCH"):  # for these it starts with the body
-                await passage.start()
+                await current().start()
             found = await answer(service, request)
             return found if isinstance(found, Response) else json_answer(found)
         except Exception as e:
@@ -164,23 +168,31 @@ async def _receipt(service: LeadScore, request: Request) -> Any:
     return await service.recorder.find(request.path_params["receipt_id"], service.live.off)
 
 
+@lru_cache(maxsize=1)
+def _document() -> str:
+    return encode(document())
+
+
+async def _docs(request: Request) -> Response:
+    """``GET /docs.json`` and ``GET /v1/openapi.json``: the contract."""
+    return text_answer(_document())
+
+
 async def _hubspot(service: LeadScore, request: Request) -> Any:
     """``POST /v1/hooks/hubspot``: a signed delivery of HubSpot's webhooks."""
     body = await body_of(request)
-    if isinstance(body, LeadscoreError):
-        raise body
     query = request.scope["query_string"].decode("latin-1")
     return await service.live.off(partial(service.hook.take, request.headers, query, body))
 
 
 async def _index(request: Request) -> Response:
     """``GET /``: where to look further."""
-    return json_answer({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
+    return json_answer({"name": "leadscore", "links": ["/v1/openapi.json", "/docs.json", "/readyz", "/v1/model"]})
 
 
 def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[Any]]:
     async def call(service: LeadScore, request: Request) -> Any:
-        return await answer(service.live, request, service.read_json)
+        return await answer(service.live, request, read_json)
 
     return call
 
@@ -206,30 +218,19 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ not in _UNUSED]
         # BentoML's page loads a third party's scripts. Of its routes only those known to answer data are kept.
         app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
-        app.router.routes.append(Route("/", _index))
+        app.router.routes += [Route("/", _index), Route("/docs.json", _docs), Route("/v1/openapi.json", _docs)]
         return Gate(app, Starlette(routes=_RESOURCES), limits(), _service)
 
     @property
     def openapi_spec(self) -> Any:
-        """BentoML's document, with every body, answer and error as they are."""
+        """BentoML's document, as it stands in a Bento: with what ours says, which is what is served."""
         import attr
 
-        spec = super().openapi_spec
-        paths = dict(spec.paths)
-        for path, operation in openapi.operations().items():
-            (method, ours), *_ = operation.items()
-            given = getattr(paths[path], method) if path in paths else None
-            theirs = given if isinstance(given, dict) else {} if given is None else attr.asdict(given, recurse=False)
-            merged = {**{k: v for k, v in theirs.items() if v is not None}, **ours}
-            paths[path] = _path_item(spec, method, merged)
-        info = attr.evolve(spec.info, version=openapi.VERSION, description=openapi.DESCRIPTION, contact=None)
-        return attr.evolve(spec, paths=paths, info=info, components={"schemas": openapi.schemas()})
-
-
-def _path_item(spec: Any, method: str, operation: dict[str, Any]) -> Any:
-    """One more of BentoML's path items."""
-    item: type[Any] = type(next(iter(spec.paths.values())))
-    return item(**{method: operation})
+        spec, ours = super().openapi_spec, document()
+        item: type[Any] = type(next(iter(spec.paths.values())))
+        paths = {path: item(**methods) for path, methods in ours["paths"].items()}
+        info = attr.evolve(spec.info, **ours["info"], contact=None)
+        return attr.evolve(spec, openapi=ours["openapi"], paths=paths, info=info, components=ours["components"])
 
 
 @bentoml.service(
@@ -260,7 +261,6 @@ class LeadScore:
         self.live.erasers.append(self.recorder.forget)
         hubspot = (self.settings.hubspot_secret, self.settings.hubspot_url)
         self.hook = Hook(LiveWriter(self.live), self.settings.home, *hubspot)
-        self.read_json = resources.reader_of_bodies(self.settings.batch_bytes, self.settings.body_seconds)
 
     def _datasets(self) -> list[Dataset]:
         return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
@@ -402,6 +402,7 @@ class LeadScore:
         )
 
     async def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> str:
+        watch("parse")
         try:
             champion: Champion = state.champion(goal_of(data))
             whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
