@@ -592,7 +592,7 @@ async def main():
         out.append(await call("/score"))
         service._score = fail
         out.append(await call("/score_batch", b'{"items": [%s]}' % body))
-        serving.service._body = fail
+        serving.service.read_body = fail
         out.append(await call("/score"))
     print("RESULT " + json.dumps(out))
 asyncio.run(main())
