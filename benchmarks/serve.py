@@ -94,7 +94,8 @@ def _batches(example: Mapping[str, Any], events: int) -> list[bytes]:
 def _mlflow_rows(bundle: Bundle, example: Mapping[str, Any]) -> list[bytes]:
     """The ready-made features of the requests, as the trees take them: one row of one interval each."""
     from serving.schema import RequestReader
-    from serving.scorer import encode, expand
+    from serving.scorer import encode
+    from serving.trees import expand
 
     reader = RequestReader(bundle.features.dataset)
     from features.online import compile_features

@@ -33,6 +33,11 @@ class Group:
         self.sums: list[int] = [0]
         self.counts: list[int] = [0]
 
+    def drop(self) -> None:
+        """Take the last one out again."""
+        for rows in (self.times, self.values, self.contacts, self.roles, self.sums, self.counts):
+            rows.pop()  # type: ignore[attr-defined]
+
     def add(self, event: Event, contact: str | None, role: str | None) -> None:
         """Append the next event in order; ``contact`` is its contact where that one is known at t, with its role."""
         value = event.value
@@ -53,6 +58,7 @@ class Operation:
     online: Callable[[Group, int, int], float | None]  # (group, start, t); called for windows that are not empty
     contacts: bool = False
     by_contact: bool = False  # offline sees (each known contact's counts, the name of the column that holds them)
+    only_times: bool = False  # online reads nothing but the group's times
 
 
 def _double(total: Any) -> Any:
@@ -133,6 +139,7 @@ OPERATIONS: dict[str, Operation] = {
         0.0,
         lambda e, where: e.count(where=where).cast("float64"),
         lambda g, start, t: float(len(g.times) - start),
+        only_times=True,
     ),
     "sum": Operation(
         0.0,
@@ -170,17 +177,20 @@ OPERATIONS: dict[str, Operation] = {
         None,
         lambda e, where: _days(e.as_of.max() - e.occurred_at.min(where=where)),
         lambda g, start, t: float(t - g.times[start]) / float(DAY),
+        only_times=True,
     ),
     "days_since_last": Operation(
         None,
         lambda e, where: _days(e.as_of.max() - e.occurred_at.max(where=where)),
         lambda g, start, t: float(t - g.times[-1]) / float(DAY),
+        only_times=True,
     ),
     # A share is a count over the count without filters; the denominator is joined in by the two executions.
     "share": Operation(
         0.0,
         lambda e, where: e.count(where=where).cast("float64"),
         lambda g, start, t: float(len(g.times) - start),
+        only_times=True,
     ),
 }
 

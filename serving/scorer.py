@@ -6,7 +6,6 @@ the hazard in each, and ``P(within e_K | t) = 1 - prod_k (1 - hazard_k)``. A sin
 
 from __future__ import annotations
 
-import ctypes
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from features.aggregates import needs_contacts
 from features.contract import Goal, format_time
-from features.errors import BadBundle, BadInput
+from features.errors import BadInput
 from features.online import as_of as row_as_of
 from features.online import compile_features
 from features.records import Outcome, Records
@@ -26,16 +25,15 @@ from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from features.standard import family
 from serving.bundle import GRADES, Bundle, Constants
-from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing, with_sign
+from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing
 from serving.explain import label
-from serving.linear import Linear
+from serving.hazards import Hazards, Seen
 
 Matrix = npt.NDArray[np.float64]
 Columns = Mapping[str, Any]  # one array (or list) of raw values per feature
 Rows = Sequence[Sequence[Any]]  # raw values in the order of the spec, as ``compile_features`` gives them
 
-_FEW = 1_024  # model rows up to which starting threads costs more than it saves
-_MOST = 65_536  # model rows held in memory at a time
+_LABELS = 20_000  # phrases kept: they are made of values that come from outside
 
 
 class Warned(NamedTuple):
@@ -166,101 +164,6 @@ class _Encoder:
         return out
 
 
-def expand(matrix: Matrix, counts: Sequence[int] | npt.NDArray[np.intp]) -> Matrix:
-    """Repeat row r ``counts[r]`` times and append the interval's index 0, 1, ... as the last column."""
-    times = np.asarray(counts, dtype=np.intp)
-    total = int(times.sum())
-    out = np.empty((total, matrix.shape[1] + 1), dtype=np.float64)
-    out[:, :-1] = np.repeat(matrix, times, axis=0)
-    out[:, -1] = np.arange(total) - np.repeat(np.cumsum(times) - times, times)
-    return out
-
-
-class Trees:
-    """A LightGBM model behind its C API: what ``Booster.predict`` does, without its cost per call.
-
-    Each row is computed on its own, so neither the number of rows nor of threads changes a bit. Safe in threads.
-    Raises BadBundle when LightGBM refuses the text; a damaged text may end the process (see ``check_bundle``).
-    """
-
-    def __init__(self, model_text: str, columns: int) -> None:
-        import lightgbm
-        from lightgbm.basic import _LIB
-
-        try:
-            self._booster = lightgbm.Booster(model_str=model_text)
-        except lightgbm.basic.LightGBMError as e:
-            raise BadBundle(
-                "bad_model", f"LightGBM refuses the model: {e}.", where="model.txt", remedy=_TRAIN
-            ) from None
-        trees = int(self._booster.num_model_per_iteration())
-        found = int(self._booster.num_feature())
-        if trees != 1 or found != columns:
-            raise BadBundle(
-                "bad_model",
-                f"the model takes {found} columns for {trees} output(s), not {columns} for 1 as the spec says.",
-                where="model.txt",
-                remedy=_TRAIN,
-            )
-        self.columns = columns
-        # A library object of our own, so that these prototypes do not reach LightGBM's.
-        library = ctypes.CDLL(_LIB._name)
-        self._predict = library.LGBM_BoosterPredictForMat
-        self._predict.argtypes = [
-            ctypes.c_void_p,  # booster
-            ctypes.c_void_p,  # data
-            ctypes.c_int,  # its type: float64
-            ctypes.c_int32,  # rows
-            ctypes.c_int32,  # columns
-            ctypes.c_int,  # by rows
-            ctypes.c_int,  # what to predict
-            ctypes.c_int,  # first iteration
-            ctypes.c_int,  # number of iterations
-            ctypes.c_char_p,  # parameters
-            ctypes.POINTER(ctypes.c_int64),  # number of results
-            ctypes.c_void_p,  # results
-        ]
-        self._error = library.LGBM_GetLastError
-        self._error.restype = ctypes.c_char_p
-
-    def raw(self, matrix: Matrix) -> Matrix:
-        """The trees' sum for each row: log-odds before the starting score; shape (rows,)."""
-        return self._run(matrix, 1, np.empty(len(matrix), dtype=np.float64))
-
-    def contributions(self, matrix: Matrix) -> Matrix:
-        """Each column's part in ``raw`` (TreeSHAP, Lundberg et al. 2020), then the expected value."""
-        return self._run(matrix, 3, np.empty((len(matrix), self.columns + 1), dtype=np.float64))
-
-    def _run(self, matrix: Matrix, kind: int, out: Matrix) -> Matrix:
-        rows, columns = matrix.shape
-        if columns != self.columns or matrix.dtype != np.float64 or not matrix.flags.c_contiguous:
-            raise ValueError(f"not a C-contiguous float64 matrix of {self.columns} columns")
-        if rows == 0:
-            return out
-        threads = b"num_threads=1 verbosity=-1" if rows <= _FEW else b"verbosity=-1"
-        count = ctypes.c_int64()
-        failed = self._predict(
-            self._booster._handle,
-            matrix.ctypes.data,
-            1,
-            rows,
-            columns,
-            1,
-            kind,
-            0,
-            -1,
-            threads,
-            ctypes.byref(count),
-            out.ctypes.data,
-        )
-        if failed or count.value != out.size:
-            raise RuntimeError(f"LightGBM could not predict: {self._error().decode(errors='replace')}")
-        return out
-
-
-_TRAIN = "Train again with this version, or serve with the version that trained it."
-
-
 def softplus(z: float) -> float:
     """``log(1 + exp(z))``, that is -log(1 - hazard) for log-odds z; exact to rounding far out on both sides."""
     return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
@@ -321,11 +224,10 @@ class Scorer:
         self._kinds = tuple(self.spec.kind(f) for f in self.spec.features)
         self._rank = np.argsort(np.argsort(np.array(self._names)))  # the order among equal effects
         self._encoder = _Encoder(self._names, self.constants.categories, self.constants.has_other)
-        self._trees = Trees(bundle.model_text, len(self._names) + 1)
-        given = self.constants.linear
-        self._linear = None if given is None else Linear(self._names, given)
-        # Replaceable: any function from model rows to their contributions, as exact and perhaps faster.
-        self._contributions: Callable[[Matrix], Matrix] = self._trees.contributions
+        intervals = len(self.constants.edges) - 1
+        self._hazards = Hazards(bundle.model_text, self._names, intervals, self.constants.linear)
+        self._starting = np.array(self.constants.starting_score, dtype=np.float64)[:intervals]
+        self._labels: dict[tuple[int, Any, str], str] = {}
         self._reference = bundle.reference
         self.needs = _needs(self._names, self.spec.features)  # by list of a request: the features missing without it
         self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
@@ -359,24 +261,17 @@ class Scorer:
         supposed: list[list[Any]] = []
         for records in prospects:
             _born(records, as_of)
-            regime = regime_of(records, as_of, self.spec.dataset)
-            rows.append(self._features(records, as_of))
-            regimes.append(regime)
+            looked = self._committee(records, as_of) if committee else None
+            regimes.append(regime_of(records, as_of, self.spec.dataset))
             ids.append(records.prospect_id)
             warnings.append(self._records_warnings(records, as_of))
-            looked = self._committee(records, as_of) if committee else None
             looked_at.append(looked)
-            if looked is not None:
-                supposed += [self._features(with_sign(records, sign), as_of) for sign in looked[1]]
-        scores = self._score(rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language)
-        kinds = [r for r, looked in zip(regimes, looked_at, strict=True) if looked for _ in looked[1]]
-        after = iter(self._alone(supposed, kinds))
-        return [
-            score
-            if looked is None
-            else replace(score, committee=Committee(looked[0], ranked(looked[1], [next(after) for _ in looked[1]])))
-            for score, looked in zip(scores, looked_at, strict=True)
-        ]
+            row, *others = self._features.supposing(records, as_of, () if looked is None else looked[1])
+            rows.append(row)
+            supposed += others
+        return self._score(
+            rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language, looked_at=looked_at, supposed=supposed
+        )
 
     def _committee(self, records: Records, t: int) -> _Looked | None:
         """The roles as of t and the signs to suppose; None where the contacts are unknown."""
@@ -397,16 +292,17 @@ class Scorer:
 
     def _alone(self, rows: Rows, regimes: Sequence[str | None]) -> list[float]:
         """The probability of each raw feature row."""
-        counts = [self.constants.edges.index(self.goal.horizon(regime)) for regime in regimes]
+        counts = self._counts(regimes)
         matrix = self._encoder.encode(rows)
         out: list[float] = []
         for part in self._chunks(len(counts)):
-            raw, _ = self._predict(matrix[part], counts[part], False)
-            at = 0
-            for count in counts[part]:
-                out.append(self._probabilities(self._log_odds(raw[at : at + count]))[1])
-                at += count
+            z = self._log_odds(self._hazards.see(matrix[part]))
+            out += [self._probability(each, count) for each, count in zip(z, counts[part], strict=True)]
         return out
+
+    def _counts(self, regimes: Sequence[str | None]) -> list[int]:
+        """How many intervals lie within each one's horizon."""
+        return [self.constants.edges.index(self.goal.horizon(regime)) for regime in regimes]
 
     def score_rows(
         self,
@@ -452,35 +348,51 @@ class Scorer:
         times: Sequence[int],
         warnings: Sequence[tuple[Warned, ...]],
         language: str,
+        looked_at: Sequence[_Looked | None] = (),
+        supposed: Rows = (),
     ) -> list[Score]:
+        counts = self._counts(regimes)
+        if not counts:
+            return []
         matrix = self._encoder.encode(data)
-        edges = self.constants.edges
-        horizons = [self.goal.horizon(regime) for regime in regimes]
-        counts = [edges.index(horizon) for horizon in horizons]
+        whose = [r for r, looked in enumerate(looked_at) if looked is not None for _ in looked[1]]
+        everything = matrix if not supposed else np.concatenate([matrix, self._encoder.encode(supposed)])
+        if len(everything) <= self._hazards.step:  # in one go, with what is supposed
+            seen = self._hazards.see(everything)
+            z = self._log_odds(seen)
+            after = [self._probability(z[len(counts) + i], counts[r]) for i, r in enumerate(whose)]
+        else:
+            seen = None
+            after = self._alone(supposed, [regimes[r] for r in whose])
+        begun = 0
         out: list[Score] = []
         for part in self._chunks(len(counts)):
-            raw, parts = self._predict(matrix[part], counts[part], reasons > 0)
-            at = 0
-            for r in range(part.start, part.stop):
-                here = slice(at, at + counts[r])
-                at = here.stop
-                z = self._log_odds(raw[here])
-                curve, p, low, high = self._probabilities(z)
+            if seen is None or part.start:
+                seen = self._hazards.see(matrix[part])
+                z = self._log_odds(seen)
+            effects = self._effects(seen, z, counts[part]) if reasons > 0 else None
+            for i, r in enumerate(range(part.start, part.stop)):
+                curve, p, low, high = self._probabilities(z[i], counts[r])
                 cells = self._cells(data, r)
-                why = () if parts is None else self._reasons(z, parts[here], cells, reasons, language)
+                committee = None
+                looked = looked_at[r] if looked_at else None
+                if looked is not None:
+                    committee = Committee(looked[0], ranked(looked[1], after[begun : begun + len(looked[1])]))
+                    begun += len(looked[1])
                 out.append(
                     Score(
                         prospect_id=ids[r],
                         as_of=times[r],
                         goal=self.goal.outcome,
-                        horizon_days=horizons[r],
+                        horizon_days=curve[-1][0],
                         probability=p,
                         probability_low=low,
                         probability_high=high,
                         curve=curve,
                         score=self._rank_of(p, regimes[r]),
                         grade=self._grade(p),
-                        reasons=why,
+                        reasons=() if effects is None else self._reasons(effects[i], cells, reasons, language),
+                        committee=committee,
                         warnings=(*warnings[r], *self._unseen(matrix[r], cells), *self._card_warnings),
                         model_version=self.version,
                     )
@@ -488,37 +400,23 @@ class Scorer:
         return out
 
     def _chunks(self, count: int) -> list[slice]:
-        """The rows of a call in parts whose model rows may be held in memory at a time."""
-        step = max(1, _MOST // (len(self.constants.edges) - 1))
+        """The rows of a call in parts that the model is given at a time."""
+        step = self._hazards.step
         return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
-    def _predict(self, matrix: Matrix, counts: Sequence[int], contributions: bool) -> tuple[list[float], Matrix | None]:
-        """The log-odds of every interval of every row, before the starting score, and what the features add to each."""
-        expanded = expand(matrix, counts)
-        raw = self._trees.raw(expanded)
-        parts = self._contributions(expanded) if contributions else None
-        if self._linear is not None:
-            raw, parts = self._with_linear(matrix, counts, raw, parts)
-        out: list[float] = raw.tolist()
-        return out, parts
+    def _log_odds(self, seen: Seen) -> list[list[float]]:
+        """The log-odds of the hazard in every interval of every row."""
+        constants = self.constants
+        z = constants.intercept + constants.slope * (self._starting + self._hazards.log_odds(seen))
+        out: list[list[float]] = z.tolist()
+        return out
 
-    def _with_linear(
-        self, matrix: Matrix, counts: Sequence[int], raw: Matrix, parts: Matrix | None
-    ) -> tuple[Matrix, Matrix | None]:
-        """The trees' log-odds and contributions of the expanded rows, blended with those of the logistic part."""
-        linear = self._linear
-        assert linear is not None
-        soon, late = linear.parts(matrix)
-        row = np.repeat(np.arange(len(matrix)), counts)
-        k = np.concatenate([np.arange(count) for count in counts])
-        tables = linear.by_table(matrix)
-        raw = linear.trees * raw + linear.log_odds(soon, late, tables)[row, k]
-        if parts is None:
-            return raw, None
-        out = linear.trees * parts[:, : len(self._names)] + soon[row] + linear.late[k, None] * late[row]
-        for i, table in tables:
-            out[:, i] += table[row, k]
-        return raw, out
+    def _effects(self, seen: Seen, z: Sequence[Sequence[float]], counts: Sequence[int]) -> Matrix:
+        """The features' effects in the first rows, as many as there are counts."""
+        weights = np.zeros((len(counts), self._hazards.intervals))
+        for r, count in enumerate(counts):
+            weights[r, :count] = interval_weights(z[r][:count])
+        return self._hazards.effects(seen, weights) * self.constants.slope
 
     def _cells(self, data: Rows | Columns, r: int) -> Callable[[int], Any]:
         if isinstance(data, Mapping):
@@ -526,16 +424,13 @@ class Scorer:
             return lambda i: columns[names[i]][r]
         return data[r].__getitem__
 
-    def _log_odds(self, raw: Sequence[float]) -> list[float]:
-        constants = self.constants
-        starting, slope, intercept = constants.starting_score, constants.slope, constants.intercept
-        return [intercept + slope * (start + value) for start, value in zip(starting, raw, strict=False)]
-
-    def _probabilities(self, z: Sequence[float]) -> tuple[tuple[tuple[int, float], ...], float, float, float]:
-        """The curve, its last probability and that one's interval, from the log-odds of the hazards."""
+    def _probabilities(
+        self, z: Sequence[float], count: int
+    ) -> tuple[tuple[tuple[int, float], ...], float, float, float]:
+        """The curve, its last probability and that one's interval, from the log-odds of the first hazards."""
         total, p = 0.0, 0.0
         curve = []
-        for edge, value in zip(self.constants.edges[1:], z, strict=False):
+        for edge, value in zip(self.constants.edges[1 : count + 1], z, strict=False):
             total += softplus(value)  # -log of the share that has not converted by this edge
             p = max(p, -math.expm1(-total))
             curve.append((edge, p))
@@ -546,6 +441,14 @@ class Scorer:
         low = sigmoid(logit - interpolate(logit, constants.knots, constants.low))
         high = sigmoid(logit + interpolate(logit, constants.knots, constants.high))
         return tuple(curve), p, min(low, p), max(high, p)
+
+    def _probability(self, z: Sequence[float], count: int) -> float:
+        """The last probability of the curve, to the bit."""
+        total, p = 0.0, 0.0
+        for value in z[:count]:
+            total += softplus(value)
+            p = max(p, -math.expm1(-total))
+        return p
 
     def _rank_of(self, p: float, regime: str | None) -> int:
         quantiles = self._reference.get(regime or "", self._reference[""])
@@ -558,16 +461,8 @@ class Scorer:
         return "D"
 
     def _reasons(
-        self,
-        z: Sequence[float],
-        parts: Matrix,
-        cells: Callable[[int], Any],
-        most: int,
-        language: str,
+        self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str
     ) -> tuple[Reason, ...]:
-        weights = np.array(interval_weights(z))
-        # Rows are added one after the other (no BLAS), so that a batch gives the bits of a single row.
-        effects = (weights[:, None] * parts[:, : len(self._names)]).sum(axis=0) * self.constants.slope
         order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
         out = []
         for i in order:
@@ -575,10 +470,18 @@ class Scorer:
             if effect == 0.0:
                 break
             value = _value(cells(i))
+            out.append(Reason(self._names[i], self._label(i, value, language), value, effect, self._families[i]))
+        return tuple(out)
+
+    def _label(self, i: int, value: Any, language: str) -> str:
+        key = (i, value, language)
+        text = self._labels.get(key)
+        if text is None:
             other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
             text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
-            out.append(Reason(self._names[i], text, value, effect, self._families[i]))
-        return tuple(out)
+            if len(self._labels) < _LABELS:
+                self._labels[key] = text
+        return text
 
     def _unseen(self, encoded: Matrix, cells: Callable[[int], Any]) -> list[Warned]:
         out = []
