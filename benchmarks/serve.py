@@ -64,7 +64,7 @@ def bodies(example: Mapping[str, Any], events: int) -> list[dict[str, Any]]:
         }
         listed = []
         for i in range(events):
-            event = {**kinds[(i * 7 + variant) % len(kinds)], "event_id": f"event-{variant}-{i}"}
+            event = {**kinds[(i + variant) % len(kinds)], "event_id": f"event-{variant}-{i}"}
             event["occurred_at"] = format_time(t - ((i + 1) * SPREAD_DAYS * DAY // (events + 1)) // 1_000_000 * 1_000_000)
             event["contact_id"] = people[i % 2]["contact_id"]
             listed.append(event)

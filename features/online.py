@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -75,12 +76,17 @@ class Compiled:
 
     def __init__(self, features: FeatureSet) -> None:
         filters: dict[_Filter, int] = {}
-        self._getters: list[_Getter] = []
-        self._reads: list[frozenset[int]] = []  # by feature: the groups that it is made of
-        for f in features.features:
-            used = _Used(filters)
-            self._getters.append(_compile(f, features, used))
-            self._reads.append(frozenset(used.indices))
+        self._width = len(features.features)
+        self._aggregates: list[tuple[int, Aggregate, int]] = []  # position, feature and group
+        self._others: list[tuple[int, _Getter]] = []
+        self._reads: dict[int, frozenset[int]] = {}  # of the others: the groups that each is made of
+        for i, f in enumerate(features.features):
+            if isinstance(f, Aggregate) and f.table != "prospects" and f.operation != "share":
+                self._aggregates.append((i, f, filters.setdefault(_filter(f), len(filters))))
+            else:
+                used = _Used(filters)
+                self._others.append((i, _compile(f, features, used)))
+                self._reads[i] = frozenset(used.indices)
         inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
         self._wide = any(a.scope == "account" for a in inside)
         self._wide_events = any(a.scope == "account" and a.table == "events" for a in inside)
@@ -98,11 +104,12 @@ class Compiled:
         self._whole = [index in whole for index in range(len(filters))]
         self._matching: dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self._moved: dict[tuple[int, ...], list[tuple[int, _Getter]]] = {}
+        self._plans: dict[tuple[bool, ...], _Plan] = {}
 
     def __call__(self, records: Records, t: int) -> list[Any]:
         """The feature row of one prospect."""
         context = self._context(records, t)
-        return [get(context) for get in self._getters]
+        return self._row(context, self._plan(context))
 
     def supposing(self, records: Records, t: int, more: Sequence[Supposed]) -> list[list[Any]]:
         """The feature row, then for each of ``more`` the row that the records would give with it.
@@ -111,7 +118,8 @@ class Compiled:
         and a contact that comes with it. Only what such an event can change is computed again.
         """
         context = self._context(records, t)
-        row = [get(context) for get in self._getters]
+        plan = self._plan(context)
+        row = self._row(context, plan)
         out = [row]
         for supposed in more:
             event = supposed.event
@@ -126,12 +134,14 @@ class Compiled:
                     found = self._person(supposed.among(records.contacts) or {}, contact, t)
                     contact, role, rank = (None, None, None) if found is None else (contact, *found)
                 plain, full = self._match((True, event.type, event.direction, role, event.channel, rank))
-                groups = context.groups
+                touched, groups = (*plain, *full), context.groups
                 for index in plain:
                     groups[index].times.append(t)
                 for index in full:
                     groups[index].add(event, contact, role)
-                for i, get in self._dependent((*plain, *full)):
+                for index in touched:
+                    _reduce(groups[index], plan.of[index], context, changed)
+                for i, get in self._dependent(touched):
                     changed[i] = get(context)
                 for index in plain:
                     groups[index].times.pop()
@@ -139,6 +149,42 @@ class Compiled:
                     groups[index].drop()
             out.append(changed)
         return out
+
+    def _row(self, context: _Context, plan: _Plan) -> list[Any]:
+        row = plan.empty.copy()
+        for i, get in self._others:
+            row[i] = get(context)
+        for group, steps in zip(context.groups, plan.of, strict=True):
+            if group.times:
+                _reduce(group, steps, context, row)
+        return row
+
+    def _plan(self, context: _Context) -> _Plan:
+        """What there is to compute where these lists are known."""
+        records = context.records
+        known = (
+            records.events is not None,
+            records.outcomes is not None,
+            records.contacts is not None,
+            context.siblings is not None and records.related_events is not None,
+            context.siblings is not None and records.related_outcomes is not None,
+        )
+        plan = self._plans.get(known)
+        if plan is None:
+            events, outcomes, contacts, related_events, related_outcomes = known
+            own = {"events": events, "outcomes": outcomes}
+            related = {"events": related_events, "outcomes": related_outcomes}
+            plan = _Plan([None] * self._width, [[] for _ in self._whole])
+            for i, a, index in self._aggregates:
+                if not own[a.table] or (needs_contacts(a) and not contacts):
+                    continue
+                if a.scope == "account" and not related[a.table]:
+                    continue
+                operation = OPERATIONS[a.operation]
+                plan.empty[i] = operation.empty
+                plan.of[index].append((i, None if a.days is None else a.days * DAY, operation.online))
+            self._plans[known] = plan
+        return plan
 
     def _context(self, records: Records, t: int) -> _Context:
         context = _Context(records, t, self._wide)
@@ -171,7 +217,11 @@ class Compiled:
             for index in plain:
                 groups[index].times.append(occurred_at)
             for index in full:
-                groups[index].add(event, contact, role)
+                group = groups[index]
+                group.times.append(occurred_at)
+                group.values.append(event.value)
+                group.contacts.append(contact)
+                group.roles.append(role)
 
     def _person(
         self, contacts: Mapping[str, Versions], contact: str, t: int
@@ -204,7 +254,7 @@ class Compiled:
         """The features that read one of these groups."""
         found = self._moved.get(indices)
         if found is None:
-            found = [(i, self._getters[i]) for i, reads in enumerate(self._reads) if not reads.isdisjoint(indices)]
+            found = [(i, get) for i, get in self._others if not self._reads[i].isdisjoint(indices)]
             if len(self._moved) < 10_000:
                 self._moved[indices] = found
         return found
@@ -213,6 +263,28 @@ class Compiled:
 def compile_features(features: FeatureSet) -> Compiled:
     """The feature set as a function of (records, t)."""
     return Compiled(features)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is computed where certain lists are known: the row of empty groups, and what each group gives otherwise."""
+
+    empty: list[Any]
+    of: list[list[tuple[int, int | None, Callable[[Group, int, int], float | None]]]]
+
+
+def _reduce(
+    group: Group,
+    steps: Sequence[tuple[int, int | None, Callable[[Group, int, int], float | None]]],
+    context: _Context,
+    row: list[Any],
+) -> None:
+    """Set the features of a group that is not empty, each but those whose window is."""
+    t, count = context.t, len(group.times)
+    for i, window, reduce in steps:
+        start = 0 if window is None else bisect_right(group.times, context.t - window)
+        if start < count:
+            row[i] = reduce(group, start, t)
 
 
 class Supposed(Protocol):
