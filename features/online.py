@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Protocol
 
 from features.aggregates import CLOSED, OPERATIONS, Group, needs_contacts
@@ -174,7 +175,7 @@ class Compiled:
             events, outcomes, contacts, related_events, related_outcomes = known
             own = {"events": events, "outcomes": outcomes}
             related = {"events": related_events, "outcomes": related_outcomes}
-            plan = _Plan([None] * self._width, [[] for _ in self._whole])
+            plan = _Plan([None] * self._width, [_Steps([], []) for _ in self._whole])
             for i, a, index in self._aggregates:
                 if not own[a.table] or (needs_contacts(a) and not contacts):
                     continue
@@ -182,7 +183,11 @@ class Compiled:
                     continue
                 operation = OPERATIONS[a.operation]
                 plan.empty[i] = operation.empty
-                plan.of[index].append((i, None if a.days is None else a.days * DAY, operation.online))
+                window = None if a.days is None else a.days * DAY
+                if a.operation == "count":
+                    plan.of[index].counts.append((i, window))
+                else:
+                    plan.of[index].others.append((i, window, operation.online))
             self._plans[known] = plan
         return plan
 
@@ -200,7 +205,8 @@ class Compiled:
     def _add_events(self, records: Records, context: _Context, t: int) -> None:
         groups, contacts, matching = context.groups, records.contacts or {}, self._matching
         known: dict[str, tuple[str | None, str | None] | None] = {}  # role and rank of those known as of t
-        for _, _, _, own, event in _known(records, context, t, self._wide_events):
+        mine = records.prospect_id
+        for event in _known(records, context, t, self._wide_events):
             contact, role, rank = event.contact_id, None, None
             if contact is not None:
                 if contact not in known:
@@ -210,7 +216,7 @@ class Compiled:
                     contact = None
                 else:
                     role, rank = found
-            key = (own, event.type, event.direction, role, event.channel, rank)
+            key = (event.prospect_id == mine, event.type, event.direction, role, event.channel, rank)
             indices = matching.get(key)
             plain, full = self._match(key) if indices is None else indices
             occurred_at = event.occurred_at
@@ -266,22 +272,29 @@ def compile_features(features: FeatureSet) -> Compiled:
 
 
 @dataclass(frozen=True)
+class _Steps:
+    """What one group gives: the features that count its window, and those that reduce it otherwise."""
+
+    counts: list[tuple[int, int | None]]  # position and window in microseconds
+    others: list[tuple[int, int | None, Callable[[Group, int, int], float | None]]]
+
+
+@dataclass(frozen=True)
 class _Plan:
     """What is computed where certain lists are known: the row of empty groups, and what each group gives otherwise."""
 
     empty: list[Any]
-    of: list[list[tuple[int, int | None, Callable[[Group, int, int], float | None]]]]
+    of: list[_Steps]
 
 
-def _reduce(
-    group: Group,
-    steps: Sequence[tuple[int, int | None, Callable[[Group, int, int], float | None]]],
-    context: _Context,
-    row: list[Any],
-) -> None:
+def _reduce(group: Group, steps: _Steps, context: _Context, row: list[Any]) -> None:
     """Set the features of a group that is not empty, each but those whose window is."""
     t, count = context.t, len(group.times)
-    for i, window, reduce in steps:
+    for i, window in steps.counts:
+        start = 0 if window is None else bisect_right(group.times, context.t - window)
+        if start < count:
+            row[i] = float(count - start)
+    for i, window, reduce in steps.others:
         start = 0 if window is None else bisect_right(group.times, context.t - window)
         if start < count:
             row[i] = reduce(group, start, t)
@@ -324,16 +337,13 @@ def _filter(a: Aggregate) -> _Filter:
     return (a.table, a.scope, a.type, a.direction, a.role, a.channel, a.rank, a.stage)
 
 
-def _known(records: Records, context: _Context, t: int, wide: bool) -> list[tuple[int, int, str, bool, Event]]:
-    known = [
-        (e.occurred_at, e.recorded_at, e.event_id, True, e)
-        for e in records.events or ()
-        if e.occurred_at <= t and e.recorded_at <= t
-    ]
+def _known(records: Records, context: _Context, t: int, wide: bool) -> list[Event]:
+    """The events known at t in order, of the prospect and, where ``wide``, of its account's others."""
+    known = [e for e in records.events or () if e.occurred_at <= t and e.recorded_at <= t]
     if wide and context.siblings:
         siblings = context.siblings
         known += [
-            (e.occurred_at, e.recorded_at, e.event_id, False, e)
+            e
             for e in records.related_events or ()
             if e.occurred_at <= t and e.recorded_at <= t and e.prospect_id in siblings
         ]
@@ -371,8 +381,7 @@ def _open(records: Records, context: _Context) -> float | None:
     return float(sum(1 for key, row in context.siblings.items() if row["created_at"] <= t and key not in closed))
 
 
-def _order(item: tuple[int, int, str, bool, Event]) -> tuple[int, int, str]:
-    return item[:3]
+_order = itemgetter(*(Event._fields.index(name) for name in ("occurred_at", "recorded_at", "event_id")))
 
 
 def _compile(feature: Feature, features: FeatureSet, filters: _Used) -> _Getter:

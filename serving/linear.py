@@ -69,7 +69,7 @@ class Linear:
             for i in (0, 1)
         )
         mine = [np.array([e["numbers"][name] for name in numbers], np.float64).reshape(-1, 3).T for e in own.values()]
-        self._soon = np.stack([soon, *(soon + each for each in mine)])
+        self._soon = np.stack([soon, *(soon + each for each in mine)])  # (regimes, 3, numbers)
         self._late = late
         # The entries of all levels after one another, by regime too.
         tables = [np.array(pairs, dtype=np.float64).reshape(-1, 2) for pairs in levels.values()]
@@ -82,6 +82,7 @@ class Linear:
         self._offset = np.cumsum(lengths) - lengths
         self._absent = lengths - 1.0  # the entry of a missing level, the last
         self._steps(position, data["tables"])
+        self._read = np.concatenate([self._numbers, self._tabled])
 
     def _steps(self, position: Mapping[str, int], tables: Sequence[Mapping[str, Any]]) -> None:
         """The tables by a feature's value, brought to one number of knots."""
@@ -101,55 +102,60 @@ class Linear:
         self._flat_at = self._at.reshape(-1)
         with np.errstate(invalid="ignore"):
             self._step = np.append(np.diff(self._flat_at), np.inf)
-        self._values = values.reshape(-1, len(self.intervals))
+        rise = np.diff(values, axis=1, append=values[:, -1:])  # from each knot to the next
+        self._values, self._rise = (each.reshape(-1, len(self.intervals)) for each in (values, rise))
 
     def see(self, matrix: Matrix) -> Parts:
         """What encoded rows are to the tables: each feature's part soon and late, and each table's row."""
-        rows = len(matrix)
-        group: Any = 0
+        rows, count = len(matrix), len(self._numbers)
+        x = matrix.take(self._read, axis=1)  # the numbers, then what the tables are by
+        missing = np.isnan(x)
+        squashed = squash(x)
+        z = squashed[:, :count] - self._centre
+        z /= self._scale
+        np.minimum(np.maximum(z, -CLIP, out=z), CLIP, out=z)
+        group: Any = None
+        given = self._soon
         if len(self._codes):
             same = matrix[:, self._regime, None] == self._codes
             group = np.where(same.any(axis=1), same.argmax(axis=1) + 1, 0)
-        count = len(self._numbers)
-        soon, late = np.empty((rows, len(self._order))), np.empty((rows, len(self._order)))
-        x = matrix.take(self._numbers, axis=1)
-        z = squash(x)
-        z -= self._centre
-        z /= self._scale
-        np.minimum(np.maximum(z, -CLIP, out=z), CLIP, out=z)
-        missing = np.isnan(x)
-        given = self._soon[group] if len(self._codes) else self._soon[:1]
+            given = self._soon[group]
+        both = np.empty((2, rows, len(self._order)))
+        soon, late = both
         for out, slope, known, absent in (
             (soon[:, :count], given[:, 0], given[:, 1], given[:, 2]),
             (late[:, :count], self._late[0], self._late[1], self._late[2]),
         ):
             np.multiply(z, slope, out=out)
             out += known
-            np.copyto(out, absent, where=missing)
+            np.copyto(out, absent, where=missing[:, :count])
         if len(self._levels):
             code = matrix.take(self._levels, axis=1)
             np.copyto(code, self._absent, where=np.isnan(code))
             at = code.astype(np.intp)
             at += self._offset
             late[:, count:] = self._late_entries.take(at)
-            if len(self._codes):
+            if group is not None:
                 at += (group * len(self._late_entries))[:, None]
             soon[:, count:] = self._entries.take(at)
-        return Parts(soon, late, self._look(matrix))
+        return Parts(soon, late, self._look(squashed[:, count:], missing[:, count:]))
 
-    def _look(self, matrix: Matrix) -> Matrix:
+    def _look(self, squashed: Matrix, missing: npt.NDArray[np.bool_]) -> Matrix:
         """What each table adds in each interval, shape (rows, tables, intervals)."""
-        x = matrix.take(self._tabled, axis=1)
-        missing = np.isnan(x)
-        y = np.log1p(np.maximum(np.where(missing, 0.0, x), 0.0))
-        lower = (y[:, :, None] >= self._at).sum(axis=2) - 1
-        lower = np.minimum(np.maximum(lower, 0), self._last)
+        y = np.maximum(squashed, 0.0)
+        y[missing] = 0.0
+        lower = (y[:, :, None] >= self._at).sum(axis=2)
+        lower -= 1
+        np.minimum(np.maximum(lower, 0, out=lower), self._last, out=lower)
         lower += self._base
-        share = (y - self._flat_at.take(lower)) / self._step.take(lower)
-        share = np.minimum(np.maximum(share, 0.0), 1.0)[:, :, None]
-        out = self._values.take(lower, axis=0) * (1.0 - share) + self._values.take(lower + 1, axis=0) * share
+        share = y - self._flat_at.take(lower)
+        share /= self._step.take(lower)
+        np.minimum(np.maximum(share, 0.0, out=share), 1.0, out=share)
+        out = self._rise.take(lower, axis=0)
+        out *= share[:, :, None]
+        out += self._values.take(lower, axis=0)
         out[missing] = 0.0
-        return np.asarray(out, dtype=np.float64)
+        return out
 
     def of(self, parts: Parts) -> Matrix:
         """What the parts of rows add to the log-odds in each interval, shape (rows, intervals)."""
@@ -175,7 +181,8 @@ class Linear:
 
     def by_table(self, matrix: Matrix) -> list[tuple[int, Matrix]]:
         """What each table adds to the log-odds in each interval, (rows, intervals), with its feature's position."""
-        found = self._look(matrix)
+        x = matrix.take(self._tabled, axis=1)
+        found = self._look(squash(x), np.isnan(x))
         return [(column, found[:, i]) for i, column in enumerate(self._tabled.tolist())]
 
     def log_odds(self, soon: Matrix, late: Matrix, tables: Sequence[tuple[int, Matrix]]) -> Matrix:

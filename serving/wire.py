@@ -9,6 +9,7 @@ import os
 import traceback
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,7 +24,15 @@ OURS = b'{"error":{"code":'  # how our errors begin
 
 def json_answer(content: Any, status: int = 200) -> Response:
     """An answer in JSON. Raises ValueError on a number that is not finite."""
-    return Response(encode(content), status, media_type="application/json")
+    return Response(_written(content), status, media_type="application/json")
+
+
+def _written(content: Any) -> bytes:
+    try:
+        body: bytes = to_json(content, inf_nan_mode="constants")
+    except ValueError:  # half of a surrogate pair, which only an escape can write
+        return encode(content).encode()
+    return encode(content).encode() if b"NaN" in body or b"Infinity" in body else body
 
 
 def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
