@@ -61,6 +61,7 @@ class Connection:
         self._wanted = -1
 
     def send(self, request: bytes) -> None:
+        """Send a request; the answer to the last one must have been taken."""
         self._held, self._wanted = b"", -1
         self.sent = time.perf_counter()
         self.socket.sendall(request)

@@ -65,7 +65,9 @@ def bodies(example: Mapping[str, Any], events: int) -> list[dict[str, Any]]:
         listed = []
         for i in range(events):
             event = {**kinds[(i + variant) % len(kinds)], "event_id": f"event-{variant}-{i}"}
-            event["occurred_at"] = format_time(t - ((i + 1) * SPREAD_DAYS * DAY // (events + 1)) // 1_000_000 * 1_000_000)
+            event["occurred_at"] = format_time(
+                t - ((i + 1) * SPREAD_DAYS * DAY // (events + 1)) // 1_000_000 * 1_000_000
+            )
             event["contact_id"] = people[i % 2]["contact_id"]
             listed.append(event)
         request = {**example, "prospect": prospect, "contacts": people, "events": listed}
@@ -238,7 +240,7 @@ class Bench:
             one, many = f"{name} single", f"{name} batch"
             times = [1e6 / statistics.median(r.rate for r in runs[n]) for n in (one, many)]
             spent = [1e6 * statistics.median(r.cost for r in runs[n]) for n in (one, many)]
-            parts = (f"{t:.0f} µs ({c:.0f} µs)" for t, c in zip((times[0], times[1] / BATCH), (spent[0], spent[1] / BATCH)))
+            parts = (f"{t / n:.0f} µs ({c / n:.0f} µs)" for t, c, n in zip(times, spent, (1, BATCH), strict=True))
             share, cost = 1 / rates(runs, many, one) / BATCH, 1 / costs(runs, many, one) / BATCH
             table.add_row(name, *parts, f"{share:.2f} ({cost:.2f})")
         self.console.print(table)

@@ -229,9 +229,7 @@ class Compiled:
                 group.contacts.append(contact)
                 group.roles.append(role)
 
-    def _person(
-        self, contacts: Mapping[str, Versions], contact: str, t: int
-    ) -> tuple[str | None, str | None] | None:
+    def _person(self, contacts: Mapping[str, Versions], contact: str, t: int) -> tuple[str | None, str | None] | None:
         """A contact's role and rank as of t, None where it is not known then."""
         row = as_of(contacts.get(contact, ()), t)
         if row is None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -215,7 +215,7 @@ def _read(block: dict[str, str]) -> _Tree:
         return _Tree([], [], [], [], values, [], [])
     features, thresholds = _ints(block["split_feature"]), block["threshold"].split()
     borders, words = _ints(block.get("cat_boundaries", "")), _ints(block.get("cat_threshold", ""))
-    conditions = []
+    conditions: list[tuple[Any, ...]] = []
     for feature, threshold, kind in zip(features, thresholds, _ints(block["decision_type"]), strict=True):
         if kind & 1:
             at = int(float(threshold))
@@ -307,13 +307,13 @@ def _table(
     return value, parts
 
 
-@lru_cache(maxsize=None)
+@cache
 def _outcomes(bits: int) -> npt.NDArray[np.bool_]:
     """Every outcome of so many conditions, the first in the lowest bit."""
     return (np.arange(1 << bits)[:, None] >> np.arange(bits) & 1).astype(bool)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _gauss() -> tuple[Matrix, Matrix]:
     """Points and weights on (0, 1), exact for the degrees that a path of ``BITS`` splits may have."""
     points, weights = np.polynomial.legendre.leggauss((BITS + 1) // 2)

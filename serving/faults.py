@@ -23,9 +23,17 @@ STATUS: Mapping[str, int] = {
     "body_too_large": 413,
     "too_many_items": 413,
     "unsupported_media_type": 415,
+    "overloaded": 429,
     "internal": 500,
     "no_champion": 503,
+    "unavailable": 503,
+    "deadline": 503,
+    "timeout": 504,
 }
+
+# After how many seconds to send again what is answered 429 or 503.
+RETRY: Mapping[str, int] = {"overloaded": 1, "deadline": 2}
+RETRY_ELSE = 5
 
 
 def status_of(code: str) -> int:

@@ -7,27 +7,36 @@ and would become a label as well.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import BadInput, LeadscoreError
 from serving.faults import error_body
 from serving.live import State
+from serving.load import Load, enter, overloaded
+from serving.log import log_request
+from serving.metrics import Metrics
 from serving.settings import Settings
-from serving.wire import OURS, crashed, encode, error_answer, json_answer, too_large
+from serving.wire import OURS, crashed, error_answer, json_answer, too_large
 
 RESOURCES = "/v1/"  # below it stand the resources, each of which may be written
+_ELSE = "other"  # the label of every path that is not there
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class Served(Protocol):
     """What the gate asks of the service: what serves, and that errors are counted."""
+
+    load: Load
+    settings: Settings
+    metrics: Metrics
 
     def state(self) -> State:
         """The champions of this moment."""
@@ -66,33 +75,68 @@ class Gate:
         self.routes = app.routes
         self.limits = limits
         self.served = served
+        self._templates = {route.endpoint: route.path for route in resources.routes if isinstance(route, Route)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or let pass to the app."""
+        """Refuse, or let pass to the app; then tell what was answered."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        began = time.perf_counter()
+        served = self.served()
+        shaped = _Shaped(send, served)
+        note = await self._pass(scope, receive, shaped, served)
+        seconds = time.perf_counter() - began
+        path = self._template(scope)
+        served.metrics.answered(path, shaped.status, seconds)
+        if served.settings.log == "json":
+            log_request(path, scope["method"], shaped.status, seconds, {**note, **shaped.note})
+
+    async def _pass(self, scope: Scope, receive: Receive, shaped: _Shaped, served: Served) -> Mapping[str, Any]:
+        """Answer a request; returns what the log is to tell of the answer."""
         path, method = scope["path"], scope["method"]
-        if path == "/readyz" and method in ("GET", "HEAD"):
-            return await ready(self.served().state())(scope, receive, send)
         limit = self.limits.at(path)
-        app = self.resources if path.startswith(RESOURCES) else self.app
-        if limit is None:
-            error = None if self._known(scope) else foreign(404)
-        else:
-            error = refused(scope, limit) if method in _WRITING else None
+        if limit is None:  # health is always answered
+            if path == "/readyz" and method in ("GET", "HEAD"):
+                await ready(served.state())(scope, receive, shaped)
+            elif path == "/metrics":
+                served.metrics.flush(served.load)
+                await self._call(self.app, scope, receive, shaped)
+            elif self._known(scope):
+                await self._call(self.app, scope, receive, shaped)
+            else:
+                await shaped.refuse(foreign(404), scope, receive)
+            return {}
+        error = refused(scope, limit) if method in _WRITING else None
         if error is not None:
-            return await self._refuse(error, scope, receive, send)
-        shaped = _Shaped(send, self.served)
+            await shaped.refuse(error, scope, receive)
+            return {}
+        passage = served.load.arrive(_size(scope, limit) if method in _WRITING else 0)
+        if passage is None:
+            await shaped.refuse(overloaded(), scope, receive)
+            return {}
+        enter(passage)
+        try:
+            await self._call(self.resources if path.startswith(RESOURCES) else self.app, scope, receive, shaped)
+        finally:
+            passage.leave()
+        return passage.note
+
+    async def _call(self, app: ASGIApp, scope: Scope, receive: Receive, shaped: _Shaped) -> None:
         try:
             await app(scope, receive, shaped)
         except Exception as e:
             error = crashed(e)
             if not shaped.started:
-                await self._refuse(error, scope, receive, send)
+                await shaped.refuse(error, scope, receive)
 
-    async def _refuse(self, error: LeadscoreError, scope: Scope, receive: Receive, send: Send) -> None:
-        self.served().count(error)
-        await error_answer(error)(scope, receive, send)
+    def _template(self, scope: Scope) -> str:
+        """The path of a request as a label: never with an id in it."""
+        path: str = scope["path"]
+        if path in self.limits.paths:
+            return path
+        if path.startswith(RESOURCES):
+            return self._templates.get(scope["endpoint"], _ELSE) if "endpoint" in scope else _ELSE
+        return path if any(getattr(route, "path", None) == path for route in self.routes) else _ELSE
 
     def _known(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
@@ -142,6 +186,14 @@ def refused(scope: Scope, limit: int) -> LeadscoreError | None:
     return None
 
 
+def _size(scope: Scope, limit: int) -> int:
+    """How many bytes the body of a request may have: what it declares, else its limit."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return min(int(value[:20]), limit) if value.isdigit() else limit
+    return limit
+
+
 def _is_json(value: bytes) -> bool:
     kind, _, rest = value.decode("latin-1").lower().partition(";")
     parameters = [p.strip() for p in rest.split(";") if p.strip()]
@@ -152,7 +204,6 @@ def _is_json(value: bytes) -> bool:
 _FOREIGN: Mapping[int, tuple[str, str, str]] = {
     404: ("unknown_path", "there is nothing at this path.", "See GET /docs.json for the paths."),
     405: ("method_not_allowed", "this path does not take this method.", "See GET /docs.json for the methods."),
-    429: ("overloaded", "the service has more requests than it can take.", "Send it again a little later."),
     500: ("internal", "the service failed on this request.", "Report it with the service's log of this moment."),
     503: ("unavailable", "the service cannot answer now.", "Send it again a little later."),
     504: ("timeout", "the answer took too long.", "Send it again, or send less at a time."),
@@ -168,16 +219,19 @@ def foreign(status: int) -> LeadscoreError:
 class _Shaped:
     """A ``send`` that lets answers pass and replaces errors that are not ours, keeping their status."""
 
-    def __init__(self, send: Send, served: Callable[[], Served]) -> None:
+    def __init__(self, send: Send, served: Served) -> None:
         self.send = send
         self.served = served
         self.started = False
+        self.status = 0  # 0: the caller went before it was answered
+        self.note: dict[str, str] = {}
         self._held: MutableMapping[str, Any] | None = None
         self._chunks: list[bytes] = []
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            if message["status"] < 400:
+            self.status = message["status"]
+            if self.status < 400:
                 self.started = True
                 return await self.send(message)
             self._held = message
@@ -188,15 +242,24 @@ class _Shaped:
             if not message.get("more_body"):
                 await self._finish(self._held, b"".join(self._chunks))
 
+    async def refuse(self, error: LeadscoreError, scope: Scope, receive: Receive) -> None:
+        """Answer with an error, counted."""
+        self.served.count(error)
+        self._held, self._chunks = None, []
+        await error_answer(error)(scope, receive, self)
+
     async def _finish(self, start: MutableMapping[str, Any], body: bytes) -> None:
-        if not body.startswith(OURS):
+        if body.startswith(OURS):
+            self.note["code"] = body[len(OURS) + 1 :].partition(b'"')[0].decode()
+        else:
             error = foreign(start["status"])
-            self.served().count(error)
-            body = encode(error_body(error)).encode()
-            replaced = (b"content-length", b"content-type")
-            kept = [(name, value) for name, value in start["headers"] if name.lower() not in replaced]
-            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-            start = {**start, "headers": [*kept, *headers]}
+            self.served.count(error)
+            self.note["code"] = error.code
+            answer = error_answer(error, start["status"])
+            ours = {name.lower() for name, _ in answer.raw_headers}
+            kept = [(name, value) for name, value in start["headers"] if name.lower() not in ours]
+            start = {**start, "headers": [*kept, *answer.raw_headers]}
+            body = bytes(answer.body)
         self.started = True
         await self.send(start)
         await self.send({"type": "http.response.body", "body": body})

@@ -74,7 +74,9 @@ class Linear:
         # The entries of all levels after one another, by regime too.
         tables = [np.array(pairs, dtype=np.float64).reshape(-1, 2) for pairs in levels.values()]
         first = np.concatenate([t[:, 0] for t in tables]) if tables else np.zeros(0)
-        added = [np.concatenate([[], *(np.array(e["levels"][name], np.float64) for name in levels)]) for e in own.values()]
+        added = [
+            np.concatenate([[], *(np.array(e["levels"][name], np.float64) for name in levels)]) for e in own.values()
+        ]
         self._entries = np.concatenate([first, *(first + each for each in added)])
         self._late_entries = np.concatenate([t[:, 1] for t in tables]) if tables else np.zeros(0)
         lengths = np.array([len(t) for t in tables], dtype=np.intp)
@@ -155,7 +157,7 @@ class Linear:
         out *= share[:, :, None]
         out += self._values.take(lower, axis=0)
         out[missing] = 0.0
-        return out
+        return np.asarray(out, dtype=np.float64)
 
     def of(self, parts: Parts) -> Matrix:
         """What the parts of rows add to the log-odds in each interval, shape (rows, intervals)."""

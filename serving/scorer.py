@@ -202,6 +202,13 @@ def interpolate(x: float, knots: Sequence[float], values: Sequence[float]) -> fl
     return values[i - 1] + share * (values[i] - values[i - 1])
 
 
+Ended = Callable[[str], None]  # told the name of a stage at its end: features, model, reasons
+
+
+def unwatched(stage: str) -> None:
+    """What is told of the stages where nobody times them."""
+
+
 _Looked = tuple[tuple[RoleStanding, ...], list[Sign]]  # a prospect's roles, and the signs that are supposed of it
 
 
@@ -233,15 +240,23 @@ class Scorer:
         self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
 
     def score(
-        self, records: Records, as_of: int, *, reasons: int = 5, language: str = "en", committee: bool = True
+        self,
+        records: Records,
+        as_of: int,
+        *,
+        reasons: int = 5,
+        language: str = "en",
+        committee: bool = True,
+        ended: Ended = unwatched,
     ) -> Score:
         """Score one prospect with what was known at ``as_of`` (microseconds since 1970).
 
         ``reasons`` is the greatest number of reasons; ``language`` that of their labels; ``committee`` whether the
-        buying trio is looked at. The events of ``records`` must have gone through ``merge_events``. Raises BadInput
-        ``as_of_before_creation``.
+        buying trio is looked at; ``ended`` is told the name of each stage at its end. The events of ``records`` must
+        have gone through ``merge_events``. Raises BadInput ``as_of_before_creation``.
         """
-        return self.score_all([records], as_of, reasons=reasons, language=language, committee=committee)[0]
+        asked = ((records, as_of),)
+        return self.score_each(asked, reasons=reasons, language=language, committee=committee, ended=ended)[0]
 
     def score_all(
         self,
@@ -251,27 +266,45 @@ class Scorer:
         reasons: int = 5,
         language: str = "en",
         committee: bool = True,
+        ended: Ended = unwatched,
     ) -> list[Score]:
         """What ``score`` gives for each of the prospects, in their order; their records are gone through once."""
+        asked = ((records, as_of) for records in prospects)
+        return self.score_each(asked, reasons=reasons, language=language, committee=committee, ended=ended)
+
+    def score_each(
+        self,
+        asked: Iterable[tuple[Records, int]],
+        *,
+        reasons: int = 5,
+        language: str = "en",
+        committee: bool = True,
+        ended: Ended = unwatched,
+    ) -> list[Score]:
+        """What ``score`` gives for each of (records, as_of), to the bit, with one call of the model for all of them."""
         rows: list[list[Any]] = []
         regimes: list[str | None] = []
         ids: list[str] = []
+        times: list[int] = []
         warnings: list[tuple[Warned, ...]] = []
         looked_at: list[_Looked | None] = []
         supposed: list[list[Any]] = []
-        for records in prospects:
+        dataset = self.spec.dataset
+        for records, as_of in asked:
             _born(records, as_of)
             looked = self._committee(records, as_of) if committee else None
-            regimes.append(regime_of(records, as_of, self.spec.dataset))
+            regimes.append(regime_of(records, as_of, dataset))
             ids.append(records.prospect_id)
+            times.append(as_of)
             warnings.append(self._records_warnings(records, as_of))
             looked_at.append(looked)
             row, *others = self._features.supposing(records, as_of, () if looked is None else looked[1])
             rows.append(row)
             supposed += others
-        return self._score(
-            rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language, looked_at=looked_at, supposed=supposed
-        )
+        ended("features")
+        scores = self._score(rows, regimes, reasons, ids, times, warnings, language, looked_at, supposed, ended)
+        ended("reasons")
+        return scores
 
     def _committee(self, records: Records, t: int) -> _Looked | None:
         """The roles as of t and the signs to suppose; None where the contacts are unknown."""
@@ -350,6 +383,7 @@ class Scorer:
         language: str,
         looked_at: Sequence[_Looked | None] = (),
         supposed: Rows = (),
+        ended: Ended = unwatched,
     ) -> list[Score]:
         counts = self._counts(regimes)
         if not counts:
@@ -370,6 +404,7 @@ class Scorer:
             if seen is None or part.start:
                 seen = self._hazards.see(matrix[part])
                 z = self._log_odds(seen)
+            ended("model")
             effects = self._effects(seen, z, counts[part]) if reasons > 0 else None
             for i, r in enumerate(range(part.start, part.stop)):
                 curve, p, low, high = self._probabilities(z[i], counts[r])
@@ -460,9 +495,7 @@ class Scorer:
                 return grade
         return "D"
 
-    def _reasons(
-        self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str
-    ) -> tuple[Reason, ...]:
+    def _reasons(self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str) -> tuple[Reason, ...]:
         order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
         out = []
         for i in order:

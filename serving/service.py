@@ -12,7 +12,7 @@ import gc
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -23,14 +23,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from features.errors import LeadscoreError
+from features.errors import BadInput, LeadscoreError
 from serving import openapi
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
 from serving.live import Champion, Champions, State
-from serving.metrics import Metrics
-from serving.schema import bounded, goal_of, items_of
+from serving.load import Load, current
+from serving.log import structured
+from serving.metrics import FLUSH_SECONDS, Metrics, Watch
+from serving.schema import ParsedRequest, bounded, goal_of, items_of
+from serving.scorer import Score
 from serving.settings import Settings
 from serving.values import decode
 from serving.wire import crashed, error_answer, json_answer, read_body
@@ -64,7 +67,8 @@ _PATHS = frozenset(
         "/schema.json",
     }
 )
-_PAUSE = 16  # items of a batch between two looks at other requests
+_UNUSED = frozenset({"TimeoutMiddleware", "RunnerTrafficMetricsMiddleware"})
+_PAUSE = 20  # items of a batch between two looks at other requests, scored together
 
 
 @lru_cache(maxsize=1)
@@ -79,9 +83,11 @@ def limits() -> Limits:
     return Limits.of(settings())
 
 
-async def body_of(request: Request) -> bytes | LeadscoreError:
-    """The body of a request within its path's limit, or why it cannot be had."""
-    return await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
+async def body_of(request: Request) -> bytes:
+    """The body of a request within its path's limit; work on the request begins with it. Raises why it cannot."""
+    body = await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
+    await current().start()
+    return body
 
 
 class Body(bentoml.IODescriptor):  # type: ignore[misc]
@@ -94,6 +100,8 @@ class Body(bentoml.IODescriptor):  # type: ignore[misc]
         """BentoML's hook: what the API is called with. Nothing may leave it, since BentoML would log its text."""
         try:
             return await body_of(request)
+        except LeadscoreError as e:
+            return e
         except Exception as e:
             return crashed(e)
 
@@ -124,6 +132,9 @@ def resource(answer: Callable[[LeadScore, Request], Awaitable[Any]]) -> Callable
     async def endpoint(request: Request) -> Response:
         service = _service()
         try:
+            passage = current()
+            if request.method not in ("POST", "PUT", "PATCH"):  # for these it starts with the body
+                await passage.start()
             found = await answer(service, request)
             return found if isinstance(found, Response) else json_answer(found)
         except Exception as e:
@@ -159,7 +170,8 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         app = super().to_asgi(is_main)
         # BentoML's time limit leaves a timer behind each request until it runs out, a minute of them: they cost a
         # quarter of a bare request and make full garbage collections slow. Only bodies can be slow, and have their own.
-        app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ != "TimeoutMiddleware"]
+        # Its own request metrics cost more than ours, and take every path for a label.
+        app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ not in _UNUSED]
         # BentoML's page loads a third party's scripts. Of its routes only those known to answer data are kept.
         app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
         app.router.routes.append(Route("/", _index))
@@ -202,19 +214,26 @@ class LeadScore:
         self.settings = settings()
         self.champions = Champions(self.settings.home)
         self.metrics = Metrics()
+        self.load = Load.of(self.settings)
         self._watch: asyncio.Task[None] | None = None
+        self._report: asyncio.Task[None] | None = None
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
+        if self.settings.log == "json":
+            structured()
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
+        self._report = asyncio.create_task(self._flush())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Stop following the pointer."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Stop following the pointer, and write down what was counted."""
+        for task in (self._watch, self._report):
+            if task is not None:
+                task.cancel()
+        self.metrics.flush(self.load)
 
     async def _refresh(self) -> None:
         failures = self.champions.failures
@@ -234,13 +253,19 @@ class LeadScore:
             except Exception as e:
                 crashed(e)
 
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            self.metrics.flush(self.load)
+
     @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def score(self, body: bytes | LeadscoreError, /) -> Response:
         """Score one prospect with what the request holds: probability, interval, curve, rank, grade and reasons."""
         try:
             if isinstance(body, LeadscoreError):
                 raise body
-            return json_answer(self._score(decode(body), self.champions.state))
+            watch = Watch(self.metrics)
+            return json_answer(self._score(decode(body), self.champions.state, watch))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -253,14 +278,15 @@ class LeadScore:
             state = self.champions.state  # one state for the whole batch
             if not state.champions:
                 state.champion(None)
-            results = []
-            for index, item in enumerate(items_of(decode(body), self.settings.batch_items)):
-                try:
-                    results.append(self._score(item, state, f"items[{index}]"))
-                except Exception as e:
-                    results.append(error_body(self.told(e)))
-                if index % _PAUSE == _PAUSE - 1:
-                    await asyncio.sleep(0)
+            results: list[Any] = []
+            passage = current()
+            async with passage.turn():
+                items = items_of(decode(body), self.settings.batch_items)
+                for start in range(0, len(items), _PAUSE):
+                    if start:
+                        await asyncio.sleep(0)
+                        passage.check()
+                    results += self._score_part(items[start : start + _PAUSE], state, start)
             return json_answer({"results": results})
         except Exception as e:
             return error_answer(self.told(e))
@@ -284,9 +310,9 @@ class LeadScore:
             data = decode(body)
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
-            answer = (await asyncio.to_thread(score, champion, data)).to_json()
-            answer["receipt_id"] = str(uuid.uuid4())
-            self.metrics.scored(champion.goal, champion.version, len(answer.get("prospects", [None])))
+            answer = (await current().in_thread(score, champion, data)).to_json()
+            given = answer.get("prospects", [answer])
+            self._given(answer, champion, [one["probability"] for one in given])
             return json_answer(answer)
         except Exception as e:
             return error_answer(self.told(e))
@@ -310,19 +336,63 @@ class LeadScore:
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=True)
         return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(parsed.warnings)
 
-    def _score(self, data: Any, state: State, place: str = "") -> dict[str, Any]:
+    def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> dict[str, Any]:
+        champion, parsed = self._read(data, state, place)
+        watch("parse")
+        score = champion.scorer.score(
+            parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language, ended=watch
+        )
+        return self._answer(score, champion, parsed)
+
+    def _read(self, data: Any, state: State, place: str) -> tuple[Champion, ParsedRequest]:
         try:
             champion: Champion = state.champion(goal_of(data))
         except LeadscoreError as e:
             raise within(e, place) from None
-        parsed = champion.reader.read(data, time.time_ns() // 1000, place)
-        score = champion.scorer.score(
-            parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language
-        )
+        return champion, champion.reader.read(data, time.time_ns() // 1000, place)
+
+    def _answer(self, score: Score, champion: Champion, parsed: ParsedRequest) -> dict[str, Any]:
         answer = score.with_warnings(parsed.warnings).to_json()
-        answer["receipt_id"] = str(uuid.uuid4())
-        self.metrics.scored(champion.goal, champion.version)
+        self._given(answer, champion, [score.probability])
         return answer
+
+    def _score_part(self, items: list[Any], state: State, first: int) -> list[dict[str, Any]]:
+        """A score or an error for each item; those of one champion are scored in one call."""
+        watch = Watch(self.metrics)
+        out: list[dict[str, Any]] = [{}] * len(items)
+        asked: dict[str, list[tuple[int, Champion, ParsedRequest]]] = {}
+        for i, item in enumerate(items):
+            try:
+                champion, parsed = self._read(item, state, f"items[{first + i}]")
+                asked.setdefault(champion.goal, []).append((i, champion, parsed))
+            except Exception as e:
+                out[i] = error_body(self.told(e))
+        watch("parse")
+        how: dict[str, Any] = {"reasons": self.settings.reasons, "language": self.settings.language, "ended": watch}
+        for each in asked.values():
+            scorer = each[0][1].scorer
+            try:
+                scores = scorer.score_each([(parsed.records, parsed.as_of) for _, _, parsed in each], **how)
+                for (i, champion, parsed), score in zip(each, scores, strict=True):
+                    out[i] = self._answer(score, champion, parsed)
+            except Exception:  # whatever it is, it is the fault of one item: each by itself
+                for i, champion, parsed in each:
+                    try:
+                        out[i] = self._answer(scorer.score(parsed.records, parsed.as_of, **how), champion, parsed)
+                    except Exception as e:
+                        out[i] = error_body(
+                            self.told(within(e, f"items[{first + i}]") if isinstance(e, BadInput) else e)
+                        )
+        return out
+
+    def _given(self, answer: dict[str, Any], champion: Champion, probabilities: Iterable[float]) -> None:
+        """Give an answer its receipt, and count what it tells."""
+        answer["receipt_id"] = str(uuid.uuid4())
+        for probability in probabilities:
+            self.metrics.scored(champion.goal, champion.version, probability)
+        note = current().note
+        note.setdefault("receipt_ids", []).append(answer["receipt_id"])
+        note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from features.errors import BadInput, LeadscoreError
-from serving.faults import error_body, status_of
+from serving.faults import RETRY, RETRY_ELSE, error_body, status_of
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
@@ -38,8 +38,11 @@ def _written(content: Any) -> bytes:
 def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
     """The answer for an error, with the status of its code unless another is given."""
     response = json_answer(error_body(error), status_of(error.code) if status is None else status)
-    if error.code in ("body_timeout", "body_too_large"):  # what is still on its way is not read
+    # What is still on its way is not read, and who is refused for the load does not keep a connection.
+    if error.code in ("body_timeout", "body_too_large", "overloaded"):
         response.headers["connection"] = "close"
+    if response.status_code in (429, 503):
+        response.headers["retry-after"] = str(RETRY.get(error.code, RETRY_ELSE))
     return response
 
 
@@ -53,8 +56,8 @@ def crashed(e: Exception) -> LeadscoreError:
     )
 
 
-async def read_body(request: Request, limit: int, seconds: float) -> bytes | LeadscoreError:
-    """The body as it came, or why it cannot be had: larger than ``limit`` bytes, late, or ended early."""
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
+    """The body as it came. Raises BadInput where it is larger than ``limit`` bytes, late, or ended early."""
     chunks: list[bytes] = []
     size, more = 0, True
     try:
@@ -62,15 +65,17 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes | Lea
             while more:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
-                    return BadInput("incomplete_body", "the body ended early.", remedy="Send it again.")
+                    raise BadInput("incomplete_body", "the body ended early.", remedy="Send it again.")
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
-                    return too_large(limit)
+                    raise too_large(limit)
                 chunks.append(chunk)
                 more = message.get("more_body", False)
     except TimeoutError:
-        return BadInput("body_timeout", f"the body did not arrive within {seconds:g} seconds.", remedy="Send it again.")
+        raise BadInput(
+            "body_timeout", f"the body did not arrive within {seconds:g} seconds.", remedy="Send it again."
+        ) from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

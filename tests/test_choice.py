@@ -143,7 +143,9 @@ def test_reasons_of_a_blend_are_the_parts_of_both() -> None:
     for i, table in tables:
         each[:, i] += table[0]
     z = scorer._log_odds(
-        (0.5 * scorer._hazards.trees.raw(expanded) + Linear(SPEC.names, linear).log_odds(soon, late, tables)[0]).tolist()
+        (
+            0.5 * scorer._hazards.trees.raw(expanded) + Linear(SPEC.names, linear).log_odds(soon, late, tables)[0]
+        ).tolist()
     )
     expected = 0.9 * (np.array(interval_weights(z))[:, None] * each).sum(axis=0)
     found = {r.feature: r.effect for r in scorer.score_rows(raw[:1], [None], reasons=99)[0].reasons}

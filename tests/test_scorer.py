@@ -36,8 +36,7 @@ from features.online import compile_features
 from features.records import Event, Records, Version
 from features.spec import Aggregate, Attribute, FeatureSet
 from features.standard import FAMILIES, family
-from serving import openapi
-from serving import scorer as module
+from serving import openapi, trees
 from serving.scorer import Scorer, encode, interpolate, interval_weights, sigmoid, softplus
 from serving.trees import Trees, expand
 
@@ -196,8 +195,11 @@ def test_a_single_row_has_the_bits_of_the_batch(scorer: Scorer, monkeypatch: pyt
         assert scorer.score_rows([rows[i]], [regimes[i]], 5)[0] == batch[i]
     monkeypatch.setattr(scorer._hazards, "step", 7)  # many small chunks
     assert scorer.score_rows(rows[:200], regimes[:200], 5) == batch[:200]
-    monkeypatch.setattr(module, "_FEW", 0)  # always with threads
-    assert scorer.score_rows(rows[:200], regimes[:200], 5) == batch[:200]
+    monkeypatch.setattr(scorer._hazards, "forest", None)  # LightGBM itself
+    direct = scorer.score_rows(rows[:200], regimes[:200], 5)
+    assert [s.probability for s in direct] == pytest.approx([s.probability for s in batch[:200]], rel=1e-12)
+    monkeypatch.setattr(trees, "_FEW", 0)  # always with threads
+    assert scorer.score_rows(rows[:200], regimes[:200], 5) == direct
 
 
 def test_records_and_rows_give_the_same_answer(scorer: Scorer) -> None:
