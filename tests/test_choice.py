@@ -142,11 +142,10 @@ def test_reasons_of_a_blend_are_the_parts_of_both() -> None:
     tables = Linear(SPEC.names, linear).by_table(matrix)
     for i, table in tables:
         each[:, i] += table[0]
-    z = scorer._log_odds(
-        (
-            0.5 * scorer._hazards.trees.raw(expanded) + Linear(SPEC.names, linear).log_odds(soon, late, tables)[0]
-        ).tolist()
-    )
+    raw_log_odds = 0.5 * scorer._hazards.trees.raw(expanded)
+    raw_log_odds += Linear(SPEC.names, linear).log_odds(soon, late, tables)[0]
+    constants = scorer.constants
+    z = (constants.intercept + constants.slope * (np.array(constants.starting_score) + raw_log_odds)).tolist()
     expected = 0.9 * (np.array(interval_weights(z))[:, None] * each).sum(axis=0)
     found = {r.feature: r.effect for r in scorer.score_rows(raw[:1], [None], reasons=99)[0].reasons}
     assert found == pytest.approx({n: e for n, e in zip(SPEC.names, expected, strict=True) if e}, abs=1e-12)
