@@ -56,11 +56,24 @@ class Reason(NamedTuple):
     family: str
 
 
+class Evidence(NamedTuple):
+    """What a score was computed from: with the bundle, enough to compute it again to the bit.
+
+    ``features`` are raw values in the spec's order. ``effects`` are those of all features, as ``Reason.effect``, of
+    which an answer gives the greatest; None where no reasons were asked for.
+    """
+
+    features: Sequence[Any]
+    regime: str | None
+    effects: Matrix | None
+
+
 @dataclass(frozen=True)
 class Score:
     """The answer about one prospect; ``curve`` holds (days, probability) up to the horizon.
 
-    ``committee`` is None where the contacts are unknown, and for raw feature rows, which do not hold them.
+    ``committee`` is None where the contacts are unknown, and for raw feature rows, which do not hold them. ``evidence``
+    is None where the features were given in columns.
     """
 
     prospect_id: str
@@ -75,6 +88,7 @@ class Score:
     grade: str
     reasons: tuple[Reason, ...]
     committee: Committee | None = field(default=None, kw_only=True)
+    evidence: Evidence | None = field(default=None, kw_only=True, compare=False, repr=False)
     warnings: tuple[Warned, ...]
     model_version: str
 
@@ -409,6 +423,7 @@ class Scorer:
             for i, r in enumerate(range(part.start, part.stop)):
                 curve, p, low, high = self._probabilities(z[i], counts[r])
                 cells = self._cells(data, r)
+                moved = None if effects is None else effects[i]
                 committee = None
                 looked = looked_at[r] if looked_at else None
                 if looked is not None:
@@ -426,10 +441,11 @@ class Scorer:
                         curve=curve,
                         score=self._rank_of(p, regimes[r]),
                         grade=self._grade(p),
-                        reasons=() if effects is None else self._reasons(effects[i], cells, reasons, language),
+                        reasons=() if moved is None else self._reasons(moved, cells, reasons, language),
                         committee=committee,
                         warnings=(*warnings[r], *self._unseen(matrix[r], cells), *self._card_warnings),
                         model_version=self.version,
+                        evidence=None if isinstance(data, Mapping) else Evidence(data[r], regimes[r], moved),
                     )
                 )
         return out
@@ -502,11 +518,13 @@ class Scorer:
             effect = float(effects[i])
             if effect == 0.0:
                 break
-            value = _value(cells(i))
-            out.append(Reason(self._names[i], self._label(i, value, language), value, effect, self._families[i]))
+            value, text = self.described(i, cells(i), language)
+            out.append(Reason(self._names[i], text, value, effect, self._families[i]))
         return tuple(out)
 
-    def _label(self, i: int, value: Any, language: str) -> str:
+    def described(self, i: int, raw: Any, language: str = "en") -> tuple[float | int | str | None, str]:
+        """The i-th feature with a raw value: the value as plain JSON, and what it says in words."""
+        value = plain_value(raw)
         key = (i, value, language)
         text = self._labels.get(key)
         if text is None:
@@ -514,7 +532,7 @@ class Scorer:
             text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
             if len(self._labels) < _LABELS:
                 self._labels[key] = text
-        return text
+        return value, text
 
     def _unseen(self, encoded: Matrix, cells: Callable[[int], Any]) -> list[Warned]:
         out = []
@@ -628,7 +646,7 @@ def _future(records: Records, t: int) -> int:
     return count
 
 
-def _value(raw: Any) -> float | int | str | None:
+def plain_value(raw: Any) -> float | int | str | None:
     """A raw value as plain JSON: whole numbers without a fraction, NaN as None."""
     if raw is None or isinstance(raw, str):
         return raw

@@ -11,10 +11,10 @@ import asyncio
 import gc
 import os
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import bentoml
 from starlette.applications import Starlette
@@ -23,20 +23,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from features.contract import Dataset
 from features.errors import BadInput, LeadscoreError
-from serving import openapi
+from serving import resources
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
+from serving.history import Completed
+from serving.keys import Keys
 from serving.live import Champion, Champions, State
 from serving.load import Load, current
 from serving.log import structured
 from serving.metrics import FLUSH_SECONDS, Metrics, Watch
+from serving.openapi_document import document
+from serving.receipts import Receipts
+from serving.record import Recorder
+from serving.replay import Replayer
 from serving.schema import ParsedRequest, bounded, goal_of, items_of
-from serving.scorer import Score
+from serving.scorer import Score, Scorer
 from serving.settings import Settings
+from serving.store import open_store, store_url
 from serving.values import decode
-from serving.wire import crashed, error_answer, json_answer, read_body
+from serving.wire import crashed, encode, error_answer, json_answer, read_body, text_answer
 
 _PUBLIC = (
     "goal",
@@ -63,7 +71,6 @@ _PATHS = frozenset(
         "/healthz",
         "/readyz",
         "/metrics",
-        "/docs.json",
         "/schema.json",
     }
 )
@@ -88,6 +95,11 @@ async def body_of(request: Request) -> bytes:
     body = await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
     await current().start()
     return body
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON value of a request's body. Raises as ``body_of``, and BadInput where it is none."""
+    return decode(await body_of(request))
 
 
 class Body(bentoml.IODescriptor):  # type: ignore[misc]
@@ -132,9 +144,8 @@ def resource(answer: Callable[[LeadScore, Request], Awaitable[Any]]) -> Callable
     async def endpoint(request: Request) -> Response:
         service = _service()
         try:
-            passage = current()
             if request.method not in ("POST", "PUT", "PATCH"):  # for these it starts with the body
-                await passage.start()
+                await current().start()
             found = await answer(service, request)
             return found if isinstance(found, Response) else json_answer(found)
         except Exception as e:
@@ -151,15 +162,47 @@ async def _model(service: LeadScore, request: Request) -> Any:
     return {**champion.to_json(), "default": champion.goal == state.default, "card": card}
 
 
+async def _receipt(service: LeadScore, request: Request) -> Any:
+    """``GET /v1/scores/{receipt_id}``: an answer that was given, on what grounds, and computed again."""
+    return await service.recorder.find(request.path_params["receipt_id"], service.live.off)
+
+
+@lru_cache(maxsize=1)
+def _document() -> str:
+    return encode(document())
+
+
+async def _docs(request: Request) -> Response:
+    """``GET /docs.json`` and ``GET /v1/openapi.json``: the contract."""
+    return text_answer(_document())
+
+
 async def _index(request: Request) -> Response:
     """``GET /``: where to look further."""
-    return json_answer({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
+    return json_answer({"name": "leadscore", "links": ["/v1/openapi.json", "/docs.json", "/readyz", "/v1/model"]})
+
+
+def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[Any]]:
+    async def call(service: LeadScore, request: Request) -> Any:
+        return await answer(service.live, request, read_json)
+
+    return call
 
 
 # The resources below /v1: a path, what answers it, and its methods.
 _RESOURCES = [
     Route("/v1/model", resource(_model), methods=["GET"]),
+    Route("/v1/scores/{receipt_id}", resource(_receipt), methods=["GET"]),
+    *(Route(path, resource(_live(answer)), methods=[method]) for path, method, answer in resources.CALLS),
 ]
+
+
+class _Asked(NamedTuple):
+    """A request that was read: who is to answer it, its records, and what the look-up has to say."""
+
+    champion: Champion
+    parsed: ParsedRequest
+    warnings: tuple[dict[str, str], ...]
 
 
 class LeadScoreService(bentoml.Service):  # type: ignore[misc]
@@ -174,30 +217,19 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ not in _UNUSED]
         # BentoML's page loads a third party's scripts. Of its routes only those known to answer data are kept.
         app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
-        app.router.routes.append(Route("/", _index))
+        app.router.routes += [Route("/", _index), Route("/docs.json", _docs), Route("/v1/openapi.json", _docs)]
         return Gate(app, Starlette(routes=_RESOURCES), limits(), _service)
 
     @property
     def openapi_spec(self) -> Any:
-        """BentoML's document, with every body, answer and error as they are."""
+        """BentoML's document, as it stands in a Bento: with what ours says, which is what is served."""
         import attr
 
-        spec = super().openapi_spec
-        paths = dict(spec.paths)
-        for path, operation in openapi.operations().items():
-            (method, ours), *_ = operation.items()
-            given = getattr(paths[path], method) if path in paths else None
-            theirs = given if isinstance(given, dict) else {} if given is None else attr.asdict(given, recurse=False)
-            merged = {**{k: v for k, v in theirs.items() if v is not None}, **ours}
-            paths[path] = _path_item(spec, method, merged)
-        info = attr.evolve(spec.info, version=openapi.VERSION, description=openapi.DESCRIPTION, contact=None)
-        return attr.evolve(spec, paths=paths, info=info, components={"schemas": openapi.schemas()})
-
-
-def _path_item(spec: Any, method: str, operation: dict[str, Any]) -> Any:
-    """One more of BentoML's path items."""
-    item: type[Any] = type(next(iter(spec.paths.values())))
-    return item(**{method: operation})
+        spec, ours = super().openapi_spec, document()
+        item: type[Any] = type(next(iter(spec.paths.values())))
+        paths = {path: item(**methods) for path, methods in ours["paths"].items()}
+        info = attr.evolve(spec.info, **ours["info"], contact=None)
+        return attr.evolve(spec, openapi=ours["openapi"], paths=paths, info=info, components=ours["components"])
 
 
 @bentoml.service(
@@ -213,29 +245,48 @@ class LeadScore:
     def __init__(self) -> None:
         self.settings = settings()
         self.champions = Champions(self.settings.home)
+        self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
         self.load = Load.of(self.settings)
         self._watch: asyncio.Task[None] | None = None
         self._report: asyncio.Task[None] | None = None
+        store = open_store(store_url(self.settings.store, self.settings.home))
+        self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
+        receipts = Receipts(store, self.settings.receipts_days, self.settings.receipts_queue)
+        replayer = Replayer(self.settings.home, self._scorers)
+        self.recorder = Recorder(receipts, replayer, self.settings.language, self.settings.reasons)
+        self.live.erasers.append(self.recorder.forget)
+
+    def _datasets(self) -> list[Dataset]:
+        return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
+
+    def _scorers(self) -> dict[str, Scorer]:
+        return {champion.digest: champion.scorer for champion in self.champions.state.champions.values()}
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
         if self.settings.log == "json":
             structured()
+        self.recorder.start()
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
         self._report = asyncio.create_task(self._flush())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Stop following the pointer, and write down what was counted."""
+        """Stop following the pointer, write down what was counted, and close the store."""
         for task in (self._watch, self._report):
             if task is not None:
                 task.cancel()
         self.metrics.flush(self.load)
+        await asyncio.to_thread(self.recorder.stop)
+        await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
+        await asyncio.to_thread(self.keys.refresh)
+        receipts = self.recorder.receipts
+        self.metrics.kept(receipts.written, receipts.dropped, receipts.waiting)
         failures = self.champions.failures
         if await asyncio.to_thread(self.champions.refresh):
             self.metrics.failures.inc(self.champions.failures - failures)
@@ -265,7 +316,7 @@ class LeadScore:
             if isinstance(body, LeadscoreError):
                 raise body
             watch = Watch(self.metrics)
-            return json_answer(self._score(decode(body), self.champions.state, watch))
+            return text_answer(await self._score(decode(body), self.champions.state, watch))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -278,7 +329,7 @@ class LeadScore:
             state = self.champions.state  # one state for the whole batch
             if not state.champions:
                 state.champion(None)
-            results: list[Any] = []
+            results: list[str] = []
             passage = current()
             async with passage.turn():
                 items = items_of(decode(body), self.settings.batch_items)
@@ -286,8 +337,8 @@ class LeadScore:
                     if start:
                         await asyncio.sleep(0)
                         passage.check()
-                    results += self._score_part(items[start : start + _PAUSE], state, start)
-            return json_answer({"results": results})
+                    results += await self._score_part(items[start : start + _PAUSE], state, start)
+            return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -302,7 +353,7 @@ class LeadScore:
         return await self._about_account(body, self._score_contacts)
 
     async def _about_account(
-        self, body: bytes | LeadscoreError, score: Callable[[Champion, Any], AccountScore | AccountContacts]
+        self, body: bytes | LeadscoreError, score: Callable[[Champion, Completed], AccountScore | AccountContacts]
     ) -> Response:
         try:
             if isinstance(body, LeadscoreError):
@@ -310,15 +361,20 @@ class LeadScore:
             data = decode(body)
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
-            answer = (await current().in_thread(score, champion, data)).to_json()
-            given = answer.get("prospects", [answer])
-            self._given(answer, champion, [one["probability"] for one in given])
-            return json_answer(answer)
+            whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
+            found = await current().in_thread(score, champion, whole)
+            if isinstance(found, AccountScore):
+                text = self.recorder.account(found, champion)
+                self._given(text, champion, [each.probability for each in found.prospects])
+            else:
+                text = self.recorder.contacts(found, champion)
+                self._given(text, champion, [found.probability])
+            return text_answer(text)
         except Exception as e:
             return error_answer(self.told(e))
 
-    def _score_account(self, champion: Champion, data: Any) -> AccountScore:
-        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+    def _score_account(self, champion: Champion, whole: Completed) -> AccountScore:
+        parsed = champion.reader.read_account(whole.data, whole.now)
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=False)
         score = score_account(
             champion.scorer,
@@ -327,72 +383,91 @@ class LeadScore:
             reasons=self.settings.reasons,
             language=self.settings.language,
         )
-        return score.with_warnings(parsed.warnings)
+        return score.with_warnings((*whole.warnings, *parsed.warnings))
 
-    def _score_contacts(self, champion: Champion, data: Any) -> AccountContacts:
-        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+    def _score_contacts(self, champion: Champion, whole: Completed) -> AccountContacts:
+        parsed = champion.reader.read_account(whole.data, whole.now)
         if parsed.records.contacts is None:
             raise missing("contacts", ", since they are what is ranked")
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=True)
-        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(parsed.warnings)
-
-    def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> dict[str, Any]:
-        champion, parsed = self._read(data, state, place)
-        watch("parse")
-        score = champion.scorer.score(
-            parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language, ended=watch
+        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(
+            (*whole.warnings, *parsed.warnings)
         )
-        return self._answer(score, champion, parsed)
 
-    def _read(self, data: Any, state: State, place: str) -> tuple[Champion, ParsedRequest]:
+    async def _score(self, data: Any, state: State, watch: Watch) -> str:
+        asked = await self._read(data, state, watch)
+        score = asked.champion.scorer.score(
+            asked.parsed.records,
+            asked.parsed.as_of,
+            reasons=self.settings.reasons,
+            language=self.settings.language,
+            ended=watch,
+        )
+        return await self._answer(score, asked)
+
+    async def _read(self, data: Any, state: State, watch: Watch, place: str = "") -> _Asked:
+        """One request, with what is stored, and the champion that is to answer it."""
+        watch("parse")
         try:
             champion: Champion = state.champion(goal_of(data))
+            whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
         except LeadscoreError as e:
             raise within(e, place) from None
-        return champion, champion.reader.read(data, time.time_ns() // 1000, place)
+        for warning in whole.warnings:
+            if warning["code"].startswith("store_"):
+                self.metrics.store_failed(warning["code"])
+        watch("lookup")
+        parsed = champion.reader.read(whole.data, whole.now, place)
+        watch("parse")
+        return _Asked(champion, parsed, whole.warnings)
 
-    def _answer(self, score: Score, champion: Champion, parsed: ParsedRequest) -> dict[str, Any]:
-        answer = score.with_warnings(parsed.warnings).to_json()
-        self._given(answer, champion, [score.probability])
-        return answer
+    async def _answer(self, score: Score, asked: _Asked) -> str:
+        score = score.with_warnings((*asked.warnings, *asked.parsed.warnings))
+        text = await self.recorder.prospect(score, asked.champion)
+        self._given(text, asked.champion, [score.probability])
+        return text
 
-    def _score_part(self, items: list[Any], state: State, first: int) -> list[dict[str, Any]]:
+    async def _score_part(self, items: Sequence[Any], state: State, first: int) -> list[str]:
         """A score or an error for each item; those of one champion are scored in one call."""
         watch = Watch(self.metrics)
-        out: list[dict[str, Any]] = [{}] * len(items)
-        asked: dict[str, list[tuple[int, Champion, ParsedRequest]]] = {}
+        out = [""] * len(items)
+        together: dict[str, list[tuple[int, _Asked]]] = {}
         for i, item in enumerate(items):
             try:
-                champion, parsed = self._read(item, state, f"items[{first + i}]")
-                asked.setdefault(champion.goal, []).append((i, champion, parsed))
+                asked = await self._read(item, state, watch, f"items[{first + i}]")
+                together.setdefault(asked.champion.goal, []).append((i, asked))
             except Exception as e:
-                out[i] = error_body(self.told(e))
-        watch("parse")
+                out[i] = self._fault(e)
         how: dict[str, Any] = {"reasons": self.settings.reasons, "language": self.settings.language, "ended": watch}
-        for each in asked.values():
-            scorer = each[0][1].scorer
-            try:
-                scores = scorer.score_each([(parsed.records, parsed.as_of) for _, _, parsed in each], **how)
-                for (i, champion, parsed), score in zip(each, scores, strict=True):
-                    out[i] = self._answer(score, champion, parsed)
-            except Exception:  # whatever it is, it is the fault of one item: each by itself
-                for i, champion, parsed in each:
-                    try:
-                        out[i] = self._answer(scorer.score(parsed.records, parsed.as_of, **how), champion, parsed)
-                    except Exception as e:
-                        out[i] = error_body(
-                            self.told(within(e, f"items[{first + i}]") if isinstance(e, BadInput) else e)
-                        )
+        for each in together.values():
+            scorer = each[0][1].champion.scorer
+            scores: list[Score | None] = [None] * len(each)
+            with suppress(Exception):  # it is the fault of one of them, and told of that one below
+                scores[:] = scorer.score_each([(asked.parsed.records, asked.parsed.as_of) for _, asked in each], **how)
+            for (i, asked), score in zip(each, scores, strict=True):
+                try:
+                    if score is None:
+                        score = scorer.score(asked.parsed.records, asked.parsed.as_of, **how)
+                    out[i] = await self._answer(score, asked)
+                except BadInput as e:
+                    out[i] = self._fault(within(e, f"items[{first + i}]"))
+                except Exception as e:
+                    out[i] = self._fault(e)
         return out
 
-    def _given(self, answer: dict[str, Any], champion: Champion, probabilities: Iterable[float]) -> None:
-        """Give an answer its receipt, and count what it tells."""
-        answer["receipt_id"] = str(uuid.uuid4())
+    def _fault(self, e: Exception) -> str:
+        """What stands for an item that cannot be scored."""
+        return encode(error_body(self.told(e)))
+
+    def _given(self, text: str, champion: Champion, probabilities: Iterable[float]) -> None:
+        """Count what an answer tells, and note it for the log: its receipt, nothing of whom it is about."""
         for probability in probabilities:
             self.metrics.scored(champion.goal, champion.version, probability)
-        note = current().note
-        note.setdefault("receipt_ids", []).append(answer["receipt_id"])
-        note["goal"], note["version"] = champion.goal, champion.version
+        if self.settings.log == "json":
+            note = current().note
+            receipt_id = text.partition('"receipt_id":"')[2].partition('"')[0]
+            note.setdefault("receipt_ids", []).append(receipt_id)
+            note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""
@@ -403,6 +478,8 @@ class LeadScore:
     def count(self, error: LeadscoreError) -> None:
         """Count an error that is answered."""
         self.metrics.refused(error.code)
+        if error.code.startswith("store_"):
+            self.metrics.store_failed(error.code)
 
     def state(self) -> State:
         """What serves at this moment; take it once for each request."""

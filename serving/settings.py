@@ -21,6 +21,8 @@ class Settings:
 
     Attributes:
         home: the folder with the champion pointer and the bundles.
+        store: the URL of the live records' database, ``sqlite:///FILE`` or ``postgresql://...``; empty for the file
+            ``live.db`` under the home.
         language: of the reasons' labels, ``en`` or ``fr``.
         reasons: how many reasons an answer gives at most; 0 leaves them out.
         score_bytes: the largest body of ``/score``, in bytes.
@@ -33,10 +35,13 @@ class Settings:
         concurrency: how many requests a worker works on at a time; what is beyond is refused, to be sent again.
         pending_bytes: how much the bodies that a worker has at hand may hold, in bytes.
         log: ``text`` tells what happens to the service, ``json`` the same and each answer, one JSON object a line.
+        receipts_days: for how many days each score is kept with its features; 0 keeps none.
+        receipts_queue: the most receipts that wait in a worker to be written; beyond it they are dropped and counted.
         poll_seconds: how often a worker looks at the champion pointer.
     """
 
     home: Path = Path(DEFAULT_HOME)
+    store: str = ""
     language: str = "en"
     reasons: int = 5
     score_bytes: int = 2 * MIB
@@ -49,6 +54,8 @@ class Settings:
     pending_bytes: int = 256 * MIB
     log: str = "text"
     poll_seconds: float = 1.0
+    receipts_days: float = 90.0
+    receipts_queue: int = 10_000
 
     @staticmethod
     def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -81,14 +88,18 @@ def _whole(low: int, high: int) -> tuple[Callable[[str], int], str]:
     return read, f"a whole number from {low} to {high}"
 
 
-def _seconds(low: float, high: float) -> tuple[Callable[[str], float], str]:
+def _number(low: float, high: float) -> Callable[[str], float]:
     def read(text: str) -> float:
         number = float(text)
         if not low <= number <= high:
             raise ValueError
         return number
 
-    return read, f"a number of seconds from {low} to {high}"
+    return read
+
+
+def _seconds(low: float, high: float) -> tuple[Callable[[str], float], str]:
+    return _number(low, high), f"a number of seconds from {low} to {high}"
 
 
 def _language(text: str) -> str:
@@ -103,8 +114,15 @@ def _log(text: str) -> str:
     return text
 
 
+def _store(text: str) -> str:
+    if not text.startswith(("sqlite:///", "postgresql:", "postgresql+psycopg:", "postgres:")):
+        raise ValueError
+    return text
+
+
 _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "home": (Path, "a folder"),
+    "store": (_store, "sqlite:///FILE or postgresql://USER@HOST/DATABASE"),
     "language": (_language, f"one of: {', '.join(LANGUAGES)}"),
     "reasons": _whole(0, 100),
     "score_bytes": _whole(1024, 1024 * MIB),
@@ -117,4 +135,6 @@ _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "pending_bytes": _whole(1024, 1024 * 1024 * MIB),
     "log": (_log, f"one of: {', '.join(LOGS)}"),
     "poll_seconds": _seconds(0.05, 3600),
+    "receipts_days": (_number(0, 36_500), "a number of days from 0 to 36500"),
+    "receipts_queue": _whole(1, 1_000_000),
 }

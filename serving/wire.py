@@ -18,21 +18,27 @@ from serving.faults import RETRY, RETRY_ELSE, error_body, status_of
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
-encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_escaped = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 OURS = b'{"error":{"code":'  # how our errors begin
+
+
+def encode(content: Any) -> str:
+    """JSON text, compact. Raises ValueError on a number that is not finite."""
+    try:
+        body: bytes = to_json(content, inf_nan_mode="constants")
+    except ValueError:  # half of a surrogate pair, which only an escape can write
+        return _escaped(content)
+    return _escaped(content) if b"NaN" in body or b"Infinity" in body else body.decode()
 
 
 def json_answer(content: Any, status: int = 200) -> Response:
     """An answer in JSON. Raises ValueError on a number that is not finite."""
-    return Response(_written(content), status, media_type="application/json")
+    return text_answer(encode(content), status)
 
 
-def _written(content: Any) -> bytes:
-    try:
-        body: bytes = to_json(content, inf_nan_mode="constants")
-    except ValueError:  # half of a surrogate pair, which only an escape can write
-        return encode(content).encode()
-    return encode(content).encode() if b"NaN" in body or b"Infinity" in body else body
+def text_answer(text: str, status: int = 200) -> Response:
+    """An answer that is JSON already."""
+    return Response(text, status, media_type="application/json")
 
 
 def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
@@ -43,6 +49,8 @@ def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
         response.headers["connection"] = "close"
     if response.status_code in (429, 503):
         response.headers["retry-after"] = str(RETRY.get(error.code, RETRY_ELSE))
+    if error.code in ("no_key", "bad_key"):
+        response.headers["www-authenticate"] = 'Bearer realm="leadscore"'
     return response
 
 

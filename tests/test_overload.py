@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROOFS = os.environ.get("LEADSCORE_PROOFS", "") not in ("", "0")
 SECONDS = 60 if PROOFS else 6
 JSON = {"content-type": "application/json"}
-DEADLINE = 2.0
+DEADLINE = 5.0
 AT_A_TIME = 16
 MIB = 1024 * 1024
 

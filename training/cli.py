@@ -90,7 +90,7 @@ def _wants_json(as_json: bool) -> bool:
     return as_json or bool(_globals["json"])
 
 
-def _command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _command(name: str, group: typer.Typer = app) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a command whose function returns what ``--json`` prints and prints for people itself."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,7 +106,7 @@ def _command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             if as_json and answer is not None:
                 print(json.dumps(answer, ensure_ascii=False, allow_nan=False))
 
-        return app.command(name)(run)
+        return group.command(name)(run)
 
     return register
 
@@ -600,6 +600,67 @@ def _say_champion(text: str, notes: Iterable[str], as_json: bool) -> None:
             _print(f"[yellow]note[/] {note}")
 
 
+def _store(home: Home) -> Any:
+    """The store of live records: LEADSCORE_STORE, else the file under the home."""
+    from serving.settings import Settings
+    from serving.store import open_store, store_url
+
+    settings = Settings.from_environment(os.environ)
+    return open_store(store_url(settings.store, home.path))
+
+
+@_command("load")
+def load(data: Data, home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
+    """Load the history of DATA into the store of live records, with its own times.
+
+    So a score by prospect_id rests on all of it from the first day. What is
+    there already is passed over: a load may be repeated, or started again
+    where it was broken off.
+    """
+    from training.backfill import load_tables
+
+    tables = _read(data)
+    with _progress() as say:
+        store = _store(_home(home))
+        loaded = load_tables(tables, store, say)
+        store.close()
+    if not as_json:
+        counts = [[t, n, loaded.repeated[t], loaded.erased[t]] for t, n in loaded.accepted.items()]
+        _table(["table", "new", "there before", "erased"], counts)
+        _print(f"The live records: {store.url}")
+    return {"store": store.url, **loaded.to_json()}
+
+
+@_command("export")
+def export(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it must be new or empty.")],
+    home: HomeOption = None,
+    goal: GoalOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Write the live records as a data folder, to check and to train with.
+
+    Every record bears the time from which it was known. Who was erased is not
+    there.
+    """
+    from training.live_export import champion_dataset, export_folder
+
+    place = _home(home)
+    store = _store(place)
+    done = export_folder(store, out, champion_dataset(place.path, goal))
+    store.close()
+    if not as_json:
+        _table(["table", "rows"], [[table, count] for table, count in done.rows.items()])
+        for table, count in done.orphans.items():
+            _print(f"[yellow]left out[/] {count} {table} of prospects without a record")
+        for table, columns in done.inferred.items():
+            _print(f"[yellow]inferred[/] the kinds of {table}: {', '.join(f'{n} ({k})' for n, k in columns.items())}")
+        for column, count in done.unreadable.items():
+            _print(f"[yellow]left out[/] {count} values of {column}: not of the kind that is declared")
+        _print(f"Wrote {out}. Next: leadscore check {out}, then leadscore train {out}")
+    return {"out": str(out), **done.to_json()}
+
+
 @_command("models")
 def models(goal: GoalOption = None, home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
     """List the versions: which one is the champion, their figures, and why each was promoted or not."""
@@ -654,6 +715,83 @@ def rollback(goal: GoalOption = None, home: HomeOption = None, as_json: Json = F
     champion = registry.rollback(home=place, goal=goal)
     _say_champion(f"Version {champion.version} is the champion again.", champion.notes, as_json)
     return {"version": champion.version, "champion": True}
+
+
+keys = typer.Typer(
+    help="API keys: who may call the service. Without any key it answers only clients on its own machine.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(keys, name="keys")
+
+
+@_command("add", keys)
+def keys_add(
+    name: Annotated[str, typer.Argument(help="What will use the key, such as crm.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            "--scope",
+            help="score: ask for scores. write: send and read records. admin: everything. May be repeated.",
+        ),
+    ],
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Make an API key and print it, this once: only its hash is kept.
+
+    Clients send it as Authorization: Bearer KEY, or as X-API-Key: KEY. Running
+    services take it within a second. From the first key on, every client needs
+    one, also on this machine.
+    """
+    from rich.markup import escape
+
+    from serving.keys import add_key
+
+    key, text = add_key(_home(home).path, name, scope)
+    if not as_json:
+        _print(f"Key {key.id} for {escape(key.name)}, scope {', '.join(key.scopes)}. It is shown only now:")
+        print(text)
+    return {**key.to_json(), "key": text}
+
+
+@_command("list", keys)
+def keys_list(home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
+    """List the API keys: their ids, names and scopes."""
+    from rich.markup import escape
+
+    from serving.keys import read_keys
+
+    found = read_keys(_home(home).path)
+    if not as_json and not found:
+        _print(
+            "There are no keys: the service answers only clients on its own machine."
+            if found is None
+            else "Every key was revoked: the service answers nobody until you make one: leadscore keys add NAME"
+        )
+    elif not as_json:
+        rows = [[k.id, escape(k.name), ", ".join(k.scopes), k.created_at[:16]] for k in found or ()]
+        _table(["id", "name", "scopes", "created"], rows)
+    return {"keys": [key.to_json() for key in found or ()]}
+
+
+@_command("revoke", keys)
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id as `leadscore keys list` shows it.")],
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Revoke an API key; running services refuse it within a second."""
+    from rich.markup import escape
+
+    from serving.keys import revoke_key
+
+    key, left = revoke_key(_home(home).path, key_id)
+    if not as_json:
+        _print(f"Key {key.id} ({escape(key.name)}) is revoked.")
+        if not left:
+            _print("It was the last one: the service answers nobody until you make another.")
+    return {**key.to_json(), "left": left}
 
 
 def main() -> None:
