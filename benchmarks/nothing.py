@@ -35,6 +35,7 @@ ANSWER = {
     },
     "warnings": [],
     "model_version": "1",
+    "previous": None,
     "receipt_id": "3f0e8f5c-6f0a-4a49-8f8e-0a4e1f5b2c11",
 }
 

@@ -175,7 +175,7 @@ class Compiled:
             events, outcomes, contacts, related_events, related_outcomes = known
             own = {"events": events, "outcomes": outcomes}
             related = {"events": related_events, "outcomes": related_outcomes}
-            plan = _Plan([None] * self._width, [_Steps([], []) for _ in self._whole])
+            plan = _Plan([None] * self._width, [_Steps([], [], []) for _ in self._whole])
             for i, a, index in self._aggregates:
                 if not own[a.table] or (needs_contacts(a) and not contacts):
                     continue
@@ -186,6 +186,8 @@ class Compiled:
                 window = None if a.days is None else a.days * DAY
                 if a.operation == "count":
                     plan.of[index].counts.append((i, window))
+                elif a.operation == "days_since_last" and window is None:
+                    plan.of[index].lasts.append(i)
                 else:
                     plan.of[index].others.append((i, window, operation.online))
             self._plans[known] = plan
@@ -271,9 +273,10 @@ def compile_features(features: FeatureSet) -> Compiled:
 
 @dataclass(frozen=True)
 class _Steps:
-    """What one group gives: the features that count its window, and those that reduce it otherwise."""
+    """What one group gives: the features that count its window, those of its last time, and all others."""
 
     counts: list[tuple[int, int | None]]  # position and window in microseconds
+    lasts: list[int]  # position of the days since the last one
     others: list[tuple[int, int | None, Callable[[Group, int, int], float | None]]]
 
 
@@ -292,6 +295,10 @@ def _reduce(group: Group, steps: _Steps, context: _Context, row: list[Any]) -> N
         start = 0 if window is None else bisect_right(group.times, context.t - window)
         if start < count:
             row[i] = float(count - start)
+    if steps.lasts:
+        since = float(t - group.times[-1]) / float(DAY)
+        for i in steps.lasts:
+            row[i] = since
     for i, window, reduce in steps.others:
         start = 0 if window is None else bisect_right(group.times, context.t - window)
         if start < count:
@@ -315,7 +322,7 @@ class _Times(Group):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.times = []
+        self.times: list[int] = []
 
 
 class _Used:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from features.contract import ALWAYS, DIRECTIONS, STANDARD, Dataset
+from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Dataset
 from features.errors import BadInput
 from features.records import Event, Outcome, first_recorded
 from serving.faults import itself, mismatch, missing, optional, shown, unknown_field, within
@@ -182,7 +182,8 @@ def read_event(data: Any, scope: Scope) -> Event:
                 if direction is not None and direction not in _DIRECTIONS:
                     direction = _direction(direction)
                 if value is not None:
-                    value = read_value(value)
+                    plain = type(value) is float and -1e9 <= value <= 1e9 and value.is_integer()
+                    value = int(value) * MICRO if plain else read_value(value)
                 occurred_at = read_time(get("occurred_at"))
                 recorded_at = occurred_at if recorded_at is None else read_time(recorded_at)
             except (BadInput, TypeError):

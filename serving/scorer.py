@@ -402,9 +402,9 @@ class Scorer:
         counts = self._counts(regimes)
         if not counts:
             return []
-        matrix = self._encoder.encode(data)
         whose = [r for r, looked in enumerate(looked_at) if looked is not None for _ in looked[1]]
-        everything = matrix if not supposed else np.concatenate([matrix, self._encoder.encode(supposed)])
+        everything = self._encoder.encode(data if isinstance(data, Mapping) else [*data, *supposed])
+        matrix = everything[: len(counts)]
         if len(everything) <= self._hazards.step:  # in one go, with what is supposed
             seen = self._hazards.see(everything)
             z = self._log_odds(seen)
