@@ -234,8 +234,8 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
         app.router.routes += [Route("/", _index), Route("/docs.json", _docs), Route("/v1/openapi.json", _docs)]
         straight = {
-            "/score": _straight(LeadScore.inner.score_one),
-            "/score_batch": _straight(LeadScore.inner.score_many),
+            "/score": _straight(lambda service, body: service.score_one(body)),
+            "/score_batch": _straight(lambda service, body: service.score_many(body)),
         }
         return Gate(app, Starlette(routes=_RESOURCES), limits(), _service, straight)
 
