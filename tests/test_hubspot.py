@@ -36,6 +36,7 @@ from serving.hubspot import (
     signed_uri,
 )
 from serving.resources import LiveRecords
+from serving.settings import Settings
 from serving.store import open_store
 from tests.postgres import postgres
 from tests.server import point, put_bundle, serving, until
@@ -461,3 +462,34 @@ def test_without_a_secret_there_is_no_hook(tmp_path: Path) -> None:
         hook.take(headers(b"[]"), "", b"[]")
     assert caught.value.code == "no_hook"
     assert parse_time(format_time(AT * 1000)) == AT * 1000
+
+
+def test_the_documents_mapping_and_table_are_sound(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs/hubspot.md").read_text(encoding="utf-8")
+    own = parse_mapping(text.split("```toml\n")[1].split("```")[0], tmp_path / FILE)
+    assert records_of(change("amount", "3", "deal"), own) == [
+        Patch("prospects", "101", {"attributes.amount": 3.0}, AT * 1000)
+    ]
+    assert records_of(change("dealstage", "closedwon", "deal"), own)[1].item["outcome"] == "won"  # type: ignore[union-attr]
+    assert records_of(change("type", "PARTNER", "company"), own)[0].fields == {"attributes.kind": "partner"}  # type: ignore[union-attr]
+    for rule in RULES.records:
+        for name in (*rule.fields, *rule.fields.values()):
+            assert f"`{name}`" in text, name
+    for event in RULES.events:
+        assert f"`{event.type}`" in text
+        if event.property:
+            assert event.property.removeprefix("hs_email_last") in text
+    for outcome in RULES.outcomes:
+        for value, meant in outcome.values.items():
+            assert f"`{outcome.property}` = `{value}`" in text
+            assert f"`{meant}`" in text
+
+
+@pytest.mark.parametrize("url", ["score.example.com", "ftp://x", "https://x?y=1", "https://x#y"])
+def test_a_wrong_address_is_refused(url: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        Settings.from_environment({"LEADSCORE_HUBSPOT_URL": url})
+    assert caught.value.where == "LEADSCORE_HUBSPOT_URL"
+    told = Settings.from_environment({"LEADSCORE_HUBSPOT_URL": URL + "/crm", "LEADSCORE_HUBSPOT_SECRET": SECRET})
+    assert told.hubspot_url == URL + "/crm"
+    assert SECRET not in repr(told)
