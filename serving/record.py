@@ -69,6 +69,11 @@ class Recorder:
             self.previous.remember(model.goal, score.prospect_id, last)
         return receipt_id, text
 
+    async def recall(self, scores: Sequence[Score]) -> None:
+        """Look up the scores before several of one goal in one go, before ``prospect`` is called for each."""
+        if scores:
+            await self.previous.recall(scores[0].goal, [score.prospect_id for score in scores])
+
     def account(self, score: AccountScore, champion: Champion) -> tuple[str, str]:
         """The answer of ``POST /score_account`` as ``prospect`` does; its prospects get receipts too.
 

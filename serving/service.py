@@ -481,6 +481,7 @@ class LeadScore:
             scores: list[Score | None] = [None] * len(each)
             with suppress(Exception):  # it is the fault of one of them, and told of that one below
                 scores[:] = scorer.score_each([(asked.parsed.records, asked.parsed.as_of) for _, asked in each], **how)
+            await self.recorder.recall([score for score in scores if score is not None])
             for (i, asked), score in zip(each, scores, strict=True):
                 try:
                     if score is None:
