@@ -186,8 +186,8 @@ def _unsigned(why: str) -> LeadscoreError:
         "bad_signature",
         f"the delivery is not taken for HubSpot's: {why}.",
         where="x-hubspot-signature-v3",
-        remedy="Check LEADSCORE_HUBSPOT_SECRET (the app's client secret), LEADSCORE_HUBSPOT_URL (the address that "
-        "HubSpot calls) and the machine's clock.",
+        remedy="Check LEADSCORE_HUBSPOT_SECRET (the app's client secret), LEADSCORE_HUBSPOT_URL (this service's "
+        "address as HubSpot calls it) and the machine's clock.",
     )
 
 

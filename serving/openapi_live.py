@@ -339,7 +339,7 @@ def operations(stored: type[BaseModel]) -> dict[str, dict[str, dict[str, Any]]]:
         "post": {
             "operationId": "take_hubspot",
             "summary": "A delivery of HubSpot's webhooks",
-            "description": "Signed by HubSpot in its version 3: X-HubSpot-Signature-v3 and X-HubSpot-Request-Timestamp.",
+            "description": "Signed, in version 3: headers X-HubSpot-Signature-v3 and X-HubSpot-Request-Timestamp.",
             "security": [],
             "requestBody": {"required": True, "content": {"application/json": delivery}},
             "responses": _done(HookAnswer, "It is on disk.", 404, *_WRITE),
