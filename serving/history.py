@@ -18,7 +18,6 @@ from sqlalchemy.engine import Connection
 from features.contract import ALWAYS, KEYS, NEVER, Column, Dataset, format_time
 from features.errors import BadInput, LeadscoreError
 from features.records import first_recorded
-from serving.faults import within
 from serving.ledger import erased, tombstone, tombstone_key
 from serving.rows import Scope, careful_event, read_outcome
 from serving.store import FACTS, NAMES, VERSIONS, Store
@@ -318,10 +317,10 @@ def as_of_of(data: Row) -> int | None:
         return None
 
 
-def only_names(data: Row) -> bool:
-    """Whether a request about a prospect holds nothing of it but its id."""
-    record = data.get("prospect")
-    return type(record) is dict and {n for n, v in record.items() if v is not None} == {"prospect_id"}
+def only_names(data: Row, part: str = "prospect", key: str = "prospect_id") -> bool:
+    """Whether a request holds nothing of what it is about but its id."""
+    record = data.get(part)
+    return type(record) is dict and {n for n, v in record.items() if v is not None} == {key}
 
 
 def complete(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
@@ -382,8 +381,7 @@ def complete_account(data: Row, known: Known, now: int, dataset: Dataset) -> Com
         warnings.append({"code": "merged", "text": text})
     out = {name: value for name, value in data.items() if value is not None}
     given = out["account"]
-    names_only = type(given) is dict and {n for n, v in given.items() if v is not None} == {"account_id"}
-    if names_only or known.asked != known.id:
+    if only_names(data, "account", "account_id") or known.asked != known.id:
         out["account"] = stored["account"]
     else:
         out["account"] = _versions(given, stored["account"], {})
@@ -538,15 +536,14 @@ def _renamed(data: Any, names: dict[str, str]) -> Any:
     return data
 
 
-def unknown_at(prospect_id_place: str, t: int | None) -> LeadscoreError:
-    """The refusal of a request that only names a prospect of which the store knows nothing by then."""
+def unknown_at(one: str, t: int | None) -> LeadscoreError:
+    """The refusal of a request that only names a prospect or an account of which the store knows nothing by then."""
     when = "" if t is None else f" as of {format_time(t)}"
-    return within(
-        LeadscoreError(
-            "unknown_prospect",
-            f"the store holds no record of this prospect{when}, and the request holds none but its id.",
-            where=prospect_id_place,
-            remedy="Send its record with PUT /v1/prospects/ID, or with the request; or check the id and the time.",
-        ),
-        "",
+    what = "record of this prospect" if one == "prospect" else "prospect of this account"
+    sent = "PUT /v1/prospects/ID" if one == "prospect" else "PUT /v1/prospects/ID, naming their account"
+    return LeadscoreError(
+        f"unknown_{one}",
+        f"the store holds no {what}{when}, and the request holds none.",
+        where=f"{one}.{one}_id",
+        remedy=f"Send it first with {sent}, or with the request; or check the id and the time.",
     )

@@ -414,8 +414,8 @@ def _move_members(connection: Connection, account_id: str, root: str, at: int) -
     _Names(connection, members)
     moved = []
     for kind, member in members:
-        newest = connection.execute(_NEWEST, {"kind": kind, "id": member}).first()
-        if newest is not None and newest.account_id == account_id:
+        newest = connection.execute(_LAST, {"kind": kind, "id": member}).first()
+        if newest is not None and newest.account_id == account_id:  # an ended one names none
             moved.append((kind, member, newest))
             at = max(at, newest.observed_at + 1)
     for kind, member, newest in moved:
@@ -489,12 +489,13 @@ def newest(connection: Connection, kind: str, id: str) -> dict[str, Any] | None:
 
 # Names ----------------------------------------------------------------------------------------------------------------
 
-_NEWEST = (
+_LAST = (
     sa.select(VERSIONS.c.observed_at, VERSIONS.c.record, VERSIONS.c.account_id)
-    .where(VERSIONS.c.kind == sa.bindparam("kind"), VERSIONS.c.id == sa.bindparam("id"), VERSIONS.c.record.is_not(None))
+    .where(VERSIONS.c.kind == sa.bindparam("kind"), VERSIONS.c.id == sa.bindparam("id"))
     .order_by(VERSIONS.c.observed_at.desc())
     .limit(1)
 )
+_NEWEST = _LAST.where(VERSIONS.c.record.is_not(None))
 
 
 def _insert_version(

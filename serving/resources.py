@@ -187,15 +187,17 @@ class LiveRecords:
             return Completed(data, now)
         t = as_of_of(data)
         if not self.history.spoken_of(prospect_id):
-            if only_names(data):
-                raise unknown_at("prospect.prospect_id", t)
+            if only_names(data, "prospect", "prospect_id"):
+                raise unknown_at("prospect", t)
             return Completed(data, now)
-        found = await self._look_up(lambda: self.history.prospect(prospect_id, t), only_names(data))
+        found = await self._look_up(
+            lambda: self.history.prospect(prospect_id, t), only_names(data, "prospect", "prospect_id")
+        )
         if isinstance(found, LeadscoreError):
             return Completed(data, now, (_unread(found),))
         if found is None:
-            if only_names(data):
-                raise unknown_at("prospect.prospect_id", t)
+            if only_names(data, "prospect", "prospect_id"):
+                raise unknown_at("prospect", t)
             return Completed(data, now)
         return complete(data, found, now, dataset)
 
@@ -212,7 +214,9 @@ class LiveRecords:
         if isinstance(found, LeadscoreError):
             raise found
         if found is None:
-            raise ledger.unknown("accounts", "account.account_id")
+            if only_names(data, "account", "account_id"):
+                raise unknown_at("account", t)
+            return Completed(data, now)  # the reader says what is missing
         return complete_account(data, found, now, dataset)
 
     async def _look_up(self, look: Callable[[], Known | None], needed: bool) -> Known | LeadscoreError | None:
