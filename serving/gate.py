@@ -40,6 +40,7 @@ class Served(Protocol):
     load: Load
     settings: Settings
     metrics: Metrics
+    store_problem: LeadscoreError | None
 
     def state(self) -> State:
         """The champions of this moment."""
@@ -111,7 +112,7 @@ class Gate:
         limit = self.limits.at(path)
         if limit is None:  # health is always answered
             if path == "/readyz" and method in ("GET", "HEAD"):
-                await ready(served.state(), served.keys)(scope, receive, shaped)
+                await ready(served.state(), served.keys, served.store_problem)(scope, receive, shaped)
             elif not self._known(scope):
                 await shaped.refuse(foreign(404), scope, receive)
             elif (error := _stranger(served.keys, scope, path)) is not None:
@@ -174,8 +175,11 @@ def _stranger(keys: Keys, scope: Scope, path: str) -> LeadscoreError | None:
     return None
 
 
-def ready(state: State, keys: Keys) -> Response:
-    """``GET /readyz``: whether the default champion serves, which ones do, to whom, and what could not be loaded."""
+def ready(state: State, keys: Keys, store: LeadscoreError | None = None) -> Response:
+    """``GET /readyz``: whether the default champion serves, which ones do, to whom, and what could not be loaded.
+
+    A ``store`` that cannot be used is a problem too, and no reason not to be ready: what a request holds is scored.
+    """
     if keys.access == "closed" and keys.problem is not None:
         return error_answer(keys.problem, 503)
     if state.default in state.champions:
@@ -185,7 +189,7 @@ def ready(state: State, keys: Keys) -> Response:
                 "default": state.default,
                 "champions": [c.to_json() for c in state.champions.values()],
                 "access": keys.access,
-                "problems": [error_body(p)["error"] for p in (*state.problems, *filter(None, [keys.problem]))],
+                "problems": [error_body(p)["error"] for p in (*state.problems, *filter(None, [keys.problem, store]))],
             }
         )
     if state.problems:  # 503 whatever its code: the probe asks for readiness, not for the reason

@@ -77,6 +77,7 @@ _PATHS = frozenset(
     }
 )
 _UNUSED = frozenset({"TimeoutMiddleware", "RunnerTrafficMetricsMiddleware"})
+_STORE_SECONDS = 2.0  # between two looks at the store of live records
 _PAUSE = 20  # items of a batch between two looks at other requests, scored together
 
 
@@ -279,6 +280,8 @@ class LeadScore:
         self.load = Load.of(self.settings)
         self._watch: asyncio.Task[None] | None = None
         self._report: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self.store_problem: LeadscoreError | None = None
         store = open_store(store_url(self.settings.store, self.settings.home))
         store.on_failure = self.metrics.store_failed
         self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
@@ -305,11 +308,12 @@ class LeadScore:
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
         self._report = asyncio.create_task(self._flush())
+        self._probe = asyncio.create_task(self._look_at_store())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Stop following the pointer, write down what was counted, and close the store."""
-        for task in (self._watch, self._report):
+        for task in (self._watch, self._report, self._probe):
             if task is not None:
                 task.cancel()
         await asyncio.to_thread(self.recorder.stop)
@@ -335,6 +339,18 @@ class LeadScore:
                 await self._refresh()
             except Exception as e:
                 crashed(e)
+
+    async def _look_at_store(self) -> None:
+        """Know whether the store of live records is there, for readiness; a task of its own, since it may hang."""
+        while True:
+            try:
+                await asyncio.to_thread(self.live.store.ready)
+                self.store_problem = None
+            except LeadscoreError as e:
+                self.store_problem = e
+            except Exception as e:
+                self.store_problem = crashed(e)
+            await asyncio.sleep(_STORE_SECONDS)
 
     async def _flush(self) -> None:
         while True:

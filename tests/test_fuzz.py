@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -149,7 +150,7 @@ def mutated(sound: Any, rng: random.Random) -> bytes:
         path = rng.choice(places(value))
         if not path:
             if rng.random() < 0.1:
-                value = rng.choice(EXTREMES)
+                value = copy.deepcopy(rng.choice(EXTREMES))
             continue
         inner = value
         for key in path[:-1]:
@@ -160,9 +161,9 @@ def mutated(sound: Any, rng: random.Random) -> bytes:
         elif what == 1 and isinstance(inner, dict):
             inner[rng.choice(["observed_at", "recorded_at", "attributes", "x", "", "\ud800"])] = inner.pop(path[-1])
         elif what == 2 and isinstance(inner, list):
-            inner.append(inner[path[-1]])
+            inner.append(copy.deepcopy(inner[path[-1]]))
         else:
-            inner[path[-1]] = rng.choice(EXTREMES)
+            inner[path[-1]] = copy.deepcopy(rng.choice(EXTREMES))
         if not isinstance(value, dict | list):
             break
     body = json.dumps(value).encode()
