@@ -55,8 +55,9 @@ DERIVED = {
     "outcomes": "coalesce(outcome_id, prospect_id || '|' || outcome || '|' || occurred_at) AS __id, "
     "coalesce(recorded_at, occurred_at) AS __recorded",
 }
+MOMENTS = ("created_at", "observed_at", "occurred_at", "recorded_at", "retracted_at")  # none lies in the future
 # Columns that two rows of one identity may differ in and still be the same record.
-APART = {"observed_at", "recorded_at", "created_at", "outcome_id"}
+APART = {"observed_at", "recorded_at", "retracted_at", "created_at", "outcome_id"}
 
 
 # Findings -------------------------------------------------------------------------------------------------------
@@ -225,7 +226,7 @@ def draft(con: Any, raw: Raw, dataset: Dataset, now: int | None) -> list[BadInpu
             fine = f" AND __f{j} = 0" if read.faults else ""
             empty = Fault("null_key", "missing", f"Every row needs its {name}: fill it in or leave the row out.")
             tally.append((name, f"{column} IS NULL{fine}", empty))
-        if now is not None and name in ("created_at", "observed_at", "occurred_at", "recorded_at"):
+        if now is not None and name in MOMENTS:
             what = f"later than now, {format_time(now)}"
             remedy = "Mend the times (day and month swapped? a wrong zone?) or leave the rows out until they come true."
             tally.append((name, f"{column} > {now}", Fault("future_time", what, remedy)))
@@ -280,7 +281,7 @@ def check_repeats(con: Any, raw: Raw, dataset: Dataset) -> tuple[int, list[BadIn
     """Rows of one identity: the number of identical repeats, and the findings on those that differ.
 
     The repeats' row numbers go to ``draft.drop_<table>``, if there are any; of a group the row recorded first stays,
-    else the first one.
+    else the first one. Of events it takes the earliest retraction of the group: a retraction holds whoever tells it.
     """
     table = raw.table
     ids = [KEYS[table], "__from"] if table in KEYS else ["__id"]
@@ -298,6 +299,13 @@ def check_repeats(con: Any, raw: Raw, dataset: Dataset) -> tuple[int, list[BadIn
     )
     run(con, f"CREATE OR REPLACE TABLE draft.drop_{table} AS SELECT __row FROM repeats WHERE __n > 1")
     (dropped,) = run(con, f"SELECT count(*) FROM draft.drop_{table}")[0]
+    if "retracted_at" in raw.names and table == "events":
+        run(
+            con,
+            "UPDATE draft.events AS d SET retracted_at = g.earliest FROM (SELECT min(__row) FILTER (__n = 1) AS kept, "
+            "min(retracted_at) AS earliest FROM repeats GROUP BY __id) AS g "
+            "WHERE d.__row = g.kept AND g.earliest IS NOT NULL",
+        )
     content = [c for c in dataset.columns(table).values() if c.name not in {*ids, *APART, "event_id"}]
     compared = f"SELECT DISTINCT {group}, {', '.join(ident(c.name) for c in content)} FROM repeats"
     differing = f"SELECT {group} FROM ({compared}) GROUP BY ALL HAVING count(*) > 1"
@@ -370,6 +378,18 @@ def check_across(con: Any, raws: Mapping[str, Raw], broken: set[tuple[str, str]]
             "not in accounts",
             f"Add the accounts to {raws['accounts'].file}, or leave account_id empty where the account is unknown."
             + alike(con, f"SELECT DISTINCT account_id {lost}", "SELECT account_id FROM draft.accounts"),
+        )
+    given = "recorded_at" in raws["events"].names if "events" in raws else False
+    if usable("events", "occurred_at", "retracted_at", *(["recorded_at"] if given else [])):
+        look(
+            raws["events"],
+            "retracted_at",
+            "retracted_before_recorded",
+            f"SELECT __row, event_id AS key, {_shown_time('retracted_at')} AS value FROM draft.events "
+            "WHERE retracted_at < __recorded",
+            f"earlier than {'the recorded_at' if given else 'the occurred_at'} of the event",
+            "Mend the one or the other, or leave the rows out: what was retracted before it was recorded was never "
+            "known (recorded_at is by default occurred_at: give the true one where an event was cancelled beforehand).",
         )
     if usable("prospects", "prospect_id", "created_at") and usable("outcomes", "prospect_id", "occurred_at"):
         look(

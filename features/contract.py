@@ -107,6 +107,7 @@ STANDARD: Mapping[str, tuple[Column, ...]] = {
         Column("direction", "enum", values=DIRECTIONS),
         Column("channel", "category"),
         Column("value", "value"),
+        Column("retracted_at", "time"),
     ),
     "outcomes": (
         Column("prospect_id", "key", required=True),

@@ -12,6 +12,7 @@ from features.aggregates import CLOSED, OPERATIONS, needs_contacts
 from features.contract import DAY
 from features.expressions import RULES
 from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet, walk
+from features.tables import lasting
 
 if TYPE_CHECKING:
     from features.tables import Tables
@@ -144,14 +145,14 @@ def _joined_events(tables: Tables, members: Any) -> Any:
     """Every event known at t of every member, with its contact's role and rank as of t."""
     events: Any = tables.events
     events = events.rename(event_prospect_id="prospect_id")
-    joined = members.inner_join(
-        events,
-        [
-            members.member_id == events.event_prospect_id,
-            events.occurred_at <= members.as_of,
-            events.recorded_at <= members.as_of,
-        ],
-    )
+    known = [
+        members.member_id == events.event_prospect_id,
+        events.occurred_at <= members.as_of,
+        events.recorded_at <= members.as_of,
+    ]
+    if "retracted_at" in tables.present["events"]:  # costs nothing where no file has the column
+        known.append(lasting(events, members.as_of))
+    joined = members.inner_join(events, known)
     if tables.contacts is None:
         joined = joined.mutate(**{name: ibis.null("string") for name in ("known_contact", "role", "rank")})
     else:

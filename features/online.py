@@ -58,7 +58,7 @@ def as_of(versions: Versions, t: int) -> Mapping[str, Any] | None:
 
 
 def merge_events(events: Iterable[Event]) -> tuple[Event, ...]:
-    """Identical repeats of an id collapse to the smallest ``recorded_at``.
+    """Identical repeats of an id collapse to the smallest ``recorded_at`` and the earliest retraction.
 
     Raises BadInput ``conflicting_event`` where one id comes with two contents.
     """
@@ -344,13 +344,20 @@ def _filter(a: Aggregate) -> _Filter:
 
 def _known(records: Records, context: _Context, t: int, wide: bool) -> list[Event]:
     """The events known at t in order, of the prospect and, where ``wide``, of its account's others."""
-    known = [e for e in records.events or () if e.occurred_at <= t and e.recorded_at <= t]
+    known = [
+        e
+        for e in records.events or ()
+        if e.occurred_at <= t and e.recorded_at <= t and (e.retracted_at is None or t < e.retracted_at)
+    ]
     if wide and context.siblings:
         siblings = context.siblings
         known += [
             e
             for e in records.related_events or ()
-            if e.occurred_at <= t and e.recorded_at <= t and e.prospect_id in siblings
+            if e.occurred_at <= t
+            and e.recorded_at <= t
+            and (e.retracted_at is None or t < e.retracted_at)
+            and e.prospect_id in siblings
         ]
     known.sort(key=_order)
     return known

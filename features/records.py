@@ -22,7 +22,10 @@ class Version(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something that happened with a prospect; known once it has occurred and been recorded."""
+    """Something that happened with a prospect; known once it has occurred and been recorded, until it is retracted.
+
+    Known at t means ``occurred_at <= t`` and ``recorded_at <= t < retracted_at``; None was never retracted.
+    """
 
     event_id: str
     prospect_id: str
@@ -33,6 +36,7 @@ class Event(NamedTuple):
     direction: str | None = None
     channel: str | None = None
     value: int | None = None
+    retracted_at: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -51,15 +55,26 @@ Fact = TypeVar("Fact", Event, Outcome)
 def first_recorded(one: Fact, other: Fact) -> Fact:
     """Of two records of one id, which must be of one content, the one that was recorded first.
 
+    A retraction is a fact of its own: one that either of them tells of holds, the earlier where both do.
     Raises BadInput ``conflicting_event`` or ``conflicting_outcome``, without a place.
     """
-    if one._replace(recorded_at=0) != other._replace(recorded_at=0):
+    if _content(one) != _content(other):
         raise BadInput(
             f"conflicting_{type(one).__name__.lower()}",
             "the id comes twice, with two contents.",
             remedy="A fact never changes: send a correction under an id of its own.",
         )
-    return other if other.recorded_at < one.recorded_at else one
+    first = other if other.recorded_at < one.recorded_at else one
+    if isinstance(one, Event) and isinstance(other, Event):
+        retracted = min((e.retracted_at for e in (one, other) if e.retracted_at is not None), default=None)
+        if first.retracted_at != retracted:
+            return first._replace(retracted_at=retracted)
+    return first
+
+
+def _content(fact: Fact) -> Fact:
+    """What must not differ between two records of one id: all but when they were recorded and retracted."""
+    return fact._replace(recorded_at=0, retracted_at=None) if isinstance(fact, Event) else fact._replace(recorded_at=0)
 
 
 Versions = tuple[Version, ...]

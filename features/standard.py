@@ -180,8 +180,10 @@ def _attributes(tables: Tables, table: str, until: int) -> list[Feature]:
 
 
 def _events(tables: Tables, until: int, effort: bool) -> list[Feature]:
+    from features.tables import lasting
+
     events: Any = tables.events
-    known = events.filter(events.recorded_at <= until)
+    known = events.filter(events.recorded_at <= until, lasting(events, until))
     if effort or "outbound" not in _levels(known, "direction"):
         return _of_known(tables, known, until, directed=True)
     inbound = known.filter(known.direction == "inbound")

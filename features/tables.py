@@ -93,14 +93,25 @@ class Tables:
         raise AssertionError("prospects are never empty")
 
 
+def lasting(events: Any, t: Any) -> Any:
+    """The condition (Ibis) that an event has not been retracted by t, in microseconds: ``t < retracted_at``."""
+    return events.retracted_at.isnull() | (events.retracted_at > t)
+
+
 def known_by(tables: Tables, until: int) -> Tables:
     """The tables as they stood at ``until`` (microseconds): nothing that was recorded later, and T is ``until``.
 
-    The columns that are present stay those of the files; the digest names the moment too.
+    An event that had been retracted by then stays, with its retraction: it was known until that. The columns that are
+    present stay those of the files; the digest names the moment too.
     """
 
     def facts(table: Any) -> Any:
-        return None if table is None else table.filter(table.occurred_at <= until, table.recorded_at <= until)
+        if table is None:
+            return None
+        table = table.filter(table.occurred_at <= until, table.recorded_at <= until)
+        if "retracted_at" in table.columns and "retracted_at" in tables.present["events"]:
+            table = table.mutate(retracted_at=(table.retracted_at <= until).ifelse(table.retracted_at, None))
+        return table
 
     def states(table: Any) -> Any:
         return None if table is None else table.filter(table.valid_from <= until)

@@ -143,10 +143,16 @@ class _World:
         return self.tables.dataset.declared_columns(table)
 
     def _facts(self, name: str) -> dict[str, list[dict[str, Any]]]:
+        import ibis
+
+        from features.tables import lasting
+
         table = getattr(self.tables, name)
         out: dict[str, list[dict[str, Any]]] = defaultdict(list)
         if table is not None:
             known = table.filter(table.occurred_at <= self.as_of, table.recorded_at <= self.as_of)
+            if name == "events":  # of what is known now, a later retraction is not
+                known = known.filter(lasting(known, self.as_of)).mutate(retracted_at=ibis.null("int64"))
             for row in known.order_by(["prospect_id", "occurred_at", "recorded_at"]).to_pyarrow().to_pylist():
                 out[row["prospect_id"]].append(row)
         return out

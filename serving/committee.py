@@ -86,7 +86,12 @@ def people(
     last: dict[str, int] = {}
     for event in events:
         contact = event.contact_id
-        if contact is not None and event.occurred_at <= t and event.recorded_at <= t:
+        if (
+            contact is not None
+            and event.occurred_at <= t
+            and event.recorded_at <= t
+            and (event.retracted_at is None or t < event.retracted_at)
+        ):
             count[contact] = count.get(contact, 0) + 1
             if event.occurred_at > last.get(contact, ALWAYS):
                 last[contact] = event.occurred_at

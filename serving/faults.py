@@ -17,6 +17,7 @@ STATUS: Mapping[str, int] = {
     "number_too_long": 400,
     "incomplete_body": 400,
     "no_key": 401,
+    "bad_signature": 401,
     "bad_key": 401,
     "scope": 403,
     "no_keys": 403,
@@ -27,6 +28,7 @@ STATUS: Mapping[str, int] = {
     "unknown_contact": 404,
     "unknown_event": 404,
     "unknown_receipt": 404,
+    "no_hook": 404,
     "method_not_allowed": 405,
     "body_timeout": 408,
     "erased": 410,
@@ -36,13 +38,14 @@ STATUS: Mapping[str, int] = {
     "overloaded": 429,
     "internal": 500,
     "no_champion": 503,
-    "unavailable": 503,
-    "deadline": 503,
-    "timeout": 504,
     "bad_keys": 503,
+    "bad_mapping": 503,
     "store_unavailable": 503,
     "store_full": 503,
     "store_schema": 503,
+    "unavailable": 503,
+    "deadline": 503,
+    "timeout": 504,
 }
 
 # After how many seconds to send again what is answered 429 or 503.

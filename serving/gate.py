@@ -112,16 +112,19 @@ class Gate:
         if limit is None:  # health is always answered
             if path == "/readyz" and method in ("GET", "HEAD"):
                 await ready(served.state(), served.keys)(scope, receive, shaped)
-                return {}
-            if path == "/metrics":
+            elif not self._known(scope):
+                await shaped.refuse(foreign(404), scope, receive)
+            elif (error := _stranger(served.keys, scope, path)) is not None:
+                await shaped.refuse(error, scope, receive)
+            elif path == "/metrics":
                 served.metrics.flush(served.load)
-            error = self._stranger(scope, path) if self._known(scope) else foreign(404)
-            if error is None:
                 await self._call(self.app, scope, receive, shaped)
             else:
-                await shaped.refuse(error, scope, receive)
+                await self._call(self.app, scope, receive, shaped)
             return {}
-        error = self._stranger(scope, path) or (refused(scope, limit) if method in _WRITING else None)
+        error = _stranger(served.keys, scope, path) or (refused(scope, limit) if method in _WRITING else None)
+        if error is None and "\n" in path:  # a route would match without it: another record's path
+            error = foreign(404)
         if error is not None:
             await shaped.refuse(error, scope, receive)
             return {}
@@ -156,18 +159,19 @@ class Gate:
             return self._templates.get(scope["endpoint"], _ELSE) if "endpoint" in scope else _ELSE
         return path if any(getattr(route, "path", None) == path for route in self.routes) else _ELSE
 
-    def _stranger(self, scope: Scope, path: str) -> LeadscoreError | None:
-        """Why whoever calls may not, if so."""
-        needed = scope_of(path)
-        if needed is not None:
-            try:
-                self.served().keys.check(scope["headers"], needed, scope.get("client"))
-            except LeadscoreError as e:
-                return e
-        return None
-
     def _known(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
+
+
+def _stranger(keys: Keys, scope: Scope, path: str) -> LeadscoreError | None:
+    """Why whoever calls may not, if so."""
+    needed = scope_of(path)
+    if needed is not None:
+        try:
+            keys.check(scope["headers"], needed, scope.get("client"))
+        except LeadscoreError as e:
+            return e
+    return None
 
 
 def ready(state: State, keys: Keys) -> Response:

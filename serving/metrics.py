@@ -81,6 +81,7 @@ class Metrics:
         self._probability = Histogram("leadscore_probability", "The probabilities given.", ["goal"], buckets=_SHARES)
         self.failures = Counter("leadscore_load_failures", "Champions or pointers refused.")
         self.store_errors = Counter("leadscore_store_errors", "What the store of live records failed at.", ["code"])
+        self.dropped = Counter("leadscore_receipts_dropped", "Receipts that could not be kept.")
         self.serving = Gauge(
             "leadscore_model_workers",
             "Workers that serve a model version.",
@@ -92,7 +93,7 @@ class Metrics:
         )
         self._depth = Gauge(
             "leadscore_queue_depth",
-            "Requests whose bodies arrive, and requests worked on.",
+            "Requests whose bodies arrive, requests worked on, and receipts to be kept.",
             ["queue"],
             multiprocess_mode="livesum",
         )
@@ -100,9 +101,6 @@ class Metrics:
         self._paths: dict[str, _Tally] = {}
         self._goals: dict[str, _Tally] = {}
         self._counts: dict[tuple[Any, ...], int] = {}
-        self.receipts = Counter("leadscore_receipts", "Receipts by what became of them.", ["fate"])
-        self.waiting = Gauge("leadscore_receipts_waiting", "Receipts to be written.", multiprocess_mode="livesum")
-        self._receipts = {"written": 0, "dropped": 0}
         self._serving: set[tuple[str, str, str]] = set()
 
     def _count(self, counter: Any, *labels: str, by: int = 1) -> None:
@@ -133,17 +131,13 @@ class Metrics:
         """Count a failure of the store; from any thread."""
         self.store_errors.labels(code).inc()
 
+    def drop(self, count: int = 1) -> None:
+        """Count receipts that could not be kept; from any thread."""
+        self.dropped.inc(count)
+
     def depth(self, queue: str, count: int) -> None:
         """Tell how much waits in a queue; from any thread."""
         self._depth.labels(queue).set(count)
-
-    def kept(self, written: int, dropped: int, waiting: int) -> None:
-        """Tell what became of the receipts of this worker so far."""
-        for fate, count in (("written", written), ("dropped", dropped)):
-            if count > self._receipts[fate]:
-                self.receipts.labels(fate).inc(count - self._receipts[fate])
-                self._receipts[fate] = count
-        self.waiting.set(waiting)
 
     def serve(self, state: State) -> None:
         """Tell which versions serve from now on, and how many cannot be loaded."""

@@ -19,6 +19,13 @@ ObservedAt = Annotated[
     Field(description="From when on this version of the record was known. Needed in a list of versions."),
 ]
 RecordedAt = Annotated[AwareDatetime, Field(description="When it became known; by default when it occurred.")]
+RetractedAt = Annotated[
+    AwareDatetime,
+    Field(
+        description="When it became known that the event is not true, or was taken back: it counts until then and not "
+        "from then on. Not before recorded_at."
+    ),
+]
 Day = Annotated[
     str,
     Field(pattern=r"^\d{4}-\d\d-\d\d$", description="A day, YYYY-MM-DD.", json_schema_extra={"format": "date"}),
@@ -114,6 +121,7 @@ class EventRecord(_Model):
     direction: Direction | None = None
     channel: str | None = None
     value: float | None = Field(None, ge=-1e9, le=1e9, description="Kept to six decimals.")
+    retracted_at: RetractedAt | None = None
 
 
 class OutcomeRecord(_Model):

@@ -65,6 +65,8 @@ def paths() -> dict[str, dict[str, dict[str, Any]]]:
                 operation["security"] = []
             else:
                 operation["responses"].update(errors(401, 403, 429, 503))
+            if "{" in path:
+                operation["responses"].update(errors(404))
             operation["responses"] = dict(sorted(operation["responses"].items()))
     return out
 

@@ -148,6 +148,23 @@ def _erased(kind: str, name: str) -> type[BaseModel]:
 ContactErased = _erased("contact", "ContactErased")
 ProspectErased = _erased("prospect", "ProspectErased")
 
+
+class RefusedNotice(_Model):
+    """A notice that could not be taken; the others were."""
+
+    event_id: str | None
+    code: str
+
+
+class HookAnswer(_Model):
+    """What became of a delivery. A repeated one changes nothing."""
+
+    accepted: Amount = Field(description="Changes that are new.")
+    repeated: Amount = Field(description="Changes that were known.")
+    ignored: Amount = Field(description="Notices that no rule of the mapping is about.")
+    refused: list[RefusedNotice]
+
+
 MODELS: tuple[type[BaseModel], ...] = (
     AccountPut,
     ContactPut,
@@ -167,6 +184,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     ProspectMerged,
     ContactErased,
     ProspectErased,
+    HookAnswer,
 )
 
 _PUT: dict[Literal["accounts", "contacts", "prospects"], tuple[Any, ...]] = {
@@ -204,6 +222,14 @@ EXAMPLE_EVENT = {
     "direction": "inbound",
 }
 EXAMPLE_OUTCOME = {"prospect_id": "p1", "outcome": "won", "occurred_at": "2026-04-20T10:00:00Z"}
+EXAMPLE_NOTICE = {
+    "eventId": 1,
+    "subscriptionType": "company.propertyChange",
+    "objectId": 7,
+    "propertyName": "country",
+    "propertyValue": "FR",
+    "occurredAt": 1772442000000,
+}
 _READ = (401, 403, 422, 429, 503)
 _WRITE = (400, 401, 403, 408, 410, 413, 415, 422, 429, 503)
 
@@ -305,6 +331,18 @@ def operations(stored: type[BaseModel]) -> dict[str, dict[str, dict[str, Any]]]:
             "the same id with other content is refused.",
             "requestBody": _facts(OutcomePost, OutcomeList, EXAMPLE_OUTCOME),
             "responses": _done(FactsKept, "They are on disk.", 404, *_WRITE),
+        }
+    }
+    notice = {"type": "object", "additionalProperties": True}
+    delivery = {"schema": {"type": "array", "items": notice}, "example": [EXAMPLE_NOTICE]}
+    out["/v1/hooks/hubspot"] = {
+        "post": {
+            "operationId": "take_hubspot",
+            "summary": "A delivery of HubSpot's webhooks",
+            "description": "Signed, in version 3: headers X-HubSpot-Signature-v3 and X-HubSpot-Request-Timestamp.",
+            "security": [],
+            "requestBody": {"required": True, "content": {"application/json": delivery}},
+            "responses": _done(HookAnswer, "It is on disk.", 404, *_WRITE),
         }
     }
     return out

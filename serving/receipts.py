@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ Effects = npt.NDArray[np.float32]
 PART = "receipts"  # our tables among those of the store
 _EVERY = 0.25  # seconds between two looks at the queue
 _CHUNK = 250  # receipts in one transaction: it holds the store's only writer for some milliseconds
+_SLICE = 50  # receipts between two pauses of the writing thread: scores are computed by the same interpreter
+_PAUSE = 0.0002  # seconds: to let go for no time at all would hand nothing over
 _AGAIN = 1.0  # seconds until the next attempt after a failure
 _LAST = 5.0  # seconds that the end of the service waits for what is still in the queue
 _PRUNED = 3600.0  # seconds between two looks for what is too old
@@ -176,6 +178,7 @@ class Receipts:
     Attributes:
         written: how many were written.
         dropped: how many were lost, for want of room in the queue or since they could not be written.
+        on_drop: is told how many were dropped, from any thread.
         failures: how many times writing failed.
         last_written: the greatest id that is in the store for sure; what is above may still wait.
     """
@@ -187,6 +190,7 @@ class Receipts:
         self.dropped = 0
         self.failures = 0
         self.last_written = ""
+        self.on_drop: Callable[[int], None] = lambda count: None
         self._clock = clock or (lambda: time.time_ns() // 1000)
         self._most = most
         self._queue: deque[Receipt] = deque()
@@ -212,11 +216,15 @@ class Receipts:
         size = sum(len(receipt.answer) for receipt in receipts)
         with self._lock:
             if len(self._queue) + len(receipts) > self._most or self._size + size > _MOST_BYTES:
-                self.dropped += len(receipts)
+                self._drop(len(receipts))
                 return False
             self._queue.extend(receipts)
             self._size += size
         return True
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self.on_drop(count)
 
     def start(self) -> None:
         """Begin to write."""
@@ -231,7 +239,7 @@ class Receipts:
             self._thread.join(_LAST)
         left = self.waiting
         if left:
-            self.dropped += left
+            self._drop(left)
             logger.error("%d receipts could not be written before the end and are lost.", left)
 
     def _run(self) -> None:
@@ -278,7 +286,10 @@ class Receipts:
 
     def _write(self, batch: list[Receipt]) -> None:
         try:
-            kept = self.store.write(lambda connection: self._insert(connection, batch))
+            rows = {
+                receipt.id: row for some in _slices(batch) for receipt, row in zip(some, map(_row, some), strict=True)
+            }
+            kept = self.store.write(lambda connection: self._insert(connection, batch, rows))
         except LeadscoreError:
             raise
         except Exception as e:  # something in one of them: the others are not to suffer for it
@@ -286,14 +297,14 @@ class Receipts:
                 for receipt in batch:
                     self._write([receipt])
                 return
-            self.dropped += 1
+            self._drop(1)
             logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
             return
         self._models.update(receipt.model.digest for receipt in batch)
         self.written += kept
         self.last_written = max(self.last_written, *(receipt.id for receipt in batch))
 
-    def _insert(self, connection: Connection, batch: list[Receipt]) -> int:
+    def _insert(self, connection: Connection, batch: list[Receipt], rows: Mapping[str, dict[str, Any]]) -> int:
         if connection.dialect.name == "postgresql":  # nobody is erased between the look and the writing
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
         gone = _erased(connection, {name for receipt in batch for name in _names(receipt)})
@@ -303,10 +314,11 @@ class Receipts:
         models = {receipt.model.digest: receipt.model for receipt in batch}
         new = [m for digest, m in models.items() if digest not in self._models]
         if new:
-            rows = [{**m._asdict(), "names": _encode(m.names)} for m in new]
-            connection.execute(_insert_new(connection, MODELS), rows)
-        # A transaction may run twice where its end was not heard of.
-        connection.execute(_insert_new(connection, RECEIPTS), [_row(receipt) for receipt in batch])
+            named = [{**m._asdict(), "names": _encode(m.names)} for m in new]
+            connection.execute(_insert_new(connection, MODELS), named)
+        insert = _insert_new(connection, RECEIPTS)  # a transaction may run twice where its end was not heard of
+        for some in _slices(batch):
+            connection.execute(insert, [rows[receipt.id] for receipt in some])
         mentions = [
             {"kind": kind, "id": id, "receipt_id": receipt.id} for receipt in batch for kind, id in receipt.mentions
         ]
@@ -343,6 +355,13 @@ class Receipts:
 def _names(receipt: Receipt) -> list[tuple[str, str]]:
     own = [("prospects", receipt.subject)] if receipt.kind == "prospect" else []
     return [*own, *receipt.mentions]
+
+
+def _slices(batch: list[Receipt]) -> Iterator[list[Receipt]]:
+    for start in range(0, len(batch), _SLICE):
+        if start:
+            time.sleep(_PAUSE)
+        yield batch[start : start + _SLICE]
 
 
 def _row(receipt: Receipt) -> dict[str, Any]:

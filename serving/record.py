@@ -56,8 +56,8 @@ class Recorder:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.previous.forget, tuple(prospect_ids))
 
-    async def prospect(self, score: Score, champion: Champion) -> str:
-        """The answer of ``POST /score`` with its receipt and what changed since the score before, as JSON text."""
+    async def prospect(self, score: Score, champion: Champion) -> tuple[str, str]:
+        """The answer of ``POST /score``, with what changed since the score before: its receipt's id, and it as JSON."""
         model = self._model(champion)
         answer = score.to_json()
         answer["receipt_id"] = receipt_id = new_id(time.time_ns() // 1000)
@@ -67,10 +67,10 @@ class Recorder:
         text = encode(answer)
         if self.receipts.keep(self._receipt(last, score, model, text)):
             self.previous.remember(model.goal, score.prospect_id, last)
-        return text
+        return receipt_id, text
 
-    def account(self, score: AccountScore, champion: Champion) -> str:
-        """The answer of ``POST /score_account`` with its receipt, as JSON text; its prospects get receipts too.
+    def account(self, score: AccountScore, champion: Champion) -> tuple[str, str]:
+        """The answer of ``POST /score_account`` as ``prospect`` does; its prospects get receipts too.
 
         To be called on the event loop.
         """
@@ -100,10 +100,10 @@ class Recorder:
                 self.previous.remember(model.goal, receipt.subject, last)
         # Each text is written once, and put where it has its place; in a text of JSON, no id can look like that place.
         head, place, tail = kept.partition('"prospects":[')
-        return f"{head}{place}{','.join(texts)}{tail}"
+        return whole_id, f"{head}{place}{','.join(texts)}{tail}"
 
-    def contacts(self, score: AccountContacts, champion: Champion) -> str:
-        """The answer of ``POST /score_contacts`` with its receipt, as JSON text."""
+    def contacts(self, score: AccountContacts, champion: Champion) -> tuple[str, str]:
+        """The answer of ``POST /score_contacts``, as ``prospect`` does."""
         answer = score.to_json()
         answer["receipt_id"] = receipt_id = new_id(time.time_ns() // 1000)
         text = encode(answer)
@@ -120,7 +120,7 @@ class Recorder:
                 mentions=tuple(("contacts", contact.contact_id) for contact in score.contacts),
             )
         )
-        return text
+        return receipt_id, text
 
     async def find(self, receipt_id: str, off: Off) -> dict[str, Any]:
         """What ``GET /v1/scores/{receipt_id}`` answers.

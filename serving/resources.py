@@ -35,13 +35,14 @@ from serving.history import (
 from serving.intake import Intake, read_id, union
 from serving.load import in_time
 from serving.schema import items_of
-from serving.store import NAMES, Store, get_meta
+from serving.store import NAMES, Store, get_meta, slow
 from serving.values import read_time, wrong
 
 T = TypeVar("T")
 DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
 COMPLETE = "complete_until"  # and under this, up to when their records are complete
 _THREADS = 8
+_PATIENCE = 1.0  # seconds that a request which can do without the store waits for it
 
 
 class LiveRecords:
@@ -89,6 +90,23 @@ class LiveRecords:
         read_id(id, KEYS[kind])
         done = self.store.write(work)
         return {KEYS[kind]: done.id, "observed_at": format_time(done.observed_at), "created": done.created}
+
+    def revise(self, kind: str, id: str, change: Callable[[Connection, Any], dict[str, Any] | None]) -> bool:
+        """Make the next version of a record out of its newest one (None: there is none), in one transaction.
+
+        ``change`` gives the record as ``put`` takes it, None where nothing changes. Returns whether anything did.
+        Raises LeadscoreError.
+        """
+
+        def work(connection: Connection) -> bool:
+            now = _now()
+            data = change(connection, ledger.newest(connection, kind, id))
+            if data is None:
+                return False
+            return ledger.put(connection, self._reader(connection).state(kind, id, data, now), now).changed
+
+        read_id(id, KEYS[kind])
+        return self.store.write(work)
 
     def add(self, kind: str, data: Any) -> dict[str, Any]:
         """Keep ``events`` or ``outcomes``: one, a list, or ``{"items": [...]}``; all of them or none.
@@ -169,15 +187,17 @@ class LiveRecords:
             return Completed(data, now)
         t = as_of_of(data)
         if not self.history.spoken_of(prospect_id):
-            if only_names(data):
-                raise unknown_at("prospect.prospect_id", t)
+            if only_names(data, "prospect", "prospect_id"):
+                raise unknown_at("prospect", t)
             return Completed(data, now)
-        found = await self._look_up(lambda: self.history.prospect(prospect_id, t), only_names(data))
+        found = await self._look_up(
+            lambda: self.history.prospect(prospect_id, t), only_names(data, "prospect", "prospect_id")
+        )
         if isinstance(found, LeadscoreError):
             return Completed(data, now, (_unread(found),))
         if found is None:
-            if only_names(data):
-                raise unknown_at("prospect.prospect_id", t)
+            if only_names(data, "prospect", "prospect_id"):
+                raise unknown_at("prospect", t)
             return Completed(data, now)
         return complete(data, found, now, dataset)
 
@@ -194,12 +214,17 @@ class LiveRecords:
         if isinstance(found, LeadscoreError):
             raise found
         if found is None:
-            raise ledger.unknown("accounts", "account.account_id")
+            if only_names(data, "account", "account_id"):
+                raise unknown_at("account", t)
+            return Completed(data, now)  # the reader says what is missing
         return complete_account(data, found, now, dataset)
 
     async def _look_up(self, look: Callable[[], Known | None], needed: bool) -> Known | LeadscoreError | None:
         try:
-            return await self.off(look)
+            async with asyncio.timeout(None if needed else _PATIENCE):
+                return await self.off(look)
+        except TimeoutError:
+            return slow()
         except LeadscoreError as e:
             if needed or not e.code.startswith("store_"):
                 raise

@@ -103,7 +103,7 @@ def _fact_reader(table: str) -> Mapping[str, Callable[[Any], Any]]:
 
 
 _EVENT = _fact_reader("events")
-_EVENT_FIELDS = frozenset(_EVENT)
+_ORDINARY = frozenset(_EVENT) - {"retracted_at"}
 _direction = _EVENT["direction"]
 _OUTCOME = _fact_reader("outcomes")
 # In both tables, which share these names; prospect_id among the related.
@@ -162,7 +162,7 @@ class Scope:
 
 def read_event(data: Any, scope: Scope) -> Event:
     """An event: the ordinary ones, which are nearly all, in one straight line, any other field by field."""
-    if type(data) is dict and data.keys() <= _EVENT_FIELDS:
+    if type(data) is dict and data.keys() <= _ORDINARY:
         get = data.get
         event_id, kind, contact_id, channel = get("event_id"), get("type"), get("contact_id"), get("channel")
         if (
@@ -189,7 +189,7 @@ def read_event(data: Any, scope: Scope) -> Event:
             except (BadInput, TypeError):
                 pass  # told with its place below
             else:
-                row = (event_id, scope.own, kind, occurred_at, recorded_at, contact_id, direction, channel, value)
+                row = (event_id, scope.own, kind, occurred_at, recorded_at, contact_id, direction, channel, value, None)
                 return tuple.__new__(Event, row)  # half the time of Event(...)
     return careful_event(data, scope)
 
@@ -214,17 +214,26 @@ def careful_event(data: Any, scope: Scope) -> Event:
     event_id, kind, occurred_at = get("event_id"), get("type"), get("occurred_at")
     if event_id is None or kind is None or occurred_at is None:
         raise missing("event_id" if event_id is None else "type" if kind is None else "occurred_at")
-    recorded_at = get("recorded_at")
+    recorded_at, retracted_at = get("recorded_at"), get("retracted_at")
+    recorded_at = occurred_at if recorded_at is None else recorded_at
+    if retracted_at is not None and retracted_at < recorded_at:
+        raise BadInput(
+            "retracted_before_recorded",
+            "the event was retracted before it was recorded, which is by default when it occurred.",
+            where="retracted_at",
+            remedy="Correct the one or the other, or leave the event out: it was never known.",
+        )
     return Event(
         event_id,
         scope.owner(row),
         kind,
         occurred_at,
-        occurred_at if recorded_at is None else recorded_at,
+        recorded_at,
         get("contact_id"),
         get("direction"),
         get("channel"),
         get("value"),
+        retracted_at,
     )
 
 
@@ -253,7 +262,7 @@ def read_outcome(data: Any, scope: Scope) -> Outcome:
 
 
 def read_facts(data: Any, place: str, scope: Scope, read: Callable[[Any, Scope], Any], seen: Row) -> Any:
-    """The facts of one list, identical repeats collapsed to the smallest ``recorded_at``; None for an absent list.
+    """The facts of one list, identical repeats collapsed by ``first_recorded``; None for an absent list.
 
     ``seen`` maps ids to facts and is shared by the own and the related list: an id is one fact wherever it stands.
     Events and outcomes both hold their id at index 0.

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import bentoml
@@ -30,6 +30,8 @@ from serving.account import AccountContacts, AccountScore, score_account, score_
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
 from serving.history import Completed
+from serving.hook import Hook, LiveWriter
+from serving.hubspot import PATH
 from serving.keys import Keys
 from serving.live import Champion, Champions, State
 from serving.load import Load, current
@@ -177,6 +179,13 @@ async def _docs(request: Request) -> Response:
     return text_answer(_document())
 
 
+async def _hubspot(service: LeadScore, request: Request) -> Any:
+    """``POST /v1/hooks/hubspot``: a signed delivery of HubSpot's webhooks."""
+    body = await body_of(request)
+    query = request.scope["query_string"].decode("latin-1")
+    return await service.live.off(partial(service.hook.take, request.headers, query, body))
+
+
 async def _index(request: Request) -> Response:
     """``GET /``: where to look further."""
     return json_answer({"name": "leadscore", "links": ["/v1/openapi.json", "/docs.json", "/readyz", "/v1/model"]})
@@ -207,6 +216,7 @@ def _straight(answer: Callable[[LeadScore, bytes | LeadscoreError], Awaitable[Re
 # The resources below /v1: a path, what answers it, and its methods.
 _RESOURCES = [
     Route("/v1/model", resource(_model), methods=["GET"]),
+    Route(PATH, resource(_hubspot), methods=["POST"]),
     Route("/v1/scores/{receipt_id}", resource(_receipt), methods=["GET"]),
     *(Route(path, resource(_live(answer)), methods=[method]) for path, method, answer in resources.CALLS),
 ]
@@ -270,11 +280,15 @@ class LeadScore:
         self._watch: asyncio.Task[None] | None = None
         self._report: asyncio.Task[None] | None = None
         store = open_store(store_url(self.settings.store, self.settings.home))
+        store.on_failure = self.metrics.store_failed
         self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
         receipts = Receipts(store, self.settings.receipts_days, self.settings.receipts_queue)
+        receipts.on_drop = self.metrics.drop
         replayer = Replayer(self.settings.home, self._scorers)
         self.recorder = Recorder(receipts, replayer, self.settings.language, self.settings.reasons)
         self.live.erasers.append(self.recorder.forget)
+        hubspot = (self.settings.hubspot_secret, self.settings.hubspot_url)
+        self.hook = Hook(LiveWriter(self.live), self.settings.home, *hubspot)
 
     def _datasets(self) -> list[Dataset]:
         return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
@@ -285,9 +299,9 @@ class LeadScore:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
+        self.recorder.start()
         if self.settings.log == "json":
             structured()
-        self.recorder.start()
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
         self._report = asyncio.create_task(self._flush())
@@ -298,14 +312,13 @@ class LeadScore:
         for task in (self._watch, self._report):
             if task is not None:
                 task.cancel()
-        self.metrics.flush(self.load)
         await asyncio.to_thread(self.recorder.stop)
+        self.metrics.flush(self.load)
         await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
         await asyncio.to_thread(self.keys.refresh)
-        receipts = self.recorder.receipts
-        self.metrics.kept(receipts.written, receipts.dropped, receipts.waiting)
+        self.metrics.depth("receipts", self.recorder.receipts.waiting)
         failures = self.champions.failures
         if await asyncio.to_thread(self.champions.refresh):
             self.metrics.failures.inc(self.champions.failures - failures)
@@ -391,11 +404,11 @@ class LeadScore:
             whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
             found = await current().in_thread(score, champion, whole)
             if isinstance(found, AccountScore):
-                text = self.recorder.account(found, champion)
-                self._given(text, champion, [each.probability for each in found.prospects])
+                receipt_id, text = self.recorder.account(found, champion)
+                self._given(receipt_id, champion, [one.probability for one in found.prospects])
             else:
-                text = self.recorder.contacts(found, champion)
-                self._given(text, champion, [found.probability])
+                receipt_id, text = self.recorder.contacts(found, champion)
+                self._given(receipt_id, champion, [found.probability])
             return text_answer(text)
         except Exception as e:
             return error_answer(self.told(e))
@@ -440,9 +453,6 @@ class LeadScore:
             whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
         except LeadscoreError as e:
             raise within(e, place) from None
-        for warning in whole.warnings:
-            if warning["code"].startswith("store_"):
-                self.metrics.store_failed(warning["code"])
         watch("lookup")
         parsed = champion.reader.read(whole.data, whole.now, place)
         watch("parse")
@@ -450,8 +460,8 @@ class LeadScore:
 
     async def _answer(self, score: Score, asked: _Asked) -> str:
         score = score.with_warnings((*asked.warnings, *asked.parsed.warnings))
-        text = await self.recorder.prospect(score, asked.champion)
-        self._given(text, asked.champion, [score.probability])
+        receipt_id, text = await self.recorder.prospect(score, asked.champion)
+        self._given(receipt_id, asked.champion, [score.probability])
         return text
 
     async def _score_part(self, items: Sequence[Any], state: State, first: int) -> list[str]:
@@ -486,15 +496,13 @@ class LeadScore:
         """What stands for an item that cannot be scored."""
         return encode(error_body(self.told(e)))
 
-    def _given(self, text: str, champion: Champion, probabilities: Iterable[float]) -> None:
-        """Count what an answer tells, and note it for the log: its receipt, nothing of whom it is about."""
+    def _given(self, receipt_id: str, champion: Champion, probabilities: Iterable[float]) -> None:
+        """Count what an answer tells, and note its receipt for the log."""
         for probability in probabilities:
             self.metrics.scored(champion.goal, champion.version, probability)
-        if self.settings.log == "json":
-            note = current().note
-            receipt_id = text.partition('"receipt_id":"')[2].partition('"')[0]
-            note.setdefault("receipt_ids", []).append(receipt_id)
-            note["goal"], note["version"] = champion.goal, champion.version
+        note = current().note
+        note.setdefault("receipt_ids", []).append(receipt_id)
+        note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""
@@ -505,8 +513,6 @@ class LeadScore:
     def count(self, error: LeadscoreError) -> None:
         """Count an error that is answered."""
         self.metrics.refused(error.code)
-        if error.code.startswith("store_"):
-            self.metrics.store_failed(error.code)
 
     def state(self) -> State:
         """What serves at this moment; take it once for each request."""

@@ -146,7 +146,7 @@ def get_meta(connection: Connection, name: str) -> str | None:
 
 
 class Store:
-    """A database with our tables. ``url`` shows no password; ``failures`` counts what went wrong, by code.
+    """A database with our tables. ``url`` shows no password; ``on_failure`` is told the code of what went wrong.
 
     ``add_part`` adds tables of somebody else's: their migrations run beside ours, with a version of their own.
     """
@@ -155,7 +155,7 @@ class Store:
         self.metadata = METADATA
         self.url = url.render_as_string(hide_password=True)
         self.sqlite = url.get_backend_name() == "sqlite"
-        self.failures: dict[str, int] = {}
+        self.on_failure: Callable[[str], None] = lambda code: None
         self._parts: dict[str, tuple[Step, ...]] = {"live": STEPS}
         self._ready = False
         self._migrating = threading.Lock()
@@ -294,6 +294,9 @@ class Store:
                 return _unavailable("its file is damaged", "Restore it from a backup; see docs/operations.md.")
             if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
                 return _unavailable("other writers keep it busy")
+            if name.startswith("SQLITE_IOERR"):
+                remedy = "Look at its disk: room, quota, health. Then send it again; nothing of it was kept."
+                return _unavailable(f"its file cannot be read or written ({name})", remedy)
             if "no such table" in str(original):
                 self._ready = False
                 return _unavailable("its tables are gone")
@@ -316,7 +319,7 @@ class Store:
         return None
 
     def _count(self, error: LeadscoreError) -> LeadscoreError:
-        self.failures[error.code] = self.failures.get(error.code, 0) + 1
+        self.on_failure(error.code)
         return error
 
     def _fail(self, error: LeadscoreError) -> None:
@@ -345,6 +348,11 @@ def _unavailable(why: str, remedy: str = "Send it again a little later; nothing 
     return LeadscoreError(
         "store_unavailable", f"the store of live records cannot be used: {why}.", where="LEADSCORE_STORE", remedy=remedy
     )
+
+
+def slow() -> LeadscoreError:
+    """The fault of a store that takes too long for those who can do without it."""
+    return _unavailable("it takes too long")
 
 
 def _full() -> LeadscoreError:

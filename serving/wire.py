@@ -47,10 +47,10 @@ def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
     # What is still on its way is not read, and who is refused for the load does not keep a connection.
     if error.code in ("body_timeout", "body_too_large", "overloaded"):
         response.headers["connection"] = "close"
-    if response.status_code in (429, 503):
-        response.headers["retry-after"] = str(RETRY.get(error.code, RETRY_ELSE))
     if error.code in ("no_key", "bad_key"):
         response.headers["www-authenticate"] = 'Bearer realm="leadscore"'
+    if response.status_code in (429, 503):
+        response.headers["retry-after"] = str(RETRY.get(error.code, RETRY_ELSE))
     return response
 
 

@@ -260,15 +260,27 @@ class _Maker:
                 "direction": self.text(("inbound", "outbound")),
                 "channel": self.text(CHANNELS),
                 "value": self.maybe(Decimal(r.choice(values)), 1 if heap else 0.8),
+                "retracted_at": None,
             }
             row = {name: row[name] for name in columns}
+            if "retracted_at" in columns:
+                row["retracted_at"] = self.retraction(row)
             rows["events"].append(row)
             while r.random() < 0.2:
                 again = dict(row)
                 if "recorded_at" in columns:
                     again["recorded_at"] = r.choice((None, self.moment(), at + 2 * _DAY))
+                if "retracted_at" in columns:
+                    again["retracted_at"] = self.retraction(again)
                 again["occurred_at"] = at - at % 1000 + r.choice((0, at % 1000, 999))  # the same microsecond
                 rows["events"].append(again)
+
+    def retraction(self, row: Mapping[str, Any]) -> int | None:
+        """Now and then a moment not before the event's recording, at times before it occurred."""
+        r, recorded = self.r, row.get("recorded_at")
+        recorded = row["occurred_at"] if recorded is None else recorded
+        later = (recorded, recorded + _MICRO, recorded + _DAY, max(recorded, self.moment()))
+        return r.choice((*(None,) * 12, *later))
 
     def outcomes(self, rows: Raw, creations: Mapping[str, int]) -> None:
         """Some outcomes after the prospects' creations, recorded late or twice; an id may be left to the default."""
@@ -298,7 +310,7 @@ class _Maker:
             for row in found:
                 marks += [
                     row[c]
-                    for c in ("occurred_at", "recorded_at", "observed_at", "created_at")
+                    for c in ("occurred_at", "recorded_at", "observed_at", "created_at", "retracted_at")
                     if row.get(c) is not None
                 ]
         out = set()

@@ -66,7 +66,7 @@ MUTATIONS = (
     Mutation(
         "offline: recorded_at ignored",
         "offline.py",
-        "            events.recorded_at <= members.as_of,\n",
+        "        events.recorded_at <= members.as_of,\n",
         "",
     ),
     Mutation(
@@ -74,6 +74,34 @@ MUTATIONS = (
         "online.py",
         "if e.occurred_at <= t and e.recorded_at <= t",
         "if e.occurred_at <= t",
+    ),
+    # And until they are retracted.
+    Mutation(
+        "offline: retractions ignored",
+        "tables.py",
+        "return events.retracted_at.isnull() | (events.retracted_at > t)",
+        "return True",
+    ),
+    Mutation(
+        "offline: gone only after its retraction",
+        "tables.py",
+        "(events.retracted_at > t)",
+        "(events.retracted_at >= t)",
+    ),
+    Mutation("online: retractions ignored", "online.py", "t < e.retracted_at", "True"),
+    Mutation("online: gone only after its retraction", "online.py", "t < e.retracted_at", "t <= e.retracted_at"),
+    Mutation(
+        "online: retractions of the related ignored",
+        "online.py",
+        "            and (e.retracted_at is None or t < e.retracted_at)\n",
+        "",
+    ),
+    Mutation(
+        "offline: only the first record's retraction", "checks.py", "min(retracted_at) AS earliest", "NULL AS earliest"
+    ),
+    Mutation("offline: the last retraction holds", "checks.py", "min(retracted_at) AS", "max(retracted_at) AS"),
+    Mutation(
+        "online: only the first record's retraction", "records.py", "if first.retracted_at != retracted:", "if False:"
     ),
     Mutation(
         "online: a repeat keeps its last recording",

@@ -105,14 +105,20 @@ class Oracle:
         return float(cell) if isinstance(cell, bool) else cell
 
     def _events(self, t: int) -> list[dict[str, Any]]:
-        """The events known at t: repeats are one event, recorded when first recorded."""
+        """The events known at t: repeats are one event, recorded when first recorded, gone when first retracted."""
         merged: dict[str, dict[str, Any]] = {}
         for row in self.tables["events"]:
             recorded = row["occurred_at"] if row["recorded_at"] is None else row["recorded_at"]
             known = merged.get(row["event_id"])
             if known is None or recorded < known["recorded_at"]:
                 merged[row["event_id"]] = {**row, "recorded_at": recorded}
-        return [e for e in merged.values() if e["occurred_at"] <= t and e["recorded_at"] <= t]
+        retractions: dict[str, int] = {}
+        for row in self.tables["events"]:
+            if row["retracted_at"] is not None:
+                earlier = retractions.get(row["event_id"], row["retracted_at"])
+                retractions[row["event_id"]] = min(earlier, row["retracted_at"])
+        gone = {key for key, at in retractions.items() if at <= t}
+        return [e for key, e in merged.items() if key not in gone and e["occurred_at"] <= t and e["recorded_at"] <= t]
 
     def _outcomes(self, t: int) -> list[dict[str, Any]]:
         """The outcomes known at t, each once: by its id, or by prospect, outcome and time where it has none."""
@@ -332,7 +338,7 @@ def _conflict(category: str | None, headcount: float | None, band: str | None) -
         return None
     match category:
         case "PME":
-            return float(staff >= 250)
+            return float(not 0 <= staff < 250)  # a number of another column may be below none
         case "ETI":
             return float(not 250 <= staff < 5000)
         case "GE":

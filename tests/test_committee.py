@@ -164,7 +164,7 @@ def test_the_event_comes_from_the_one_who_was_last_heard_of() -> None:
     def who(contacts: dict[str, Versions], *events: Event) -> str | None:
         persons = people(contacts, events, "a1", T)
         (sign,) = signs(standing(persons.values(), T, True), persons.values(), usual, "p1", "a1", T)
-        assert sign.event[2:] == ("call", T, T, sign.event.contact_id, "inbound", "phone", None)
+        assert sign.event[2:] == ("call", T, T, sign.event.contact_id, "inbound", "phone", None, None)
         assert sign.event.prospect_id == "p1"
         assert (sign.person is None) == (sign.event.contact_id in contacts)
         return sign.event.contact_id if sign.person is None else None

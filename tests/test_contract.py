@@ -6,11 +6,16 @@ schemathesis makes of the whole document is answered as documented.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -136,6 +141,18 @@ def test_every_error_has_the_one_shape() -> None:
                 assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, (path, method, status)
 
 
+HOOK = "/v1/hooks/hubspot"
+SECRET = "a client secret"
+
+
+def signed(body: bytes) -> dict[str, str]:
+    """The headers with which HubSpot signs a delivery."""
+    at = str(time.time_ns() // 1_000_000)
+    text = b"POSThttps://crm.example/v1/hooks/hubspot" + body + at.encode()
+    signature = base64.b64encode(hmac.new(SECRET.encode(), text, hashlib.sha256).digest()).decode()
+    return {"x-hubspot-signature-v3": signature, "x-hubspot-request-timestamp": at}
+
+
 # -- the service keeps it ----------------------------------------------------------------------------------------------
 
 
@@ -143,7 +160,12 @@ def test_every_error_has_the_one_shape() -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("home")
     point(home, {"won": {**put_bundle(home, "seven"), "version": "7"}})
-    with serving(home, tmp_path_factory.mktemp("served") / "empty", LEADSCORE_BATCH_ITEMS="50") as server:
+    settings = {
+        "LEADSCORE_BATCH_ITEMS": "50",
+        "LEADSCORE_HUBSPOT_SECRET": SECRET,
+        "LEADSCORE_HUBSPOT_URL": "https://crm.example",
+    }
+    with serving(home, tmp_path_factory.mktemp("served") / "empty", **settings) as server:
         yield server
         assert "Traceback" not in server.output()
         assert "Internal error" not in server.output()
@@ -178,6 +200,20 @@ def test_every_path_that_answers_is_in_it(server: Server) -> None:
         assert answer.json()["error"]["code"] == "method_not_allowed"
 
 
+def test_a_path_is_what_it_says_to_the_letter(server: Server) -> None:
+    """An id may hold slashes, percent signs and more; a line's end makes it no other's."""
+    record = {"created_at": "2026-03-01T09:00:00Z"}
+    for id in ("a/b", "a%2Fb", "a?b#c", "ü €", "a/merge/b"):
+        url = f"/v1/prospects/{quote(id, safe='')}"
+        assert server.client.put(url, json=record).json()["prospect_id"] == id
+        assert server.client.get(url).json()["prospect"]["prospect_id"] == id
+    assert server.client.put("/v1/prospects/line", json=record).status_code == 200
+    for method in ("GET", "PUT", "DELETE"):
+        answer = server.client.request(method, "/v1/prospects/line%0A", json=record)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_path")
+    assert server.client.get("/v1/prospects/line").status_code == 200
+
+
 ORDER = ("put", "post", "get", "delete")
 
 
@@ -200,9 +236,11 @@ def test_the_examples_run(server: Server) -> None:
             kind = url.split("/")[2]
             record = {"prospects": {"created_at": "2026-03-01T09:00:00Z"}, "contacts": {"account_id": "a1"}}
             assert server.client.put(url.removesuffix("/merge"), json=record.get(kind, {})).status_code == 200
-        answer = (
-            server.client.request(method, url, json=body.get("example")) if body else server.client.request(method, url)
-        )
+        sent = json.dumps(body["example"]).encode() if body else None
+        headers = {"content-type": "application/json"} if body else {}
+        if path == HOOK:
+            headers |= signed(sent or b"")
+        answer = server.client.request(method, url, content=sent, headers=headers)
         assert answer.status_code == 200, (method, url, answer.text)
         assert '"error"' not in answer.text or path in ("/v1/openapi.json", "/docs.json"), (method, url)
         done += 1
@@ -225,6 +263,12 @@ def _schema() -> Any:
     import schemathesis
 
     return schemathesis.openapi.from_dict(json.loads(json.dumps(DOCUMENT)))
+
+
+def _sign(request: Any) -> Any:
+    body = request.body or b""
+    request.headers.update(signed(body.encode() if isinstance(body, str) else body))
+    return request
 
 
 def _sent(server: Server, path: str, method: str, count: int) -> int:
@@ -255,7 +299,7 @@ def _sent(server: Server, path: str, method: str, count: int) -> int:
         def send(case: Any) -> None:
             nonlocal sent
             sent += 1
-            response = case.call(base_url=server.url)
+            response = case.call(base_url=server.url, **({"auth": _sign} if path == HOOK else {}))
             case.validate_response(
                 response,
                 checks=[

@@ -109,6 +109,8 @@ TRAITS = (
     "outcomes absent", "late outcome", "repeated outcome", "outcome of a sibling", "outcome at exactly t",
     "closed and open siblings", "title without a role", "role against the title", "rank changes",
     "event of a stage", "event of no stage", "stages tied", "stages go back",
+    "retracted", "retracted at exactly t", "retracted a microsecond after t", "retracted before it occurred",
+    "repeat with another retraction", "repeat without its retraction",
 )  # fmt: skip
 
 
@@ -153,11 +155,19 @@ def _traits(world: World) -> set[str]:
     note("tied times", max(Counter(at for at, _ in places.elements()).values(), default=0) > 1)
     for found in by["events"].values():
         note("repeat with another recorded_at", len({r.get("recorded_at") for r in found}) > 1)
+        retractions = {r.get("retracted_at") for r in found}
+        note("repeat with another retraction", len(retractions - {None}) > 1)
+        note("repeat without its retraction", len(retractions) > 1 and None in retractions)
     for r in rows["events"]:
         at, recorded = r["occurred_at"], r.get("recorded_at")
         note("late recording", recorded is not None and recorded > at)
         note("recorded before it occurred", recorded is not None and recorded < at)
         note("null value", r.get("value") is None)
+        retracted = r.get("retracted_at")
+        note("retracted", retracted is not None)
+        note("retracted at exactly t", retracted is not None and retracted // 1000 in times)
+        note("retracted a microsecond after t", retracted is not None and retracted // 1000 - 1 in times)
+        note("retracted before it occurred", retracted is not None and retracted < at)
         note("no contact", r.get("contact_id") is None)
         note("orphan event", r["prospect_id"] not in by["prospects"])
         note("nanoseconds", at % 1000)
@@ -305,6 +315,24 @@ RECORDED = world(
         event("late", day(-1), recorded_at=NOON),
         event("early", NOON, recorded_at=day(-2)),
         event("at once", day(-3)),
+    ]
+)
+RETRACTED = world(
+    prospects=[prospect(account_id="a"), prospect(prospect_id="q", account_id="a")],
+    contacts=[contact(contact_id="c"), contact(contact_id="d")],
+    events=[
+        event("1", day(-3), retracted_at=NOON, value=Decimal(1), contact_id="c"),
+        event("2", day(-2), retracted_at=NOON + US, value=Decimal(2), contact_id="d"),
+        event("3", day(-1), value=Decimal(4), contact_id="d"),
+        event("4", day(-1), prospect_id="q", type="call", retracted_at=NOON),
+        event("5", day(-1), prospect_id="q", retracted_at=day(1)),
+    ],
+)
+RETOLD = world(
+    events=[
+        event("1", day(-4), recorded_at=day(-3)),
+        event("1", day(-4), recorded_at=day(-2), retracted_at=day(2)),
+        event("1", day(-4), recorded_at=day(-1), retracted_at=NOON),
     ]
 )
 VERSIONS = world(
@@ -461,6 +489,22 @@ CASES = (
         ((COUNT, 0.0),),
         T - DAY - 1,
     ),
+    # An event is known while t < retracted_at, wherever it is counted.
+    Case("retracted at t", RETRACTED, ((COUNT, 2.0), (SUM, 6.0), (LAST_DAY, 1.0), (FIRST_DAY, 2.0), (DISTINCT, 1.0))),
+    Case("retracted after t", RETRACTED, ((COUNT, 3.0), (SUM, 7.0), (ACCOUNT, 5.0), (DISTINCT, 2.0)), T - 1),
+    Case("retracted by t, of the account", RETRACTED, ((ACCOUNT, 3.0), (Aggregate("share", type="call"), 0.0))),
+    Case(
+        "cancelled before it should have occurred",
+        world(events=[event("1", day(-1), recorded_at=day(-5), retracted_at=day(-2)), event("2", day(-1))]),
+        ((COUNT, 1.0), (LAST_DAY, 1.0)),
+    ),
+    Case(
+        "retracted at its recording: never known",
+        world(events=[event("1", day(-3), recorded_at=NOON, retracted_at=NOON)]),
+        ((COUNT, 0.0),),
+    ),
+    Case("a repeat tells of the retraction", RETOLD, ((COUNT, 1.0), (LAST, None)), T - 1),
+    Case("of two retractions the first holds", RETOLD, ((COUNT, 0.0), (FIRST_DAY, None))),
     Case(
         "a repeat without recorded_at was recorded when it occurred",
         world(events=[event("1", day(-3), recorded_at=r) for r in (day(2), None)]),

@@ -419,9 +419,11 @@ def _event_rows(tables: Tables, column: str, spine: Any) -> pd.DataFrame:
     """
     import ibis
 
+    from features.tables import lasting
+
     events: Any = tables.events
     rows = spine.select("i", "prospect_id", "started_at").inner_join(
-        events.select("prospect_id", column, "occurred_at", "recorded_at"), "prospect_id"
+        events.select("prospect_id", column, "occurred_at", "recorded_at", "retracted_at"), "prospect_id"
     )
     rows = rows.filter(rows[column].notnull())
     if column == "value":
@@ -430,6 +432,7 @@ def _event_rows(tables: Tables, column: str, spine: Any) -> pd.DataFrame:
         known=ibis.greatest(rows.occurred_at, rows.recorded_at, rows.started_at),
         dated=ibis.greatest(rows.occurred_at, rows.started_at),
     )
+    rows = rows.filter(lasting(rows, rows.known))  # what was retracted before it was known tells nobody anything
     first = rows.group_by(["i", column]).aggregate(known=ibis._.known.min(), dated=ibis._.dated.min())
     found: pd.DataFrame = first.order_by("i").to_pandas()
     return found

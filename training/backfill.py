@@ -103,10 +103,8 @@ def _declare(connection: Connection, tables: Tables) -> None:
 def _batches(tables: Tables, table: str) -> Iterator[list[dict[str, Any]]]:
     found = getattr(tables, table)
     order = [KEYS[table], "valid_from"] if table in KEYS else [f"{table[:-1]}_id"]
-    for batch in found.order_by(order).to_pyarrow_batches(chunk_size=BATCH):
-        rows = batch.to_pylist()
-        for start in range(0, len(rows), BATCH):
-            yield rows[start : start + BATCH]
+    for batch in found.order_by(order).to_pyarrow().to_batches(max_chunksize=BATCH):
+        yield batch.to_pylist()
 
 
 def _state(intake: Intake, table: str, row: Mapping[str, Any]) -> State:

@@ -17,13 +17,15 @@ def usual_events(tables: Tables, until: int) -> dict[str, dict[str, str | None]]
     no event, all count. Ties go to the first by name; roles that were never seen are absent. The bundle's constants
     hold it as ``committee``: ``{role: {"type", "channel"}}``.
     """
+    from features.tables import lasting
+
     if tables.events is None or tables.contacts is None:
         return {}
     events: Any = tables.events
     contacts: Any = tables.contacts
     people = contacts.filter(contacts.valid_from <= until, contacts.valid_to > until, contacts.buying_role.notnull())
     people = people.select(known_contact="contact_id", buying_role="buying_role")
-    known = events.filter(events.occurred_at <= until, events.recorded_at <= until)
+    known = events.filter(events.occurred_at <= until, events.recorded_at <= until, lasting(events, until))
     seen = known.inner_join(people, known.contact_id == people.known_contact)
     counts = (
         seen.group_by("buying_role", "direction", "type", "channel").aggregate(n=seen.count()).to_pyarrow().to_pylist()

@@ -14,6 +14,7 @@ WITH "t29" AS (
     "t19"."direction",
     "t19"."channel",
     "t19"."value",
+    "t19"."retracted_at",
     "t20"."known_contact",
     "t20"."role",
     "t20"."rank",
@@ -171,12 +172,20 @@ WITH "t29" AS (
       "t4"."contact_id",
       "t4"."direction",
       "t4"."channel",
-      "t4"."value"
+      "t4"."value",
+      "t4"."retracted_at"
     FROM "events" AS "t4"
   ) AS "t19"
     ON "t26"."member_id" = "t19"."event_prospect_id"
     AND "t19"."occurred_at" <= "t26"."as_of"
     AND "t19"."recorded_at" <= "t26"."as_of"
+    AND (
+      (
+        "t19"."retracted_at" IS NULL
+      ) OR (
+        "t19"."retracted_at" > "t26"."as_of"
+      )
+    )
   LEFT OUTER JOIN (
     SELECT
       "t5"."contact_id" AS "known_contact",
@@ -636,6 +645,7 @@ FROM (
           "t30"."direction",
           "t30"."channel",
           "t30"."value",
+          "t30"."retracted_at",
           "t30"."known_contact",
           "t30"."role",
           "t30"."rank",
@@ -728,6 +738,7 @@ FROM (
             "t30"."direction",
             "t30"."channel",
             "t30"."value",
+            "t30"."retracted_at",
             "t30"."known_contact",
             "t30"."role",
             "t30"."rank",
