@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMN = "request"
-FIELDS = (*(field.name for field in fields(Score)), "error")  # an answer's, and what is wrong with a request
+# An answer's, and what is wrong with a request.
+FIELDS = (*(field.name for field in fields(Score) if field.name != "evidence"), "error")
 
 
 def _now() -> int:
