@@ -656,6 +656,37 @@ def rollback(goal: GoalOption = None, home: HomeOption = None, as_json: Json = F
     return {"version": champion.version, "champion": True}
 
 
+@_command("doctor")
+def doctor(
+    port: Annotated[int, typer.Option(help="Port of the service on this machine.", min=1, max=65535)] = 3000,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Check a set-up and say what is wrong with it, with the way out; exit code 1 where something is.
+
+    Looked at: Python and its packages, the settings, the clock, the home and
+    its disk, the champion and its bundle, MLflow, the live records, the API
+    keys, and the service or its port. Nothing is changed.
+    """
+    from rich.markup import escape
+
+    from training.doctor import examine
+
+    with _progress() as say:
+        found = examine(_home(home), port=port, say=say)
+    wrong = [check for check in found if check.state == "wrong"]
+    if as_json:
+        print(json.dumps({"ok": not wrong, "checks": [c.to_json() for c in found]}, ensure_ascii=False))
+    else:
+        colours = {"ok": "green", "note": "yellow", "wrong": "bold red", "skipped": "dim"}
+        for check in found:
+            _print(f"[{colours[check.state]}]{check.state:8}[/] {check.name:9} {escape(check.text)}")
+            if check.remedy and check.state != "ok":
+                _print(f"{'':19}[green]->[/] {escape(check.remedy)}")
+    if wrong:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()
