@@ -18,14 +18,30 @@ STATUS: Mapping[str, int] = {
     "incomplete_body": 400,
     "unknown_path": 404,
     "unknown_goal": 404,
+    "unknown_prospect": 404,
+    "unknown_account": 404,
+    "unknown_contact": 404,
+    "unknown_event": 404,
     "method_not_allowed": 405,
     "body_timeout": 408,
+    "erased": 410,
     "body_too_large": 413,
     "too_many_items": 413,
     "unsupported_media_type": 415,
+    "overloaded": 429,
     "internal": 500,
     "no_champion": 503,
+    "store_unavailable": 503,
+    "store_full": 503,
+    "store_schema": 503,
+    "unavailable": 503,
+    "deadline": 503,
+    "timeout": 504,
 }
+
+# After how many seconds to send again what is answered 429 or 503.
+RETRY: Mapping[str, int] = {"overloaded": 1, "deadline": 2, "store_unavailable": 1, "store_full": 30}
+RETRY_ELSE = 5
 
 
 def status_of(code: str) -> int:

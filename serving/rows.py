@@ -152,7 +152,7 @@ class Scope:
             raise itself("prospect_id")
         if self.created is not None and named not in self.created:
             raise BadInput(
-                "unknown_prospect",
+                "unlisted_prospect",
                 "the record names a prospect that is not among those given with it.",
                 where="prospect_id",
                 remedy=f"Add that prospect to {self.listed}, or remove the record.",

@@ -38,6 +38,13 @@ _FEW = 1_024  # model rows up to which starting threads costs more than it saves
 _MOST = 65_536  # model rows held in memory at a time
 
 
+Ended = Callable[[str], None]  # told the name of a stage at its end: features, model, reasons
+
+
+def unwatched(stage: str) -> None:
+    """What is told of the stages where nobody times them."""
+
+
 class Warned(NamedTuple):
     """Something the reader of a score should know."""
 
@@ -331,15 +338,22 @@ class Scorer:
         self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
 
     def score(
-        self, records: Records, as_of: int, *, reasons: int = 5, language: str = "en", committee: bool = True
+        self,
+        records: Records,
+        as_of: int,
+        *,
+        reasons: int = 5,
+        language: str = "en",
+        committee: bool = True,
+        ended: Ended = unwatched,
     ) -> Score:
         """Score one prospect with what was known at ``as_of`` (microseconds since 1970).
 
         ``reasons`` is the greatest number of reasons; ``language`` that of their labels; ``committee`` whether the
-        buying trio is looked at. The events of ``records`` must have gone through ``merge_events``. Raises BadInput
-        ``as_of_before_creation``.
+        buying trio is looked at; ``ended`` is told the name of each stage at its end. The events of ``records`` must
+        have gone through ``merge_events``. Raises BadInput ``as_of_before_creation``.
         """
-        return self.score_all([records], as_of, reasons=reasons, language=language, committee=committee)[0]
+        return self.score_all([records], as_of, reasons=reasons, language=language, committee=committee, ended=ended)[0]
 
     def score_all(
         self,
@@ -349,6 +363,7 @@ class Scorer:
         reasons: int = 5,
         language: str = "en",
         committee: bool = True,
+        ended: Ended = unwatched,
     ) -> list[Score]:
         """What ``score`` gives for each of the prospects, in their order; their records are gone through once."""
         rows: list[list[Any]] = []
@@ -368,9 +383,11 @@ class Scorer:
             looked_at.append(looked)
             if looked is not None:
                 supposed += [self._features(with_sign(records, sign), as_of) for sign in looked[1]]
-        scores = self._score(rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language)
+        ended("features")
+        scores = self._score(rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language, ended)
         kinds = [r for r, looked in zip(regimes, looked_at, strict=True) if looked for _ in looked[1]]
         after = iter(self._alone(supposed, kinds))
+        ended("reasons")
         return [
             score
             if looked is None
@@ -452,6 +469,7 @@ class Scorer:
         times: Sequence[int],
         warnings: Sequence[tuple[Warned, ...]],
         language: str,
+        ended: Ended = unwatched,
     ) -> list[Score]:
         matrix = self._encoder.encode(data)
         edges = self.constants.edges
@@ -459,7 +477,7 @@ class Scorer:
         counts = [edges.index(horizon) for horizon in horizons]
         out: list[Score] = []
         for part in self._chunks(len(counts)):
-            raw, parts = self._predict(matrix[part], counts[part], reasons > 0)
+            raw, parts = self._predict(matrix[part], counts[part], reasons > 0, ended)
             at = 0
             for r in range(part.start, part.stop):
                 here = slice(at, at + counts[r])
@@ -492,10 +510,13 @@ class Scorer:
         step = max(1, _MOST // (len(self.constants.edges) - 1))
         return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
-    def _predict(self, matrix: Matrix, counts: Sequence[int], contributions: bool) -> tuple[list[float], Matrix | None]:
+    def _predict(
+        self, matrix: Matrix, counts: Sequence[int], contributions: bool, ended: Ended = unwatched
+    ) -> tuple[list[float], Matrix | None]:
         """The log-odds of every interval of every row, before the starting score, and what the features add to each."""
         expanded = expand(matrix, counts)
         raw = self._trees.raw(expanded)
+        ended("model")
         parts = self._contributions(expanded) if contributions else None
         if self._linear is not None:
             raw, parts = self._with_linear(matrix, counts, raw, parts)

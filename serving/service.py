@@ -2,20 +2,17 @@
 
 BentoML gives the server, the workers, the APIs, health and metrics. What it would do otherwise than the contract is
 set right at its own hooks: the APIs' input class takes the body as it came, since BentoML logs the input that its
-validation refuses; and ``_Gate`` around the whole ASGI app gives every error the one shape.
+validation refuses; and ``serving.gate`` around the whole ASGI app gives every error the one shape.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import logging
 import os
 import time
-import traceback
 import uuid
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -23,22 +20,26 @@ import bentoml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from features.errors import BadInput, LeadscoreError
-from serving import openapi
+from features.contract import Dataset
+from features.errors import LeadscoreError
+from serving import openapi, resources
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
-from serving.faults import error_body, missing, status_of, within
+from serving.faults import error_body, missing, within
+from serving.gate import Gate, Limits
+from serving.history import Completed
 from serving.live import Champion, Champions, State
+from serving.load import Load, current
+from serving.log import structured
+from serving.metrics import FLUSH_SECONDS, Metrics, Watch
 from serving.schema import bounded, goal_of, items_of
 from serving.settings import Settings
+from serving.store import open_store, store_url
 from serving.values import decode
+from serving.wire import crashed, error_answer, json_answer, read_body
 
-logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_OURS = b'{"error":{"code":'  # how our errors begin
 _PUBLIC = (
     "goal",
     "horizon_days",
@@ -60,7 +61,6 @@ _PATHS = frozenset(
         "/score_batch",
         "/score_account",
         "/score_contacts",
-        "/v1",
         "/livez",
         "/healthz",
         "/readyz",
@@ -69,6 +69,7 @@ _PATHS = frozenset(
         "/schema.json",
     }
 )
+_UNUSED = frozenset({"TimeoutMiddleware", "RunnerTrafficMetricsMiddleware"})
 _PAUSE = 16  # items of a batch between two looks at other requests
 
 
@@ -78,76 +79,17 @@ def settings() -> Settings:
     return Settings.from_environment(os.environ)
 
 
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(_encode(content), status, media_type="application/json")
+@lru_cache(maxsize=1)
+def limits() -> Limits:
+    """The largest bodies of this process."""
+    return Limits.of(settings())
 
 
-def _error(error: LeadscoreError) -> Response:
-    response = _json(error_body(error), status_of(error.code))
-    if error.code in ("body_timeout", "body_too_large"):  # what is still on its way is not read
-        response.headers["connection"] = "close"
-    return response
-
-
-def _crashed(e: Exception) -> LeadscoreError:
-    """An error for a fault of ours. Its text may quote the request, so only its type and place are logged."""
-    frames = traceback.extract_tb(e.__traceback__)
-    trail = " < ".join(f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in reversed(frames[-12:]))
-    logger.error("Internal error %s at %s", type(e).__name__, trail)
-    return LeadscoreError(
-        "internal", "the service failed on this request.", remedy="Report it with the service's log of this moment."
-    )
-
-
-class _Metrics:
-    """Our counters, beside BentoML's own on ``/metrics``."""
-
-    def __init__(self) -> None:
-        # BentoML's workers know where metrics are kept only after this module was loaded.
-        from prometheus_client import Counter, Gauge
-
-        self.scores = Counter("leadscore_scores", "Scores given.", ["goal", "version"])
-        self.errors = Counter("leadscore_errors", "Errors answered, items of batches included.", ["code"])
-        self.failures = Counter("leadscore_load_failures", "Champions or pointers refused.")
-        self.serving = Gauge(
-            "leadscore_model_workers",
-            "Workers that serve a model version.",
-            ["goal", "version", "digest"],
-            multiprocess_mode="livesum",
-        )
-        self._serving: set[tuple[str, str, str]] = set()
-
-    def serve(self, state: State) -> None:
-        """Tell which versions serve from now on."""
-        now = {(c.goal, c.version, c.digest[:12]) for c in state.champions.values()}
-        for labels in now ^ self._serving:
-            self.serving.labels(*labels).set(1 if labels in now else 0)
-        self._serving = now
-
-
-async def _body(request: Request, limit: int, seconds: float) -> bytes | LeadscoreError:
-    """The body as it came, or why it cannot be had."""
-    chunks: list[bytes] = []
-    size, more = 0, True
-    try:
-        async with asyncio.timeout(seconds):
-            while more:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    return BadInput("incomplete_body", "the body ended early.", remedy="Send it again.")
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > limit:
-                    return _too_large(limit)
-                chunks.append(chunk)
-                more = message.get("more_body", False)
-    except TimeoutError:
-        return BadInput("body_timeout", f"the body did not arrive within {seconds:g} seconds.", remedy="Send it again.")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large(limit: int) -> BadInput:
-    return BadInput("body_too_large", f"the body is larger than {limit} bytes.", remedy="Send less at a time.")
+async def body_of(request: Request) -> bytes:
+    """The body of a request within its path's limit; work on the request begins with it. Raises why it cannot."""
+    body = await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
+    await current().start()
+    return body
 
 
 class Body(bentoml.IODescriptor):  # type: ignore[misc]
@@ -159,9 +101,11 @@ class Body(bentoml.IODescriptor):  # type: ignore[misc]
     async def from_http_request(cls, request: Request, serde: Any) -> bytes | LeadscoreError:
         """BentoML's hook: what the API is called with. Nothing may leave it, since BentoML would log its text."""
         try:
-            return await _body(request, _limits()[request.scope["path"]], settings().body_seconds)
+            return await body_of(request)
+        except LeadscoreError as e:
+            return e
         except Exception as e:
-            return _crashed(e)
+            return crashed(e)
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -178,174 +122,54 @@ class Answer(bentoml.IODescriptor):  # type: ignore[misc]
         return {"type": "object", "title": "Answer"}
 
 
-@lru_cache(maxsize=1)
-def _limits() -> Mapping[str, int]:
-    """The largest body of each API, in bytes."""
-    one, many = settings().score_bytes, settings().batch_bytes
-    return {"/score": one, "/score_batch": many, "/score_account": many, "/score_contacts": many}
+def _service() -> LeadScore:
+    """The running service of this worker."""
+    service: LeadScore = bentoml.get_current_service()
+    return service
 
 
-async def _model(request: Request) -> Response:
+def resource(answer: Callable[[LeadScore, Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint below ``/v1``: what it returns is sent as JSON, what it raises as an error, counted."""
+
+    async def endpoint(request: Request) -> Response:
+        service = _service()
+        try:
+            passage = current()
+            if request.method not in ("POST", "PUT", "PATCH"):  # for these it starts with the body
+                await passage.start()
+            found = await answer(service, request)
+            return found if isinstance(found, Response) else json_answer(found)
+        except Exception as e:
+            return error_answer(service.told(e))
+
+    return endpoint
+
+
+async def _model(service: LeadScore, request: Request) -> Any:
     """``GET /v1/model?goal=``: the card of a champion."""
-    service: Any = bentoml.get_current_service()
-    state = service.champions.state
-    try:
-        champion = state.champion(request.query_params.get("goal"))
-    except LeadscoreError as e:
-        _count(e)
-        return _error(e)
+    state = service.state()
+    champion = state.champion(request.query_params.get("goal"))
     card = {key: champion.scorer.card[key] for key in _PUBLIC if key in champion.scorer.card}
-    return _json({**champion.to_json(), "default": champion.goal == state.default, "card": card})
+    return {**champion.to_json(), "default": champion.goal == state.default, "card": card}
 
 
 async def _index(request: Request) -> Response:
     """``GET /``: where to look further."""
-    return _json({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
+    return json_answer({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
 
 
-def _ready(state: State) -> Response:
-    """``GET /readyz``: whether the default champion serves, which ones do, and what could not be loaded."""
-    if state.default in state.champions:
-        return _json(
-            {
-                "ready": True,
-                "default": state.default,
-                "champions": [c.to_json() for c in state.champions.values()],
-                "problems": [error_body(p)["error"] for p in state.problems],
-            }
-        )
-    if state.problems:  # 503 whatever its code: the probe asks for readiness, not for the reason
-        return _json(error_body(state.problems[0]), 503)
-    try:
-        state.champion(None)
-    except LeadscoreError as e:
-        return _error(e)
-    raise AssertionError("not ready without a reason")
+def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[Any]]:
+    async def call(service: LeadScore, request: Request) -> Any:
+        return await answer(service.live, request, service.read_json)
+
+    return call
 
 
-class _Gate:
-    """Around the whole app: refuses early what no API would take, and gives foreign errors the one shape.
-
-    It stands outside of BentoML's middlewares, so that their errors are covered too, and so that an unknown path
-    never becomes a label of BentoML's metrics.
-    """
-
-    def __init__(self, app: Starlette) -> None:
-        self.app: ASGIApp = app
-        self.routes = app.routes
-        self.limits = _limits()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        path = scope["path"]
-        limit = self.limits.get(path)
-        if limit is not None:
-            error = _refused(scope, limit) if scope["method"] == "POST" else None
-        elif path == "/readyz" and scope["method"] in ("GET", "HEAD"):
-            return await _ready(bentoml.get_current_service().champions.state)(scope, receive, send)
-        else:
-            error = None if self._known(scope) else _foreign(404)
-        if error is not None:
-            _count(error)
-            return await _error(error)(scope, receive, send)
-        shaped = _Shaped(send)
-        try:
-            await self.app(scope, receive, shaped)
-        except Exception as e:
-            error = _crashed(e)
-            if not shaped.started:
-                _count(error)
-                await _error(error)(scope, receive, send)
-
-    def _known(self, scope: Scope) -> bool:
-        return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
-
-
-def _count(error: LeadscoreError) -> None:
-    bentoml.get_current_service().metrics.errors.labels(error.code).inc()
-
-
-def _refused(scope: Scope, limit: int) -> LeadscoreError | None:
-    """Why the headers of a request rule it out, if they do."""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            if value != b"application/json" and not _is_json(value):
-                return BadInput(
-                    "unsupported_media_type",
-                    "the body is not declared as JSON in UTF-8.",
-                    where="content-type",
-                    remedy="Send the header content-type: application/json.",
-                )
-        elif name == b"content-length":
-            if value.isdigit() and int(value[:20]) > limit:
-                return _too_large(limit)
-        elif name == b"content-encoding" and value.lower() != b"identity":
-            return BadInput(
-                "unsupported_media_type",
-                "the body is compressed.",
-                where="content-encoding",
-                remedy="Send the body uncompressed.",
-            )
-    return None
-
-
-def _is_json(value: bytes) -> bool:
-    kind, _, rest = value.decode("latin-1").lower().partition(";")
-    parameters = [p.strip() for p in rest.split(";") if p.strip()]
-    charsets = [p.partition("=")[2].strip(' "') for p in parameters if p.startswith("charset")]
-    return kind.strip() == "application/json" and set(charsets) <= {"utf-8", "utf8"}
-
-
-_FOREIGN: Mapping[int, tuple[str, str, str]] = {
-    404: ("unknown_path", "there is nothing at this path.", "See GET /docs.json for the paths."),
-    405: ("method_not_allowed", "this path does not take this method.", "See GET /docs.json for the methods."),
-    429: ("overloaded", "the service has more requests than it can take.", "Send it again a little later."),
-    500: ("internal", "the service failed on this request.", "Report it with the service's log of this moment."),
-    503: ("unavailable", "the service cannot answer now.", "Send it again a little later."),
-    504: ("timeout", "the answer took too long.", "Send it again, or send less at a time."),
-}
-
-
-def _foreign(status: int) -> LeadscoreError:
-    code, message, remedy = _FOREIGN.get(status, (f"http_{status}", "the request was refused.", "Correct the request."))
-    return LeadscoreError(code, message, remedy=remedy)
-
-
-class _Shaped:
-    """A ``send`` that lets answers pass and replaces errors that are not ours, keeping their status."""
-
-    def __init__(self, send: Send) -> None:
-        self.send = send
-        self.started = False
-        self._held: MutableMapping[str, Any] | None = None
-        self._chunks: list[bytes] = []
-
-    async def __call__(self, message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            if message["status"] < 400:
-                self.started = True
-                return await self.send(message)
-            self._held = message
-        elif self._held is None:
-            await self.send(message)
-        else:
-            self._chunks.append(message.get("body", b""))
-            if not message.get("more_body"):
-                await self._finish(self._held, b"".join(self._chunks))
-
-    async def _finish(self, start: MutableMapping[str, Any], body: bytes) -> None:
-        if not body.startswith(_OURS):
-            error = _foreign(start["status"])
-            _count(error)
-            body = _encode(error_body(error)).encode()
-            replaced = (b"content-length", b"content-type")
-            kept = [(name, value) for name, value in start["headers"] if name.lower() not in replaced]
-            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-            start = {**start, "headers": [*kept, *headers]}
-        self.started = True
-        await self.send(start)
-        await self.send({"type": "http.response.body", "body": body})
+# The resources below /v1: a path, what answers it, and its methods.
+_RESOURCES = [
+    Route("/v1/model", resource(_model), methods=["GET"]),
+    *(Route(path, resource(_live(answer)), methods=[method]) for path, method, answer in resources.CALLS),
+]
 
 
 class LeadScoreService(bentoml.Service):  # type: ignore[misc]
@@ -356,11 +180,12 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         app = super().to_asgi(is_main)
         # BentoML's time limit leaves a timer behind each request until it runs out, a minute of them: they cost a
         # quarter of a bare request and make full garbage collections slow. Only bodies can be slow, and have their own.
-        app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ != "TimeoutMiddleware"]
+        # Its own request metrics cost more than ours, and take every path for a label.
+        app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ not in _UNUSED]
         # BentoML's page loads a third party's scripts. Of its routes only those known to answer data are kept.
         app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
         app.router.routes.append(Route("/", _index))
-        return _Gate(app)
+        return Gate(app, Starlette(routes=_RESOURCES), limits(), _service)
 
     @property
     def openapi_spec(self) -> Any:
@@ -390,29 +215,43 @@ def _path_item(spec: Any, method: str, operation: dict[str, Any]) -> Any:
     service_class=LeadScoreService,
     http={"host": "127.0.0.1"},
     logging={"access": {"enabled": False}},
-    tracing={"sample_rate": 0.0, "excluded_urls": ["/score", "/v1/"]},
+    tracing={"sample_rate": 0.0, "excluded_urls": ["/score"]},
 )
-@bentoml.asgi_app(Starlette(routes=[Route("/model", _model)]), path="/v1", name="v1")
 class LeadScore:
     """Scores the prospects of firms that sell to firms: the probability that they become customers, with reasons."""
 
     def __init__(self) -> None:
         self.settings = settings()
         self.champions = Champions(self.settings.home)
-        self.metrics = _Metrics()
+        self.metrics = Metrics()
+        self.load = Load.of(self.settings)
         self._watch: asyncio.Task[None] | None = None
+        self._report: asyncio.Task[None] | None = None
+        store = open_store(store_url(self.settings.store, self.settings.home))
+        store.on_failure = self.metrics.store_failed
+        self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
+        self.read_json = resources.reader_of_bodies(self.settings.batch_bytes, self.settings.body_seconds)
+
+    def _datasets(self) -> list[Dataset]:
+        return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
+        if self.settings.log == "json":
+            structured()
         await self._refresh()
         self._watch = asyncio.create_task(self._follow())
+        self._report = asyncio.create_task(self._flush())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Stop following the pointer."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Stop following the pointer, write down what was counted, and close the store."""
+        for task in (self._watch, self._report):
+            if task is not None:
+                task.cancel()
+        self.metrics.flush(self.load)
+        await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
         failures = self.champions.failures
@@ -430,7 +269,12 @@ class LeadScore:
             try:
                 await self._refresh()
             except Exception as e:
-                _crashed(e)
+                crashed(e)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            self.metrics.flush(self.load)
 
     @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def score(self, body: bytes | LeadscoreError, /) -> Response:
@@ -438,9 +282,10 @@ class LeadScore:
         try:
             if isinstance(body, LeadscoreError):
                 raise body
-            return _json(self._score(decode(body), self.champions.state))
+            watch = Watch(self.metrics)
+            return json_answer(await self._score(decode(body), self.champions.state, watch))
         except Exception as e:
-            return _error(self._told(e))
+            return error_answer(self.told(e))
 
     @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def score_batch(self, body: bytes | LeadscoreError, /) -> Response:
@@ -452,16 +297,20 @@ class LeadScore:
             if not state.champions:
                 state.champion(None)
             results = []
-            for index, item in enumerate(items_of(decode(body), self.settings.batch_items)):
-                try:
-                    results.append(self._score(item, state, f"items[{index}]"))
-                except Exception as e:
-                    results.append(error_body(self._told(e)))
-                if index % _PAUSE == _PAUSE - 1:
-                    await asyncio.sleep(0)
-            return _json({"results": results})
+            passage, watch = current(), Watch(self.metrics)
+            async with passage.turn():
+                for index, item in enumerate(items_of(decode(body), self.settings.batch_items)):
+                    try:
+                        results.append(await self._score(item, state, watch, f"items[{index}]"))
+                    except Exception as e:
+                        results.append(error_body(self.told(e)))
+                    if index % _PAUSE == _PAUSE - 1:
+                        await asyncio.sleep(0)
+                        passage.check()
+                        watch = Watch(self.metrics)
+            return json_answer({"results": results})
         except Exception as e:
-            return _error(self._told(e))
+            return error_answer(self.told(e))
 
     @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def score_account(self, body: bytes | LeadscoreError, /) -> Response:
@@ -474,7 +323,7 @@ class LeadScore:
         return await self._about_account(body, self._score_contacts)
 
     async def _about_account(
-        self, body: bytes | LeadscoreError, score: Callable[[Champion, Any], AccountScore | AccountContacts]
+        self, body: bytes | LeadscoreError, score: Callable[[Champion, Completed], AccountScore | AccountContacts]
     ) -> Response:
         try:
             if isinstance(body, LeadscoreError):
@@ -482,15 +331,16 @@ class LeadScore:
             data = decode(body)
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
-            answer = (await asyncio.to_thread(score, champion, data)).to_json()
-            answer["receipt_id"] = str(uuid.uuid4())
-            self.metrics.scores.labels(champion.goal, champion.version).inc(len(answer.get("prospects", [None])))
-            return _json(answer)
+            whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
+            answer = (await current().in_thread(score, champion, whole)).to_json()
+            given = answer.get("prospects", [answer])
+            self._given(answer, champion, [one["probability"] for one in given])
+            return json_answer(answer)
         except Exception as e:
-            return _error(self._told(e))
+            return error_answer(self.told(e))
 
-    def _score_account(self, champion: Champion, data: Any) -> AccountScore:
-        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+    def _score_account(self, champion: Champion, whole: Completed) -> AccountScore:
+        parsed = champion.reader.read_account(whole.data, whole.now)
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=False)
         score = score_account(
             champion.scorer,
@@ -499,31 +349,52 @@ class LeadScore:
             reasons=self.settings.reasons,
             language=self.settings.language,
         )
-        return score.with_warnings(parsed.warnings)
+        return score.with_warnings((*whole.warnings, *parsed.warnings))
 
-    def _score_contacts(self, champion: Champion, data: Any) -> AccountContacts:
-        parsed = champion.reader.read_account(data, time.time_ns() // 1000)
+    def _score_contacts(self, champion: Champion, whole: Completed) -> AccountContacts:
+        parsed = champion.reader.read_account(whole.data, whole.now)
         if parsed.records.contacts is None:
             raise missing("contacts", ", since they are what is ranked")
         bounded(parsed.records, self.settings.batch_items, self.settings.account_steps, by_contact=True)
-        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(parsed.warnings)
+        return score_contacts(champion.scorer, parsed.records, parsed.as_of).with_warnings(
+            (*whole.warnings, *parsed.warnings)
+        )
 
-    def _score(self, data: Any, state: State, place: str = "") -> dict[str, Any]:
+    async def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> dict[str, Any]:
         try:
             champion: Champion = state.champion(goal_of(data))
+            whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
         except LeadscoreError as e:
             raise within(e, place) from None
-        parsed = champion.reader.read(data, time.time_ns() // 1000, place)
+        watch("lookup")
+        parsed = champion.reader.read(whole.data, whole.now, place)
+        watch("parse")
         score = champion.scorer.score(
-            parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language
+            parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language, ended=watch
         )
-        answer = score.with_warnings(parsed.warnings).to_json()
-        answer["receipt_id"] = str(uuid.uuid4())
-        self.metrics.scores.labels(champion.goal, champion.version).inc()
+        answer = score.with_warnings((*whole.warnings, *parsed.warnings)).to_json()
+        self._given(answer, champion, [score.probability])
         return answer
 
-    def _told(self, e: Exception) -> LeadscoreError:
+    def _given(self, answer: dict[str, Any], champion: Champion, probabilities: Iterable[float]) -> None:
+        """Give an answer its receipt, and count what it tells."""
+        answer["receipt_id"] = str(uuid.uuid4())
+        for probability in probabilities:
+            self.metrics.scored(champion.goal, champion.version, probability)
+        note = current().note
+        note.setdefault("receipt_ids", []).append(answer["receipt_id"])
+        note["goal"], note["version"] = champion.goal, champion.version
+
+    def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""
-        error = e if isinstance(e, LeadscoreError) else _crashed(e)
-        self.metrics.errors.labels(error.code).inc()
+        error = e if isinstance(e, LeadscoreError) else crashed(e)
+        self.count(error)
         return error
+
+    def count(self, error: LeadscoreError) -> None:
+        """Count an error that is answered."""
+        self.metrics.refused(error.code)
+
+    def state(self) -> State:
+        """What serves at this moment; take it once for each request."""
+        return self.champions.state

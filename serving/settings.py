@@ -11,6 +11,7 @@ from features.errors import BadInput
 from serving.explain import LANGUAGES
 
 MIB = 1024 * 1024
+LOGS = ("text", "json")
 DEFAULT_HOME = ".leadscore"
 
 
@@ -20,6 +21,8 @@ class Settings:
 
     Attributes:
         home: the folder with the champion pointer and the bundles.
+        store: the URL of the live records' database, ``sqlite:///FILE`` or ``postgresql://...``; empty for the file
+            ``live.db`` under the home.
         language: of the reasons' labels, ``en`` or ``fr``.
         reasons: how many reasons an answer gives at most; 0 leaves them out.
         score_bytes: the largest body of ``/score``, in bytes.
@@ -28,10 +31,15 @@ class Settings:
         account_steps: the most events that a request about an account may make the service go through: its prospects,
             times the scores of each, times its events.
         body_seconds: how long a body may take to arrive.
+        deadline_seconds: how long after its body's arrival a request may be answered.
+        concurrency: how many requests a worker works on at a time; what is beyond is refused, to be sent again.
+        pending_bytes: how much the bodies that a worker has at hand may hold, in bytes.
+        log: ``text`` tells what happens to the service, ``json`` the same and each answer, one JSON object a line.
         poll_seconds: how often a worker looks at the champion pointer.
     """
 
     home: Path = Path(DEFAULT_HOME)
+    store: str = ""
     language: str = "en"
     reasons: int = 5
     score_bytes: int = 2 * MIB
@@ -39,6 +47,10 @@ class Settings:
     batch_items: int = 1000
     account_steps: int = 2_000_000
     body_seconds: float = 30.0
+    deadline_seconds: float = 10.0
+    concurrency: int = 64
+    pending_bytes: int = 256 * MIB
+    log: str = "text"
     poll_seconds: float = 1.0
 
     @staticmethod
@@ -88,8 +100,21 @@ def _language(text: str) -> str:
     return text
 
 
+def _store(text: str) -> str:
+    if not text.startswith(("sqlite:///", "postgresql:", "postgresql+psycopg:", "postgres:")):
+        raise ValueError
+    return text
+
+
+def _log(text: str) -> str:
+    if text not in LOGS:
+        raise ValueError
+    return text
+
+
 _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "home": (Path, "a folder"),
+    "store": (_store, "sqlite:///FILE or postgresql://USER@HOST/DATABASE"),
     "language": (_language, f"one of: {', '.join(LANGUAGES)}"),
     "reasons": _whole(0, 100),
     "score_bytes": _whole(1024, 1024 * MIB),
@@ -97,5 +122,9 @@ _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "batch_items": _whole(1, 100_000),
     "account_steps": _whole(1, 1_000_000_000),
     "body_seconds": _seconds(0.1, 3600),
+    "deadline_seconds": _seconds(0.1, 3600),
+    "concurrency": _whole(1, 100_000),
+    "pending_bytes": _whole(1024, 1024 * 1024 * MIB),
+    "log": (_log, f"one of: {', '.join(LOGS)}"),
     "poll_seconds": _seconds(0.05, 3600),
 }

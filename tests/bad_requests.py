@@ -258,7 +258,7 @@ EDITS: list[tuple[str, Callable[[dict[str, Any]], Any], str, str]] = [
     (
         "event of a stranger",
         _at("related", "events", value=[SIBLINGS_EVENT]),
-        "unknown_prospect",
+        "unlisted_prospect",
         "related.events[0].prospect_id",
     ),
     ("as_of before creation", _at("as_of", value="2026-02-28T23:59:59Z"), "as_of_before_creation", "as_of"),

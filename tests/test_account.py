@@ -557,7 +557,7 @@ BAD: list[tuple[str, Edit, str, str]] = [
     (
         "event of a stranger",
         lambda r: r["events"][0].update(prospect_id=MARK),
-        "unknown_prospect",
+        "unlisted_prospect",
         "events[0].prospect_id",
     ),
     ("outcome of nobody", lambda r: r["outcomes"][0].pop("prospect_id"), "missing_field", "outcomes[0].prospect_id"),

@@ -600,6 +600,67 @@ def _say_champion(text: str, notes: Iterable[str], as_json: bool) -> None:
             _print(f"[yellow]note[/] {note}")
 
 
+def _store(home: Home) -> Any:
+    """The store of live records: LEADSCORE_STORE, else the file under the home."""
+    from serving.settings import Settings
+    from serving.store import open_store, store_url
+
+    settings = Settings.from_environment(os.environ)
+    return open_store(store_url(settings.store, home.path))
+
+
+@_command("load")
+def load(data: Data, home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
+    """Load the history of DATA into the store of live records, with its own times.
+
+    So a score by prospect_id rests on all of it from the first day. What is
+    there already is passed over: a load may be repeated, or started again
+    where it was broken off.
+    """
+    from training.backfill import load_tables
+
+    tables = _read(data)
+    with _progress() as say:
+        store = _store(_home(home))
+        loaded = load_tables(tables, store, say)
+        store.close()
+    if not as_json:
+        counts = [[t, n, loaded.repeated[t], loaded.erased[t]] for t, n in loaded.accepted.items()]
+        _table(["table", "new", "there before", "erased"], counts)
+        _print(f"The live records: {store.url}")
+    return {"store": store.url, **loaded.to_json()}
+
+
+@_command("export")
+def export(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it must be new or empty.")],
+    home: HomeOption = None,
+    goal: GoalOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Write the live records as a data folder, to check and to train with.
+
+    Every record bears the time from which it was known. Who was erased is not
+    there.
+    """
+    from training.live_export import champion_dataset, export_folder
+
+    place = _home(home)
+    store = _store(place)
+    done = export_folder(store, out, champion_dataset(place.path, goal))
+    store.close()
+    if not as_json:
+        _table(["table", "rows"], [[table, count] for table, count in done.rows.items()])
+        for table, count in done.orphans.items():
+            _print(f"[yellow]left out[/] {count} {table} of prospects without a record")
+        for table, columns in done.inferred.items():
+            _print(f"[yellow]inferred[/] the kinds of {table}: {', '.join(f'{n} ({k})' for n, k in columns.items())}")
+        for column, count in done.unreadable.items():
+            _print(f"[yellow]left out[/] {count} values of {column}: not of the kind that is declared")
+        _print(f"Wrote {out}. Next: leadscore check {out}, then leadscore train {out}")
+    return {"out": str(out), **done.to_json()}
+
+
 @_command("models")
 def models(goal: GoalOption = None, home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
     """List the versions: which one is the champion, their figures, and why each was promoted or not."""

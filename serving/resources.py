@@ -1,0 +1,297 @@
+"""The live records as resources under ``/v1``: what each call takes and gives, off the event loop, and how a score
+request is completed with what is stored.
+
+Plain Starlette requests; the adapter turns what is returned into JSON and what is raised into the one error shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from starlette.requests import Request
+
+from features.contract import KEYS, Dataset, format_time
+from features.errors import BadInput, LeadscoreError
+from serving import ledger
+from serving.faults import missing, unknown_field, within
+from serving.history import (
+    Completed,
+    History,
+    Known,
+    as_of_of,
+    complete,
+    complete_account,
+    id_of,
+    only_names,
+    unknown_at,
+)
+from serving.intake import Intake, read_id, union
+from serving.schema import items_of
+from serving.store import NAMES, Store, get_meta, slow
+from serving.values import decode, read_time, wrong
+from serving.wire import read_body
+
+T = TypeVar("T")
+DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
+COMPLETE = "complete_until"  # and under this, up to when their records are complete
+_THREADS = 8
+_PATIENCE = 1.0  # seconds that a request which can do without the store waits for it
+
+
+class LiveRecords:
+    """The live records of one process; methods that are not ``async`` are synchronous and safe to call from threads.
+
+    ``datasets`` gives the data sets of the models that serve: what they declare may be sent. ``most`` bounds a list.
+    """
+
+    def __init__(self, store: Store, datasets: Callable[[], Iterable[Dataset]], most: int) -> None:
+        self.store = store
+        self.history = History(store)
+        self.erasers: list[ledger.Eraser] = []
+        self._datasets = datasets
+        self._most = most
+        self._intake: tuple[Any, Intake] | None = None
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+
+    async def off(self, work: Callable[[], T]) -> T:
+        """Do synchronous work in one of the store's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """Finish what was begun and close the store."""
+        self._threads.shutdown(wait=True)
+        self.store.close()
+
+    # Writing ------------------------------------------------------------------------------------------------------
+
+    def put(self, kind: str, id: str, data: Any) -> dict[str, Any]:
+        """Keep a record of a state table (``accounts``, ``contacts``, ``prospects``) as the newest version of its id.
+
+        Gives the id that it stands under, since when it is known, and whether it is the first. Raises LeadscoreError.
+        """
+
+        def work(connection: Connection) -> ledger.Put:
+            now = _now()
+            created_at = None
+            if kind == "prospects" and type(data) is dict and data.get("created_at") is None:
+                root = ledger.follow(connection, kind, id)
+                created_at = connection.execute(
+                    sa.select(NAMES.c.created_at).where(NAMES.c.kind == kind, NAMES.c.id == root)
+                ).scalar()
+            return ledger.put(connection, self._reader(connection).state(kind, id, data, now, created_at), now)
+
+        read_id(id, KEYS[kind])
+        done = self.store.write(work)
+        return {KEYS[kind]: done.id, "observed_at": format_time(done.observed_at), "created": done.created}
+
+    def add(self, kind: str, data: Any) -> dict[str, Any]:
+        """Keep ``events`` or ``outcomes``: one, a list, or ``{"items": [...]}``; all of them or none.
+
+        Gives how many are new, how many were there, and when the new ones were recorded. Raises LeadscoreError.
+        """
+        items, place = _items(data, self._most)
+        intake = Intake(None)  # what happened has no declared columns
+        facts = intake.facts(kind, items, _now(), place)
+        added = self.store.write(lambda connection: ledger.add(connection, facts, _now()))
+        recorded_at = None if added.recorded_at is None else format_time(added.recorded_at)
+        return {"accepted": added.accepted, "repeated": added.repeated, "recorded_at": recorded_at}
+
+    def retract(self, event_id: str) -> dict[str, Any]:
+        """Take an event back from now on. Raises LeadscoreError ``unknown_event``."""
+        read_id(event_id, "event_id")
+        at = self.store.write(lambda connection: ledger.retract(connection, event_id, _now()))
+        return {"event_id": event_id, "retracted_at": format_time(at)}
+
+    def merge(self, kind: str, id: str, data: Any) -> dict[str, Any]:
+        """Make a record an alias of another, ``{"into": ID}``. Raises LeadscoreError."""
+        if type(data) is not dict:
+            raise wrong(data, "an object")
+        for name in data:
+            if name != "into":
+                raise unknown_field(name, ("into",))
+        if data.get("into") is None:
+            raise missing("into")
+        read_id(id, KEYS[kind])
+        into = read_id(data["into"], "into")
+        root, at, new = self.store.write(lambda connection: ledger.merge(connection, kind, id, into, _now()))
+        return {KEYS[kind]: id, "into": root, "merged_at": format_time(at), "merged": new}
+
+    def erase(self, kind: str, id: str) -> dict[str, Any]:
+        """Remove a prospect or a contact and everything about it; raises LeadscoreError where the store fails."""
+        read_id(id, KEYS[kind])
+        gone = self.store.write(lambda connection: ledger.erase(connection, kind, id, _now(), self.erasers))
+        self.store.forget()
+        return {KEYS[kind]: id, **gone, "erased_at": format_time(gone["erased_at"])}
+
+    def _reader(self, connection: Connection) -> Intake:
+        """The reader for what the models and the loaded folders declare."""
+        serving = tuple(self._datasets())
+        loaded = get_meta(connection, DATASET)
+        seen = (serving, loaded)
+        if self._intake is None or self._intake[0] != seen:
+            declared = [*serving, *([] if loaded is None else [Dataset.from_json(json.loads(loaded))])]
+            self._intake = (seen, Intake(union(declared)))
+        return self._intake[1]
+
+    # Reading ------------------------------------------------------------------------------------------------------
+
+    def prospect(self, prospect_id: str, as_of: str | None) -> dict[str, Any]:
+        """The body of the score request that the store holds about a prospect, as of now or a time.
+
+        Raises LeadscoreError ``unknown_prospect``, ``erased``, BadInput for the time.
+        """
+        read_id(prospect_id, "prospect_id")
+        t = None
+        if as_of is not None:
+            try:
+                t = read_time(as_of)
+            except BadInput as e:
+                raise within(e, "as_of") from None
+        known = self.history.prospect(prospect_id, t)
+        if known is None:
+            raise ledger.unknown("prospects", "prospect_id")
+        return known.body if t is None else {**known.body, "as_of": format_time(t)}
+
+    async def complete(self, data: Any, now: int, dataset: Dataset) -> Completed:
+        """A score request with what is stored about its prospect.
+
+        Raises LeadscoreError ``unknown_prospect`` where neither holds its record, ``erased``, what the store raises
+        where the request needs it, and BadInput where the two contradict each other.
+        """
+        prospect_id = id_of(data, "prospect", "prospect_id")
+        if prospect_id is None:
+            return Completed(data, now)
+        t = as_of_of(data)
+        if not self.history.spoken_of(prospect_id):
+            if only_names(data):
+                raise unknown_at("prospect.prospect_id", t)
+            return Completed(data, now)
+        found = await self._look_up(lambda: self.history.prospect(prospect_id, t), only_names(data))
+        if isinstance(found, LeadscoreError):
+            return Completed(data, now, (_unread(found),))
+        if found is None:
+            if only_names(data):
+                raise unknown_at("prospect.prospect_id", t)
+            return Completed(data, now)
+        return complete(data, found, now, dataset)
+
+    async def complete_account(self, data: Any, now: int, dataset: Dataset) -> Completed:
+        """A request about an account with what is stored about it, as ``complete`` does for a prospect.
+
+        One that lists prospects itself stands alone.
+        """
+        account_id = id_of(data, "account", "account_id")
+        if account_id is None or data.get("prospects") is not None:
+            return Completed(data, now)
+        t = as_of_of(data)
+        found = await self._look_up(lambda: self.history.account(account_id, t), True)
+        if isinstance(found, LeadscoreError):
+            raise found
+        if found is None:
+            raise ledger.unknown("accounts", "account.account_id")
+        return complete_account(data, found, now, dataset)
+
+    async def _look_up(self, look: Callable[[], Known | None], needed: bool) -> Known | LeadscoreError | None:
+        try:
+            async with asyncio.timeout(None if needed else _PATIENCE):
+                return await self.off(look)
+        except TimeoutError:
+            return slow()
+        except LeadscoreError as e:
+            if needed or not e.code.startswith("store_"):
+                raise
+            return e
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _unread(error: LeadscoreError) -> dict[str, str]:
+    text = f"{error.message} The score rests on the request alone."
+    return {"code": error.code, "text": text}
+
+
+def _items(data: Any, most: int) -> tuple[list[Any], str]:
+    """The items of what was sent, and the path before the index of each, empty for a single one."""
+    if type(data) is list:
+        return items_of({"items": data}, most), "["
+    if type(data) is dict and "items" in data:
+        return items_of(data, most), "items["
+    return [data], ""
+
+
+# The calls ------------------------------------------------------------------------------------------------------------
+
+Answer = Callable[[LiveRecords, Request, Callable[[Request], Awaitable[Any]]], Awaitable[Any]]
+
+
+def _put(kind: str) -> Answer:
+    async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
+        data = await body(request)
+        return await live.off(lambda: live.put(kind, request.path_params["id"], data))
+
+    return answer
+
+
+def _add(kind: str) -> Answer:
+    async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
+        data = await body(request)
+        return await live.off(lambda: live.add(kind, data))
+
+    return answer
+
+
+def _merge(kind: str) -> Answer:
+    async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
+        data = await body(request)
+        return await live.off(lambda: live.merge(kind, request.path_params["id"], data))
+
+    return answer
+
+
+def _erase(kind: str) -> Answer:
+    async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
+        return await live.off(lambda: live.erase(kind, request.path_params["id"]))
+
+    return answer
+
+
+async def _retract(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
+    return await live.off(lambda: live.retract(request.path_params["id"]))
+
+
+async def _prospect(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
+    as_of = request.query_params.get("as_of")
+    return await live.off(lambda: live.prospect(request.path_params["id"], as_of))
+
+
+# Path, method, what answers. An id may hold anything, slashes too: what follows one is matched first.
+CALLS: tuple[tuple[str, str, Answer], ...] = (
+    *((f"/v1/{kind}/{{id:path}}/merge", "POST", _merge(kind)) for kind in KEYS),
+    *((f"/v1/{kind}/{{id:path}}", "PUT", _put(kind)) for kind in KEYS),
+    ("/v1/prospects/{id:path}", "GET", _prospect),
+    *((f"/v1/{kind}/{{id:path}}", "DELETE", _erase(kind)) for kind in ("prospects", "contacts")),
+    ("/v1/events", "POST", _add("events")),
+    ("/v1/events/{id:path}", "DELETE", _retract),
+    ("/v1/outcomes", "POST", _add("outcomes")),
+)
+
+
+def reader_of_bodies(limit: int, seconds: float) -> Callable[[Request], Awaitable[Any]]:
+    """What reads the JSON body of a call: at most ``limit`` bytes, arrived within ``seconds``."""
+
+    async def read(request: Request) -> Any:
+        body = await read_body(request, limit, seconds)
+        if isinstance(body, LeadscoreError):
+            raise body
+        return decode(body)
+
+    return read

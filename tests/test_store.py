@@ -1,0 +1,645 @@
+"""The live records on SQLite and on a real PostgreSQL: what is kept, what was known when, merges, erasure."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from features.contract import Column, Dataset, format_time, parse_time
+from features.errors import BadInput, LeadscoreError
+from serving.resources import LiveRecords
+from serving.store import FACTS, NAMES, SCHEMA, VERSIONS, open_store, store_url
+from tests.live import CREATED, START, Clock, clock, event, ids, records, refusal
+from tests.postgres import Postgres, postgres
+
+DATASET = Dataset(
+    declared=(
+        (
+            "prospects",
+            (Column("origin", "category"), Column("budget", "number"), Column("quality", "text", known="never")),
+        ),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return store_url("", tmp_path)
+    found: Postgres = request.getfixturevalue("server")
+    return found.database()
+
+
+@pytest.fixture
+def live(url: str) -> Iterator[LiveRecords]:
+    made = records(url, DATASET)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return clock(monkeypatch)
+
+
+def put(live: LiveRecords, prospect_id: str = "p", **more: Any) -> dict[str, Any]:
+    return live.put("prospects", prospect_id, {"created_at": CREATED, **more})
+
+
+def body(live: LiveRecords, prospect_id: str = "p", t: int | None = None) -> dict[str, Any]:
+    known = live.history.prospect(prospect_id, t)
+    assert known is not None
+    return known.body
+
+
+# State records --------------------------------------------------------------------------------------------------------
+
+
+def test_each_change_is_a_version_and_a_repeat_is_none(live: LiveRecords, now: Clock) -> None:
+    first = put(live, source="webinar")
+    assert first == {"prospect_id": "p", "observed_at": format_time(START), "created": True}
+    now.tick()
+    again = live.put(
+        "prospects", "p", {"source": " webinar ", "created_at": "2026-03-01T10:00:00+01:00", "regime": None}
+    )
+    assert again == {**first, "created": False}  # the same, otherwise written
+    later = now.tick()
+    assert put(live, source="fair") == {"prospect_id": "p", "observed_at": later, "created": False}
+    assert body(live)["prospect"]["source"] == "fair"
+    assert body(live, t=now.now - 1)["prospect"]["source"] == "webinar"
+    assert live.history.prospect("p", START - 1) is None
+    now.tick()
+    assert put(live, source="webinar")["observed_at"] == format_time(now.now)  # back again is a change
+
+
+def test_stamps_increase_though_the_clock_stands_still_or_goes_back(live: LiveRecords, now: Clock) -> None:
+    stamps = [put(live, source=f"s{i}")["observed_at"] for i in range(3)]
+    now.now -= 10_000_000
+    stamps.append(put(live, source="last")["observed_at"])
+    assert len(set(stamps)) == 4
+    assert stamps == sorted(stamps, key=parse_time)
+    known = live.history.prospect("p", None)
+    assert known is not None
+    assert format_time(known.newest) == stamps[-1]
+    whole = asyncio.run(live.complete({"prospect": {"prospect_id": "p"}}, now.now, DATASET))
+    assert whole.now == known.newest  # what was acknowledged is seen, whatever the clock says
+    assert whole.data["prospect"]["source"] == "last"
+
+
+def test_declared_columns_are_checked_and_kept_even_those_of_hindsight(live: LiveRecords) -> None:
+    put(live, attributes={"origin": " x ", "budget": 5, "quality": "poor"})
+    assert body(live)["prospect"]["attributes"] == {"origin": "x", "budget": 5, "quality": "poor"}
+    error = refusal(lambda: put(live, attributes={"orign": "x"}))
+    assert (error.code, error.where) == ("undeclared_column", "attributes.orign")
+    error = refusal(lambda: put(live, attributes={"budget": "much"}))
+    assert (error.code, error.where) == ("wrong_type", "attributes.budget")
+
+
+def test_without_a_model_any_plain_attribute_is_kept(url: str) -> None:
+    live = records(url)
+    put(live, attributes={"anything": "x", "n": 1.5, "b": True, "gone": None})
+    assert body(live)["prospect"]["attributes"] == {"anything": "x", "n": 1.5, "b": True}
+    for bad, code in (([1], "wrong_type"), (float("inf"), "non_finite"), ("\ud800", "bad_text")):
+        error = refusal(lambda bad=bad: put(live, attributes={"x": bad}))  # type: ignore[misc]
+        assert (error.code, error.where) == (code, "attributes.x")
+    live.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "code", "where"),
+    [
+        ("prospects", {}, "missing_field", "created_at"),
+        ("prospects", {"created_at": CREATED, "prospect_id": "q"}, "id_mismatch", "prospect_id"),
+        ("prospects", {"created_at": CREATED, "observed_at": CREATED}, "stamped_here", "observed_at"),
+        ("prospects", {"created_at": "2099-01-01T00:00:00Z"}, "future_time", "created_at"),
+        ("prospects", {"created_at": CREATED, "colour": "red"}, "unknown_field", "colour"),
+        ("prospects", [], "wrong_type", ""),
+        ("contacts", {"role": "buyer"}, "missing_field", "account_id"),
+        ("contacts", {"account_id": "a", "role": "boss"}, "unknown_value", "role"),
+        ("accounts", {"headcount": "many"}, "wrong_type", "headcount"),
+        ("accounts", {"account_id": "x" * 300}, "id_mismatch", "account_id"),
+    ],
+)
+def test_a_bad_record_is_refused_with_its_place(live: LiveRecords, kind: str, data: Any, code: str, where: str) -> None:
+    error = refusal(lambda: live.put(kind, "p", data))
+    assert (error.code, error.where) == (code, where)
+
+
+def test_an_id_that_no_index_holds_is_refused(live: LiveRecords) -> None:
+    put(live, "é" * 256)
+    assert refusal(lambda: put(live, "é" * 257)).code == "id_too_long"
+    assert refusal(lambda: live.add("events", event("x" * 257))).where == "event_id"
+    assert refusal(lambda: live.add("events", event("e", "p" * 257))).where == "prospect_id"
+
+
+def test_a_prospect_is_created_once(live: LiveRecords) -> None:
+    put(live)
+    live.put("prospects", "p", {"source": "fair"})  # it need not be said again
+    assert body(live)["prospect"]["created_at"] == CREATED
+    error = refusal(lambda: live.put("prospects", "p", {"created_at": "2026-03-02T09:00:00Z"}))
+    assert (error.code, error.where) == ("created_at_changes", "created_at")
+
+
+def test_an_outcome_never_precedes_its_prospect_in_whatever_order_they_come(live: LiveRecords) -> None:
+    early = {"prospect_id": "p", "outcome": "won", "occurred_at": "2026-02-01T00:00:00Z"}
+    live.add("outcomes", early)  # the prospect is not known yet
+    assert live.history.prospect("p", None) is None
+    assert refusal(lambda: put(live)).code == "outcome_before_creation"
+    put(live, "q")
+    error = refusal(lambda: live.add("outcomes", [{**early, "prospect_id": "r"}, {**early, "prospect_id": "q"}]))
+    assert (error.code, error.where) == ("outcome_before_creation", "[1].occurred_at")
+    assert live.add("outcomes", {**early, "prospect_id": "r"})["accepted"] == 1  # nothing of the list was kept
+
+
+# Facts ----------------------------------------------------------------------------------------------------------------
+
+
+def test_facts_come_alone_or_in_lists_and_repeats_change_nothing(live: LiveRecords, now: Clock) -> None:
+    put(live)
+    at = now.tick()
+    assert live.add("events", event("e1")) == {"accepted": 1, "repeated": 0, "recorded_at": at}
+    later = now.tick()
+    both = [event("e1", occurred_at="2026-03-02T11:00:00+01:00", channel=None), event("e2")]
+    assert live.add("events", {"items": both}) == {"accepted": 1, "repeated": 1, "recorded_at": later}
+    assert live.add("events", both) == {"accepted": 0, "repeated": 2, "recorded_at": None}
+    assert live.add("events", []) == {"accepted": 0, "repeated": 0, "recorded_at": None}
+    assert live.add("events", [event("e3"), event("e3")])["repeated"] == 1
+    found = body(live)["events"]
+    assert [(e["event_id"], e["recorded_at"]) for e in found[:2]] == [("e1", at), ("e2", later)]
+    assert ids(body(live, t=now.now - 1)["events"]) == ["e1"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("events", event("e"), event("e", type="mail")),
+        ("events", event("e"), event("e", "q")),
+        ("events", event("e"), event("e", value=1)),
+        ("events", event("e"), event("e", contact_id="c")),
+        (
+            "outcomes",
+            {"outcome_id": "o", "prospect_id": "p", "outcome": "won", "occurred_at": CREATED},
+            {"outcome_id": "o", "prospect_id": "p", "outcome": "lost", "occurred_at": CREATED},
+        ),
+    ],
+)
+def test_one_id_has_one_content_and_a_list_is_kept_whole_or_not(
+    live: LiveRecords, kind: str, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    live.add(kind, one)
+    new = {**one, f"{kind[:-1]}_id": "new"}
+    error = refusal(lambda: live.add(kind, {"items": [new, other]}))
+    assert (error.code, error.where) == (f"conflicting_{kind[:-1]}", "items[1]")
+    assert refusal(lambda: live.add(kind, [new, {**new, "occurred_at": "2026-03-03T00:00:00Z"}])).where == "[1]"
+    assert live.add(kind, new)["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "where"),
+    [
+        ({"recorded_at": CREATED}, "stamped_here", "recorded_at"),
+        ({"prospect_id": None}, "missing_field", "prospect_id"),
+        ({"occurred_at": "2099-01-01T00:00:00Z"}, "future_time", "occurred_at"),
+        ({"occurred_at": "2026-03-02"}, "bad_time", "occurred_at"),
+        ({"note": "x"}, "unknown_field", "note"),
+        ({"replaces": "e"}, "replaces_itself", "replaces"),
+        ({"replaces": "nobody"}, "unknown_event", "replaces"),
+        ({"value": 1e10}, "value_out_of_range", "value"),
+        ({"type": None}, "missing_field", "type"),
+    ],
+)
+def test_a_bad_event_is_refused_with_its_place(
+    live: LiveRecords, change: dict[str, Any], code: str, where: str
+) -> None:
+    error = refusal(lambda: live.add("events", [event("ok"), {**event("e"), **change}]))
+    assert (error.code, error.where) == (code, f"[1].{where}")
+    assert live.add("events", event("ok"))["accepted"] == 1
+
+
+def test_too_long_a_list_is_refused(url: str) -> None:
+    live = records(url, most=2)
+    assert refusal(lambda: live.add("events", [event(f"e{i}") for i in range(3)])).code == "too_many_items"
+    live.close()
+
+
+def test_outcomes_without_an_id_are_one_by_what_they_say(live: LiveRecords) -> None:
+    put(live)
+    won = {"prospect_id": "p", "outcome": "won", "occurred_at": "2026-04-01T00:00:00Z"}
+    assert live.add("outcomes", won)["accepted"] == 1
+    assert live.add("outcomes", {**won, "occurred_at": "2026-04-01T02:00:00+02:00"})["repeated"] == 1
+    (found,) = body(live)["outcomes"]
+    assert "outcome_id" not in found
+
+
+def test_what_was_never_sent_is_unknown_and_what_was_is_empty(live: LiveRecords) -> None:
+    put(live)
+    assert set(body(live)) == {"prospect"}
+    live.add("events", event("e", "other"))
+    assert body(live)["events"] == []
+    assert "outcomes" not in body(live)
+
+
+def test_an_event_is_taken_back_or_replaced_from_then_on(live: LiveRecords, now: Clock) -> None:
+    put(live)
+    live.add("events", [event("e1"), event("e2")])
+    before = now.now
+    at = now.tick()
+    assert live.retract("e1") == {"event_id": "e1", "retracted_at": at}
+    now.tick()
+    assert live.retract("e1")["retracted_at"] == at
+    assert live.add("events", event("e1"))["repeated"] == 1  # a late repeat does not bring it back
+    assert ids(body(live)["events"]) == ["e2"]
+    new = event("e3", type="mail", replaces="e2")
+    assert live.add("events", new)["accepted"] == 1
+    assert live.add("events", new)["repeated"] == 1
+    assert ids(body(live)["events"]) == ["e3"]
+    assert "replaces" not in body(live)["events"][0]
+    assert ids(body(live, t=before)["events"]) == ["e1", "e2"]
+    assert refusal(lambda: live.retract("nobody")).code == "unknown_event"
+    put(live, "q")
+    assert refusal(lambda: live.add("events", event("e4", "q", replaces="e3"))).where == "replaces"
+
+
+# Accounts, contacts, related prospects --------------------------------------------------------------------------------
+
+
+def family(live: LiveRecords) -> None:
+    live.put("accounts", "a", {"country": "FR"})
+    put(live, account_id="a")
+    put(live, "sibling", account_id="a")
+    put(live, "stranger", account_id="b")
+    live.put("contacts", "c", {"account_id": "a", "role": "buyer"})
+    live.add("events", [event("e1", contact_id="c"), event("e2", "sibling"), event("e3", "stranger")])
+    live.add("outcomes", {"prospect_id": "sibling", "outcome": "lost", "occurred_at": "2026-04-01T00:00:00Z"})
+
+
+def test_the_account_its_people_and_its_other_prospects_come_along(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    found = body(live)
+    assert found["account"]["country"] == "FR"
+    assert ids(found["contacts"], "contact_id") == ["c"]
+    assert ids(found["events"]) == ["e1"]
+    assert ids(found["related"]["prospects"], "prospect_id") == ["sibling"]
+    assert ids(found["related"]["events"]) == ["e2"]
+    assert found["related"]["outcomes"][0]["prospect_id"] == "sibling"
+    before = now.now
+    now.tick()
+    put(live, account_id="b")  # re-parenting is a new version
+    assert ids(body(live)["related"]["prospects"], "prospect_id") == ["stranger"]
+    assert ids(body(live)["contacts"], "contact_id") == ["c"]  # its event names it
+    assert ids(body(live, "sibling")["related"]["prospects"], "prospect_id") == []
+    assert ids(body(live, t=before)["related"]["prospects"], "prospect_id") == ["sibling"]
+
+
+def test_an_account_is_read_with_all_its_prospects(live: LiveRecords) -> None:
+    family(live)
+    known = live.history.account("a", None)
+    assert known is not None
+    assert ids(known.body["prospects"], "prospect_id") == ["p", "sibling"]
+    assert ids(known.body["events"]) == ["e1", "e2"]
+    assert live.history.account("nobody", None) is None
+    assert live.history.account("a", START - 1) is None
+
+
+def test_a_merged_prospect_gives_its_facts_to_the_other_from_then_on(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    live.put("prospects", "into", {"created_at": "2026-05-01T00:00:00Z"})
+    live.add("outcomes", {"prospect_id": "p", "outcome": "lost", "occurred_at": "2026-04-02T00:00:00Z"})
+    before = now.now
+    at = now.tick()
+    done = live.merge("prospects", "p", {"into": "into"})
+    assert done == {"prospect_id": "p", "into": "into", "merged_at": at, "merged": True}
+    assert live.merge("prospects", "p", {"into": "into"}) == {**done, "merged": False}
+    found = body(live, "into")
+    assert [(e["event_id"], e["recorded_at"]) for e in found["events"]] == [("e1", at)]
+    assert found["outcomes"] == []  # it ended before the other began
+    assert body(live, "p") == found
+    assert body(live, "into", before)["events"] == []
+    assert ids(body(live, "p", before)["events"]) == ["e1"]
+    assert body(live, "p", before)["prospect"]["prospect_id"] == "p"
+    assert body(live, "sibling")["related"]["prospects"] == []
+    # Deliveries of before, and new ones by the old id.
+    assert live.add("events", event("e1", contact_id="c"))["repeated"] == 1
+    live.add("events", event("e9", "p"))
+    assert "e9" in ids(body(live, "into")["events"])
+    assert live.put("prospects", "p", {"source": "fair"})["prospect_id"] == "into"
+    assert body(live, "into")["prospect"] == {
+        **body(live, "into")["prospect"],
+        "source": "fair",
+        "created_at": "2026-05-01T00:00:00Z",
+    }
+    assert live.retract("e1")
+    assert "e1" not in ids(body(live, "into")["events"])
+
+
+def test_merges_follow_one_another_and_never_go_round(live: LiveRecords, now: Clock) -> None:
+    for name in ("p", "q", "r"):
+        put(live, name)
+        live.add("events", event(f"e-{name}", name))
+    now.tick()
+    live.merge("prospects", "p", {"into": "q"})
+    middle = now.now
+    assert refusal(lambda: live.merge("prospects", "q", {"into": "p"})).code == "merge_cycle"
+    assert refusal(lambda: live.merge("prospects", "q", {"into": "q"})).code == "merge_cycle"
+    assert refusal(lambda: live.merge("prospects", "p", {"into": "r"})).code == "already_merged"
+    assert refusal(lambda: live.merge("prospects", "q", {"into": "nobody"})).code == "unknown_prospect"
+    assert refusal(lambda: live.merge("prospects", "q", {})).where == "into"
+    assert refusal(lambda: live.merge("prospects", "q", {"to": "r"})).code == "unknown_field"
+    now.tick()
+    live.merge("prospects", "q", {"into": "r"})
+    assert sorted(ids(body(live, "p")["events"])) == ["e-p", "e-q", "e-r"]
+    assert sorted(ids(body(live, "p", middle)["events"])) == ["e-p", "e-q"]
+    assert live.merge("prospects", "p", {"into": "r"})["merged"] is False  # it stands for r already
+
+
+def test_merged_accounts_bring_their_people_and_prospects_together(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    live.put("accounts", "b", {"country": "DE"})
+    before = now.now
+    at = now.tick()
+    live.merge("accounts", "a", {"into": "b"})
+    found = body(live)
+    assert found["account"] == {"account_id": "b", "country": "DE", "observed_at": format_time(before)}
+    assert found["prospect"]["account_id"] == "b"
+    assert found["prospect"]["observed_at"] == at
+    assert ids(found["related"]["prospects"], "prospect_id") == ["sibling", "stranger"]
+    assert ids(found["contacts"], "contact_id") == ["c"]
+    assert body(live, t=before)["account"]["account_id"] == "a"
+    put(live, "late", account_id="a")
+    assert body(live, "late")["prospect"]["account_id"] == "b"
+    assert put(live, account_id="a")["observed_at"] == at  # the same as the newest version, by the old id
+    known = live.history.account("a", None)
+    assert known is not None
+    assert known.body["account"]["account_id"] == "b"
+
+
+def test_a_merged_contact_gives_its_events_to_the_other(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    live.put("contacts", "d", {"account_id": "a", "role": "user"})
+    before = now.now
+    now.tick()
+    live.merge("contacts", "c", {"into": "d"})
+    (found,) = body(live)["events"]
+    assert (found["event_id"], found["contact_id"]) == ("e1", "d")
+    assert ids(body(live)["contacts"], "contact_id") == ["d"]
+    assert body(live, t=before)["events"][0]["contact_id"] == "c"
+    assert live.add("events", event("e1", contact_id="c"))["repeated"] == 1
+    live.add("events", event("e5", contact_id="c"))
+    assert {e["contact_id"] for e in body(live)["events"]} == {"d"}
+
+
+# Erasure --------------------------------------------------------------------------------------------------------------
+
+
+def everything(live: LiveRecords) -> str:
+    """All that stands in the tables, as text."""
+    with live.store.engine.connect() as connection:
+        return repr([connection.execute(sa.select(table)).all() for table in (NAMES, VERSIONS, FACTS)])
+
+
+def test_an_erased_prospect_leaves_a_stone_without_a_name(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    put(live, "secret-person@example.com", source="confidential", account_id="a")
+    live.add("events", event("event-seven", "secret-person@example.com", channel="whispering"))
+    put(live, "former-name")
+    live.add("events", event("event-eight", "former-name"))
+    live.merge("prospects", "former-name", {"into": "secret-person@example.com"})
+    told: list[Any] = []
+    live.erasers.append(lambda connection, prospects: told.extend(prospects))
+    at = now.tick()
+    gone = live.erase("prospects", "former-name")  # by its alias, as everything is
+    assert gone == {"prospect_id": "former-name", "erased_at": at, "versions": 3, "events": 2, "outcomes": 0}
+    assert sorted(told) == ["former-name", "secret-person@example.com"]
+    for word in ("secret", "former", "confidential", "whispering", "seven", "eight"):
+        assert word not in everything(live)
+    now.tick()
+    again = live.erase("prospects", "secret-person@example.com")
+    assert (again["erased_at"], again["versions"]) == (at, 0)
+    for name in ("former-name", "secret-person@example.com"):
+        for call in (
+            lambda name=name: put(live, name),  # type: ignore[misc]
+            lambda name=name: live.add("outcomes", {"prospect_id": name, "outcome": "won", "occurred_at": CREATED}),  # type: ignore[misc]
+            lambda name=name: live.merge("prospects", "p", {"into": name}),  # type: ignore[misc]
+            lambda name=name: live.merge("prospects", name, {"into": "p"}),  # type: ignore[misc]
+            lambda name=name: live.prospect(name, None),  # type: ignore[misc]
+        ):
+            assert refusal(call).code == "erased"
+    error = refusal(lambda: live.add("events", [event("ok"), event("e10", "former-name")]))
+    assert error.where == "[1].prospect_id"
+    assert live.erase("prospects", "never-seen")["erased_at"] == format_time(now.now)
+    assert body(live)["related"]["events"] == body(live)["related"]["events"]
+
+
+def test_an_erased_contact_takes_its_events_along(live: LiveRecords) -> None:
+    family(live)
+    told: list[Any] = []
+    live.erasers.append(lambda connection, prospects: told.extend(prospects))
+    gone = live.erase("contacts", "c")
+    assert (gone["versions"], gone["events"]) == (1, 1)
+    assert told == ["p", "sibling"]  # whose answers may speak of it
+    assert body(live).get("contacts", []) == []  # of which there is none left
+    assert body(live).get("events", []) == []
+    assert refusal(lambda: live.put("contacts", "c", {"account_id": "a"})).code == "erased"
+    assert refusal(lambda: live.add("events", event("e9", contact_id="c"))).where == "contact_id"
+
+
+def test_an_eraser_that_fails_leaves_everything(live: LiveRecords) -> None:
+    family(live)
+
+    def fail(connection: sa.Connection, prospects: Any) -> None:
+        raise RuntimeError
+
+    live.erasers.append(fail)
+    with pytest.raises(RuntimeError):
+        live.erase("prospects", "p")
+    assert ids(body(live)["events"]) == ["e1"]
+
+
+def test_sqlite_keeps_no_bytes_of_what_was_erased(tmp_path: Path) -> None:
+    live = records(store_url("", tmp_path))
+    put(live, "someone", source="whispering")
+    assert any(b"whispering" in path.read_bytes() for path in tmp_path.iterdir())
+    live.erase("prospects", "someone")
+    assert not any(b"whispering" in path.read_bytes() for path in tmp_path.iterdir())
+    assert not any(b"someone" in path.read_bytes() for path in tmp_path.iterdir())
+    live.close()
+
+
+# With what a request brings -------------------------------------------------------------------------------------------
+
+
+def whole(live: LiveRecords, data: Any, now: int = START + 10**9) -> Any:
+    return asyncio.run(live.complete(data, now, DATASET))
+
+
+def test_a_requests_own_records_stand_with_the_stored_ones(live: LiveRecords) -> None:
+    family(live)
+    data = {
+        "prospect": {"prospect_id": "p", "created_at": CREATED, "source": "mine", "account_id": "a"},
+        "contacts": [{"contact_id": "c", "role": "user"}, {"contact_id": "new"}],
+        "events": [event("mine"), {k: v for k, v in event("e1", contact_id="c").items() if k != "prospect_id"}],
+        "related": {"prospects": [{"prospect_id": "third", "created_at": CREATED}]},
+    }
+    found = whole(live, data).data
+    assert found["prospect"]["source"] == "mine"
+    assert found["account"]["country"] == "FR"
+    assert found["contacts"] == data["contacts"]
+    assert ids(found["events"]) == ["mine", "e1", "e1"]
+    assert ids(found["related"]["prospects"], "prospect_id") == ["third", "sibling"]
+    assert ids(found["related"]["events"]) == ["e2"]
+
+
+def test_a_request_that_contradicts_the_store_is_refused_at_its_own_place(live: LiveRecords) -> None:
+    family(live)
+    for data, code, where in (
+        ({"events": [event("new"), event("e1", type="mail")]}, "conflicting_event", "events[1]"),
+        ({"related": {"events": [event("e2", "sibling", type="mail")]}}, "conflicting_event", "related.events[0]"),
+    ):
+        error = refusal(lambda data=data: whole(live, {"prospect": {"prospect_id": "p"}, **data}))  # type: ignore[misc]
+        assert (error.code, error.where) == (code, where)
+    other = {"prospect_id": "p", "created_at": "2026-03-05T00:00:00Z"}
+    error = refusal(lambda: whole(live, {"prospect": other}))
+    assert (error.code, error.where) == ("created_at_changes", "prospect.created_at")
+
+
+def test_only_an_id_needs_something_stored(live: LiveRecords) -> None:
+    for name in ("nobody", "sibling"):  # before and after the store was ever asked
+        error = refusal(lambda name=name: whole(live, {"prospect": {"prospect_id": name}}))  # type: ignore[misc]
+        assert (error.code, error.where) == ("unknown_prospect", "prospect.prospect_id")
+        put(live)
+    data = {"prospect": {"prospect_id": "nobody", "created_at": CREATED}}
+    assert whole(live, data).data is data
+    error = refusal(lambda: whole(live, {"prospect": {"prospect_id": "p"}, "as_of": "2026-03-03T00:00:00Z"}))
+    assert error.code == "unknown_prospect"  # as of then
+
+
+def test_what_a_model_cannot_read_of_the_store_is_missing_and_told(url: str) -> None:
+    live = records(url)  # no model yet: anything goes
+    put(live, attributes={"budget": "much", "extra": 1, "origin": "x"})
+    found = whole(live, {"prospect": {"prospect_id": "p"}})
+    assert found.data["prospect"]["attributes"] == {"origin": "x"}
+    (warning,) = found.warnings
+    assert warning["code"] == "stored_unreadable"
+    assert "budget" in warning["text"]
+    live.close()
+
+
+# Several at once ------------------------------------------------------------------------------------------------------
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """The results of calls that are made at one moment; a refusal is a result."""
+    gate = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        gate.wait()
+        try:
+            return call()
+        except LeadscoreError as e:
+            return e
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def test_two_stores_on_one_database_give_one_truth(url: str) -> None:
+    one, other = records(url), records(url)
+    opened = at_once(one.store.ready, other.store.ready)  # both migrate at once
+    assert opened == [None, None]
+    put(one)
+    one.add("events", event("e"))
+    assert ids(body(other)["events"]) == ["e"]
+    for live in (one, other):
+        live.close()
+
+
+def test_writers_at_once_leave_one_content_for_an_id_and_one_order_of_versions(url: str) -> None:
+    stores = [records(url) for _ in range(2)]
+    put(stores[0])
+    for round_ in range(5):
+        calls = [
+            lambda live=stores[i % 2], i=i, r=round_: live.add(
+                "events", [event(f"e{r}", channel=str(i)), event(f"x{r}{i}")]
+            )
+            for i in range(4)
+        ]
+        results = at_once(*calls)  # type: ignore[arg-type]
+        kept = [r for r in results if isinstance(r, dict)]
+        assert len(kept) == 1
+        assert {r.code for r in results if isinstance(r, LeadscoreError)} == {"conflicting_event"}
+        puts = at_once(*(lambda live=stores[i % 2], i=i, r=round_: put(live, source=f"{r}{i}") for i in range(4)))  # type: ignore[misc]
+        assert len({p["observed_at"] for p in puts}) == 4
+        same = at_once(*(lambda live=stores[i % 2], r=round_: put(live, source=f"same{r}") for i in range(4)))  # type: ignore[misc]
+        assert len({p["observed_at"] for p in same}) == 1
+    assert len(body(stores[0])["events"]) == 10
+    for live in stores:
+        live.close()
+
+
+def test_merges_and_writes_at_once_lose_nothing(url: str) -> None:
+    stores = [records(url) for _ in range(2)]
+    for round_ in range(4):
+        old, new = f"old{round_}", f"new{round_}"
+        put(stores[0], old)
+        put(stores[0], new)
+        calls: list[Callable[[], Any]] = [
+            lambda i=i, o=old: stores[i % 2].add("events", [event(f"{o}-{i}-{j}", o) for j in range(5)])  # type: ignore[misc]
+            for i in range(3)
+        ]
+        calls.append(lambda o=old, n=new: stores[1].merge("prospects", o, {"into": n}))  # type: ignore[misc]
+        results = at_once(*calls)
+        assert all(isinstance(r, dict) for r in results), results
+        assert len(body(stores[0], new)["events"]) == 15
+    for live in stores:
+        live.close()
+
+
+# The database ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_schema_is_refused(url: str, live: LiveRecords) -> None:
+    put(live)
+    with live.store.engine.begin() as connection:
+        connection.execute(SCHEMA.update().values(version=99))
+    newer = records(url)
+    error = refusal(lambda: put(newer))
+    assert error.code == "store_schema"
+    assert "99" in error.message
+    newer.close()
+
+
+def test_another_part_keeps_tables_and_versions_of_its_own(url: str) -> None:
+    store = open_store(url)
+    done: list[str] = []
+    store.add_part("other", (lambda connection: done.append("first"),))
+    store.ready()
+    store.close()
+    store = open_store(url)
+    store.add_part("other", (lambda connection: done.append("first"), lambda connection: done.append("second")))
+    store.ready()
+    assert done == ["first", "second"]
+    store.close()
+
+
+@pytest.mark.parametrize("text", ["mysql://x", "live.db", "sqlite://", "sqlite:///:memory:", ""])
+def test_a_url_that_names_no_store_is_refused(text: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        open_store(text)
+    assert caught.value.code == "bad_store"
+
+
+def test_the_password_is_never_shown() -> None:
+    assert "secret" not in open_store("postgresql://u:secret@nowhere.invalid/x").url
