@@ -689,34 +689,6 @@ def models(goal: GoalOption = None, home: HomeOption = None, as_json: Json = Fal
     return {"models": [v.to_json() for v in found]}
 
 
-@_command("promote")
-def promote(
-    version: Annotated[str, typer.Argument(help="A version as `leadscore models` lists it.")],
-    goal: GoalOption = None,
-    home: HomeOption = None,
-    as_json: Json = False,
-) -> dict[str, Any]:
-    """Make a version the champion; running services pick it up by themselves."""
-    from training import registry
-
-    place, goal = _of_goal(home, goal)
-    champion = registry.promote(version, home=place, goal=goal, reason="promoted by hand")
-    undo = f" `leadscore rollback` returns to version {champion.previous}." if champion.previous else ""
-    _say_champion(f"Version {version} is the champion.{undo}", champion.notes, as_json)
-    return {"version": version, "champion": True}
-
-
-@_command("rollback")
-def rollback(goal: GoalOption = None, home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
-    """Make the champion before this one the champion again."""
-    from training import registry
-
-    place, goal = _of_goal(home, goal)
-    champion = registry.rollback(home=place, goal=goal)
-    _say_champion(f"Version {champion.version} is the champion again.", champion.notes, as_json)
-    return {"version": champion.version, "champion": True}
-
-
 @_command("monitor")
 def monitor(
     data: Annotated[
@@ -797,6 +769,34 @@ def doctor(
                 _print(f"{'':19}[green]->[/] {escape(check.remedy)}")
     if wrong:
         raise typer.Exit(1)
+
+
+@_command("promote")
+def promote(
+    version: Annotated[str, typer.Argument(help="A version as `leadscore models` lists it.")],
+    goal: GoalOption = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Make a version the champion; running services pick it up by themselves."""
+    from training import registry
+
+    place, goal = _of_goal(home, goal)
+    champion = registry.promote(version, home=place, goal=goal, reason="promoted by hand")
+    undo = f" `leadscore rollback` returns to version {champion.previous}." if champion.previous else ""
+    _say_champion(f"Version {version} is the champion.{undo}", champion.notes, as_json)
+    return {"version": version, "champion": True}
+
+
+@_command("rollback")
+def rollback(goal: GoalOption = None, home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
+    """Make the champion before this one the champion again."""
+    from training import registry
+
+    place, goal = _of_goal(home, goal)
+    champion = registry.rollback(home=place, goal=goal)
+    _say_champion(f"Version {champion.version} is the champion again.", champion.notes, as_json)
+    return {"version": champion.version, "champion": True}
 
 
 def main() -> None:
