@@ -21,6 +21,7 @@ from features.contract import DAY, NEVER, format_time
 from features.errors import BadInput
 from features.spec import FeatureSet
 from features.tables import Tables
+from serving.scorer import Scorer
 from tests.funnels import at
 from tests.server import point
 from tests.test_verdicts import DAYS, FEATURES, moved
@@ -110,10 +111,20 @@ def test_interval_holds_the_truth_as_often_as_it_says() -> None:
 # -- worlds -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def still() -> tuple[Tables, Scorer]:
+    """A world that stands still, and a champion that was trained until the cut."""
+    tables = moved(2_000, 0)
+    return tables, trained(tables).scorer
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_world_that_stands_still_gives_no_warning(seed: int) -> None:
-    tables = moved(2_500, seed)
-    found = watch(tables, trained(tables, seed).scorer)
+def test_a_world_that_stands_still_gives_no_warning(seed: int, still: tuple[Tables, Scorer]) -> None:
+    tables, scorer = still
+    if seed:
+        tables = moved(2_000, seed)
+        scorer = trained(tables, seed).scorer
+    found = watch(tables, scorer)
     assert codes(found) == []
     assert found["trained_until"] == format_time(at(CUT))
     told = lines(found)
@@ -126,36 +137,34 @@ def test_a_world_that_stands_still_gives_no_warning(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("factor", "side"), [(0.25, -1), (3.0, 1)])
-def test_a_rate_that_moved_after_the_training_is_told(factor: float, side: int) -> None:
-    tables = moved(2_500, 0, factor, since=CUT)
-    found = watch(tables, trained(tables).scorer)
+def test_a_rate_that_moved_after_the_training_is_told(factor: float, side: int, still: tuple[Tables, Scorer]) -> None:
+    """Until the cut it is the world that stands still, so the champion is the same."""
+    tables = moved(2_000, 0, factor, since=CUT)
+    found = watch(tables, still[1])
     assert codes(found) == ["outcomes_differ", "drift"]
     assert np.sign(np.log(lines(found)[60]["ratio"])) == side
     assert np.sign(np.log(found["rate"]["ratio"])) == side
     assert "60 days" in found["warnings"][0]["text"]
 
 
-def test_other_prospects_since_the_training_are_told() -> None:
-    tables = moved(2_500, 0, other=CUT)
-    found = watch(tables, trained(tables).scorer)
+def test_other_prospects_since_the_training_are_told(still: tuple[Tables, Scorer]) -> None:
+    found = watch(moved(2_000, 0, other=CUT), still[1])
     assert "drift" in codes(found)
     assert found["scores"]["drift"]
 
 
-def test_nothing_is_said_too_early() -> None:
-    tables = moved(1_000, 0)
-    scorer = trained(tables).scorer
+def test_nothing_is_said_too_early(still: tuple[Tables, Scorer]) -> None:
+    tables, scorer = still
     found = watch(tables, scorer, until=at(CUT + 3))
     assert (found["matured"], codes(found)) == ([], ["too_early"])
     # After two weeks, only the first week's curve can be judged.
     assert set(lines(watch(tables, scorer, until=at(CUT + 15)))) == {1, 3, 7}
 
 
-def test_the_answers_that_were_given_are_judged_by_themselves() -> None:
+def test_the_answers_that_were_given_are_judged_by_themselves(still: tuple[Tables, Scorer]) -> None:
     """Of other versions too, but only the champion's own are warned of."""
-    tables = moved(2_500, 0)
-    scorer = trained(tables).scorer
-    ids = [f"p{n:05d}" for n in range(2_500)]
+    tables, scorer = still
+    ids = [f"p{n:05d}" for n in range(2_000)]
     given = pd.concat(
         [
             said(*((i, CUT + 20, 60, 0.9) for i in ids)).assign(version=scorer.version),
@@ -174,9 +183,7 @@ def test_the_answers_that_were_given_are_judged_by_themselves() -> None:
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_over_a_data_folder(tmp_path: Path) -> None:
-    tables = moved(1_200, 0)
-    home, data = tmp_path / "home", tmp_path / "data"
+def write_data(tables: Tables, data: Path) -> None:
     data.mkdir()
     (data / "dataset.toml").write_text(
         f'complete_until = "{format_time(tables.until)}"\n[goal]\noutcome = "won"\nhorizon_days = 60\n'
@@ -187,20 +194,39 @@ def test_the_command_over_a_data_folder(tmp_path: Path) -> None:
         for column in columns:
             frame[column] = pd.to_datetime(frame[column], unit="us", utc=True)
         frame.to_parquet(data / f"{name}.parquet", index=False)
-    args = ["monitor", str(data), "--home", str(home)]
-    none = CliRunner().invoke(app, [*args, "--json"])
-    assert none.exit_code == 2
-    assert json.loads(none.stdout)["error"]["code"] == "no_champion"
+
+
+def run(*args: object) -> Any:
+    done = CliRunner().invoke(app, [*map(str, args), "--json"], catch_exceptions=False)
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_the_command_over_a_data_folder_and_over_the_live_records(tmp_path: Path) -> None:
+    tables = moved(1_200, 0)
+    home, data = tmp_path / "home", tmp_path / "data"
+    write_data(tables, data)
+    code, answer = run("monitor", data, "--home", home)
+    assert (code, answer["error"]["code"]) == (2, "no_champion")
     digest = trained(tables).write(home / "bundles" / "one")
     point(home, {"won": {"version": "4", "path": "bundles/one", "digest": digest, "run_id": "r"}})
-    done = CliRunner().invoke(app, [*args, "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    answer = json.loads(done.stdout)
+    code, answer = run("monitor", data, "--home", home)
+    assert code == 0, answer
     assert (answer["model_version"], answer["until"]) == ("4", format_time(tables.until))
     assert {line["version"] for line in answer["matured"]} == {"4"}
-    shown = CliRunner().invoke(app, args, catch_exceptions=False)
+    shown = CliRunner().invoke(app, ["monitor", str(data), "--home", str(home)], catch_exceptions=False)
     assert "champion 4" in shown.stdout
     assert "No receipts are kept here" in shown.stdout
+    code, none = run("monitor", "--home", home)
+    assert (code, none["error"]["code"]) == (2, "no_data")
+    if find_spec("training.live_export") is not None:  # the same records, loaded into the live store
+        code, loaded = run("load", data, "--home", home)
+        assert code == 0, loaded
+        code, live = run("monitor", "--home", home)
+        assert code == 0, live
+        judged = [line for line in live["matured"] if line["source"] == "champion"]
+        assert [(m["days"], m["n"], m["expected"], m["observed"]) for m in judged] == [
+            (m["days"], m["n"], pytest.approx(m["expected"]), m["observed"]) for m in answer["matured"]
+        ]
 
 
 def test_without_data_and_without_live_records(tmp_path: Path) -> None:
