@@ -25,6 +25,7 @@ from serving.scorer import Scorer
 from tests.funnels import at
 from tests.server import point
 from tests.test_verdicts import DAYS, FEATURES, moved
+from training import monitor
 from training.cli import app
 from training.dataset import build
 from training.model import Model, fit
@@ -159,6 +160,20 @@ def test_nothing_is_said_too_early(still: tuple[Tables, Scorer]) -> None:
     assert (found["matured"], codes(found)) == ([], ["too_early"])
     # After two weeks, only the first week's curve can be judged.
     assert set(lines(watch(tables, scorer, until=at(CUT + 15)))) == {1, 3, 7}
+
+
+def test_of_many_prospects_some_are_asked_about(still: tuple[Tables, Scorer], monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, scorer = still
+    whole = watch(tables, scorer)
+    assert whole["asked"]["one_in"] == 1
+    assert whole["asked"]["times"] == 21  # weeks in 150 days
+    monkeypatch.setattr(monitor, "ROWS", whole["asked"]["rows"] // 3)
+    monkeypatch.setattr(monitor, "TIMES", 10)
+    part = watch(tables, scorer)
+    assert part["asked"]["times"] == 7
+    assert part["asked"]["rows"] < whole["asked"]["rows"] / 3
+    assert 0 < lines(part)[7]["prospects"] < lines(whole)[7]["prospects"]
+    assert lines(part)[7]["low"] < 1 < lines(part)[7]["high"]
 
 
 def test_the_answers_that_were_given_are_judged_by_themselves(still: tuple[Tables, Scorer]) -> None:

@@ -33,6 +33,8 @@ Floats = npt.NDArray[np.float64]
 SAID = ("prospect_id", "as_of", "days", "probability")  # one probability that was said, of the goal within so many days
 SURE = 2.33  # standard errors on either side: an interval of 98 %
 BY = 1.15  # it must lie beyond this ratio: a smaller difference misleads nobody
+TIMES = 53  # the champion is asked again about at most so many weeks, evenly spread
+ROWS = 300_000  # and about so many prospects and weeks: of more prospects, one in so many is drawn
 FEW = 5  # expected or observed outcomes from which a ratio tells something
 
 
@@ -49,8 +51,9 @@ def watch(
 
     Returns:
         ``goal``, ``model_version``, ``trained_until``, ``until``, ``observed_until`` (T less the usual delay of
-        recording); ``matured``: per source, version and horizon in ``days``: ``n``, ``prospects``, outcomes
-        ``expected`` and ``observed``, their ``ratio`` with its interval ``low`` and ``high`` (98 %), ``auc``,
+        recording); ``asked``: about how many ``times`` and ``rows`` the champion was asked again, and of which share of
+        the prospects (``one_in``); ``matured``: per source, version and horizon in ``days``: ``n``, ``prospects``,
+        outcomes ``expected`` and ``observed``, their ``ratio`` with its interval ``low`` and ``high`` (98 %), ``auc``,
         ``log_loss``; ``rate`` and ``scores``: the drift since the training (``training.verdicts``), None where too
         little has come since; ``warnings``: [{code, text}].
 
@@ -77,14 +80,21 @@ def watch(
         "observed_until": format_time(landmarks.observed_until),
     }
     lines: list[dict[str, Any]] = []
+    out["asked"] = {"times": 0, "rows": 0, "one_in": 1}
     times = weekly(trained, until)
+    times = times[:: -(-len(times) // TIMES) or 1]
     if times:
+        spine = census_spine(tables, goal, times)
+        one_in = max(1, -(-int(spine.count().execute()) // ROWS))
+        if one_in > 1:  # whole prospects, the same ones at every time
+            spine = spine.filter(spine.prospect_id.hash() % one_in == 0)
         try:
-            asked = build(tables, scorer.spec, until, census_spine(tables, goal, times), goal=goal)
+            asked = build(tables, scorer.spec, until, spine, goal=goal)
         except BadInput as e:
             if e.code != "no_rows":
                 raise
         else:
+            out["asked"] = {"times": len(times), "rows": len(asked), "one_in": one_in}
             for days, said in _curves(scorer, asked):
                 lines.append({"source": "champion", "version": scorer.version, "days": days, **said})
     if receipts is not None:
