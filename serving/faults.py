@@ -16,12 +16,19 @@ STATUS: Mapping[str, int] = {
     "too_deep": 400,
     "number_too_long": 400,
     "incomplete_body": 400,
+    "no_key": 401,
+    "bad_signature": 401,
+    "bad_key": 401,
+    "scope": 403,
+    "no_keys": 403,
     "unknown_path": 404,
     "unknown_goal": 404,
     "unknown_prospect": 404,
     "unknown_account": 404,
     "unknown_contact": 404,
     "unknown_event": 404,
+    "unknown_receipt": 404,
+    "no_hook": 404,
     "method_not_allowed": 405,
     "body_timeout": 408,
     "erased": 410,
@@ -31,6 +38,8 @@ STATUS: Mapping[str, int] = {
     "overloaded": 429,
     "internal": 500,
     "no_champion": 503,
+    "bad_keys": 503,
+    "bad_mapping": 503,
     "store_unavailable": 503,
     "store_full": 503,
     "store_schema": 503,
@@ -40,7 +49,13 @@ STATUS: Mapping[str, int] = {
 }
 
 # After how many seconds to send again what is answered 429 or 503.
-RETRY: Mapping[str, int] = {"overloaded": 1, "deadline": 2, "store_unavailable": 1, "store_full": 30}
+RETRY: Mapping[str, int] = {
+    "overloaded": 1,
+    "deadline": 2,
+    "store_unavailable": 1,
+    "store_full": 30,
+    "store_schema": 30,
+}
 RETRY_ELSE = 5
 
 

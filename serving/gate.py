@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import BadInput, LeadscoreError
 from serving.faults import error_body
+from serving.keys import Keys, scope_of
 from serving.live import State
 from serving.load import Load, enter, overloaded
 from serving.log import log_request
@@ -27,13 +28,15 @@ from serving.settings import Settings
 from serving.wire import OURS, crashed, error_answer, json_answer, too_large
 
 RESOURCES = "/v1/"  # below it stand the resources, each of which may be written
+DOCUMENT = "/v1/openapi.json"  # but not this, which is as open as health
 _ELSE = "other"  # the label of every path that is not there
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class Served(Protocol):
-    """What the gate asks of the service: what serves, and that errors are counted."""
+    """What the gate asks of the service: what serves, who may call, and that errors are counted."""
 
+    keys: Keys
     load: Load
     settings: Settings
     metrics: Metrics
@@ -62,7 +65,9 @@ class Limits:
     def at(self, path: str) -> int | None:
         """The limit of a path's bodies; None where none is read."""
         limit = self.paths.get(path)
-        return self.resources if limit is None and path.startswith(RESOURCES) else limit
+        if limit is None and path.startswith(RESOURCES) and path != DOCUMENT:
+            return self.resources
+        return limit
 
 
 class Gate:
@@ -75,7 +80,8 @@ class Gate:
         self.routes = app.routes
         self.limits = limits
         self.served = served
-        self._templates = {route.endpoint: route.path for route in resources.routes if isinstance(route, Route)}
+        routes = [route for route in resources.routes if isinstance(route, Route)]
+        self._templates = {route.endpoint: route.path.replace(":path", "") for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or let pass to the app; then tell what was answered."""
@@ -97,16 +103,20 @@ class Gate:
         limit = self.limits.at(path)
         if limit is None:  # health is always answered
             if path == "/readyz" and method in ("GET", "HEAD"):
-                await ready(served.state())(scope, receive, shaped)
+                await ready(served.state(), served.keys)(scope, receive, shaped)
+            elif not self._known(scope):
+                await shaped.refuse(foreign(404), scope, receive)
+            elif (error := _stranger(served.keys, scope, path)) is not None:
+                await shaped.refuse(error, scope, receive)
             elif path == "/metrics":
                 served.metrics.flush(served.load)
                 await self._call(self.app, scope, receive, shaped)
-            elif self._known(scope):
-                await self._call(self.app, scope, receive, shaped)
             else:
-                await shaped.refuse(foreign(404), scope, receive)
+                await self._call(self.app, scope, receive, shaped)
             return {}
-        error = refused(scope, limit) if method in _WRITING else None
+        error = _stranger(served.keys, scope, path) or (refused(scope, limit) if method in _WRITING else None)
+        if error is None and "\n" in path:  # a route would match without it: another record's path
+            error = foreign(404)
         if error is not None:
             await shaped.refuse(error, scope, receive)
             return {}
@@ -134,7 +144,7 @@ class Gate:
         path: str = scope["path"]
         if path in self.limits.paths:
             return path
-        if path.startswith(RESOURCES):
+        if path.startswith(RESOURCES) and path != DOCUMENT:
             return self._templates.get(scope["endpoint"], _ELSE) if "endpoint" in scope else _ELSE
         return path if any(getattr(route, "path", None) == path for route in self.routes) else _ELSE
 
@@ -142,15 +152,29 @@ class Gate:
         return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
 
 
-def ready(state: State) -> Response:
-    """``GET /readyz``: whether the default champion serves, which ones do, and what could not be loaded."""
+def _stranger(keys: Keys, scope: Scope, path: str) -> LeadscoreError | None:
+    """Why whoever calls may not, if so."""
+    needed = scope_of(path)
+    if needed is not None:
+        try:
+            keys.check(scope["headers"], needed, scope.get("client"))
+        except LeadscoreError as e:
+            return e
+    return None
+
+
+def ready(state: State, keys: Keys) -> Response:
+    """``GET /readyz``: whether the default champion serves, which ones do, to whom, and what could not be loaded."""
+    if keys.access == "closed" and keys.problem is not None:
+        return error_answer(keys.problem, 503)
     if state.default in state.champions:
         return json_answer(
             {
                 "ready": True,
                 "default": state.default,
                 "champions": [c.to_json() for c in state.champions.values()],
-                "problems": [error_body(p)["error"] for p in state.problems],
+                "access": keys.access,
+                "problems": [error_body(p)["error"] for p in (*state.problems, *filter(None, [keys.problem]))],
             }
         )
     if state.problems:  # 503 whatever its code: the probe asks for readiness, not for the reason
@@ -187,11 +211,13 @@ def refused(scope: Scope, limit: int) -> LeadscoreError | None:
 
 
 def _size(scope: Scope, limit: int) -> int:
-    """How many bytes the body of a request may have: what it declares, else its limit."""
+    """How many bytes the body of a request may have: what it declares, its limit where it comes in pieces, else 0."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             return min(int(value[:20]), limit) if value.isdigit() else limit
-    return limit
+        if name == b"transfer-encoding":
+            return limit
+    return 0
 
 
 def _is_json(value: bytes) -> bool:

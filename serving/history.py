@@ -1,8 +1,8 @@
 """Reading the live records: what was known of a prospect or an account at a time, as the request body that scores it,
 and that body merged by id with what a request brings itself.
 
-Only what was known at t is read: the newest version of each record, the facts recorded and not retracted by then. What
-is merged is read under the id that remains.
+Only what was known at t is read: the newest version of each record, the facts recorded by then, and which of them had
+been retracted. What is merged is read under the id that remains.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from features.contract import ALWAYS, KEYS, NEVER, Column, Dataset, format_time
 from features.errors import BadInput, LeadscoreError
-from serving.faults import within
+from features.records import first_recorded
 from serving.ledger import erased, tombstone, tombstone_key
 from serving.rows import Scope, careful_event, read_outcome
 from serving.store import FACTS, NAMES, VERSIONS, Store
@@ -80,7 +80,6 @@ _FACTS = sa.select(FACTS).where(
     FACTS.c.prospect_id.in_(sa.bindparam("ids", expanding=True)),
     FACTS.c.recorded_at <= _T,
     FACTS.c.occurred_at <= sa.bindparam("until", type_=sa.BigInteger),
-    sa.or_(FACTS.c.retracted_at.is_(None), FACTS.c.retracted_at > _T),
 )
 _NAME = sa.select(NAMES).where(
     NAMES.c.kind == sa.bindparam("kind"), sa.or_(NAMES.c.id == sa.bindparam("id"), NAMES.c.id == sa.bindparam("stone"))
@@ -226,10 +225,14 @@ class History:
         for start in range(0, len(ids), _CHUNK):
             wanted = {"ids": list(ids[start : start + _CHUNK]), "t": at, "until": at}
             found += connection.execute(_FACTS, wanted).all()
-        found.sort(key=lambda row: (row.occurred_at, row.recorded_at, row.id))
+        found.sort(key=lambda row: (row.occurred_at, row.recorded_at, row.id, row.part))
+        last: dict[tuple[str, str], int] = {}  # a fact that was moved is read where it came to
+        for row in found:
+            last[row.kind, row.id] = max(row.part, last.get((row.kind, row.id), 0))
         out: dict[str, list[Row]] = {"events": [], "outcomes": []}
         for row in found:
-            out[row.kind].append(seen.fact(row))
+            if row.part == last[row.kind, row.id]:
+                out[row.kind].append(seen.fact(row, at))
         return out["events"], out["outcomes"]
 
     def _named(
@@ -270,7 +273,8 @@ class _Seen:
             out["account_id"] = row.account_id
         return out
 
-    def fact(self, row: Any) -> Row:
+    def fact(self, row: Any, at: int) -> Row:
+        """A fact as it was known at a time: that it was taken back later was not."""
         self.newest = max(self.newest, row.recorded_at)
         out: Row = {"prospect_id": row.prospect_id, **json.loads(row.record)}
         if row.kind == "events":
@@ -278,6 +282,9 @@ class _Seen:
         if row.contact_id is not None:
             out["contact_id"] = row.contact_id
         out["recorded_at"] = format_time(row.recorded_at)
+        if row.retracted_at is not None and row.retracted_at <= at:
+            self.newest = max(self.newest, row.retracted_at)
+            out["retracted_at"] = format_time(row.retracted_at)
         return out
 
 
@@ -310,10 +317,10 @@ def as_of_of(data: Row) -> int | None:
         return None
 
 
-def only_names(data: Row) -> bool:
-    """Whether a request about a prospect holds nothing of it but its id."""
-    record = data.get("prospect")
-    return type(record) is dict and {n for n, v in record.items() if v is not None} == {"prospect_id"}
+def only_names(data: Row, part: str = "prospect", key: str = "prospect_id") -> bool:
+    """Whether a request holds nothing of what it is about but its id."""
+    record = data.get(part)
+    return type(record) is dict and {n for n, v in record.items() if v is not None} == {key}
 
 
 def complete(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
@@ -374,8 +381,7 @@ def complete_account(data: Row, known: Known, now: int, dataset: Dataset) -> Com
         warnings.append({"code": "merged", "text": text})
     out = {name: value for name, value in data.items() if value is not None}
     given = out["account"]
-    names_only = type(given) is dict and {n for n, v in given.items() if v is not None} == {"account_id"}
-    if names_only or known.asked != known.id:
+    if only_names(data, "account", "account_id") or known.asked != known.id:
         out["account"] = stored["account"]
     else:
         out["account"] = _versions(given, stored["account"], {})
@@ -506,14 +512,15 @@ def _facts(out: Row, stored: Row, name: str, place: str, read: Any) -> None:
                 fact = read(item)
             except (BadInput, TypeError, AttributeError):
                 continue  # the reader tells it, with its place
-            other = by_id.get(fact[0])
-            if other is not None and read(other)._replace(recorded_at=0) != fact._replace(recorded_at=0):
+            try:
+                first_recorded(read(by_id.get(fact[0], item)), fact)
+            except BadInput:
                 raise BadInput(
                     f"conflicting_{name[:-1]}",
                     "the store knows this id with another content.",
                     where=f"{place}{name}[{index}]",
                     remedy="A fact never changes: send a correction under an id of its own, or leave this one out.",
-                )
+                ) from None
     out[name] = [*given, *stored[name]]
 
 
@@ -529,15 +536,14 @@ def _renamed(data: Any, names: dict[str, str]) -> Any:
     return data
 
 
-def unknown_at(prospect_id_place: str, t: int | None) -> LeadscoreError:
-    """The refusal of a request that only names a prospect of which the store knows nothing by then."""
+def unknown_at(one: str, t: int | None) -> LeadscoreError:
+    """The refusal of a request that only names a prospect or an account of which the store knows nothing by then."""
     when = "" if t is None else f" as of {format_time(t)}"
-    return within(
-        LeadscoreError(
-            "unknown_prospect",
-            f"the store holds no record of this prospect{when}, and the request holds none but its id.",
-            where=prospect_id_place,
-            remedy="Send its record with PUT /v1/prospects/ID, or with the request; or check the id and the time.",
-        ),
-        "",
+    what = "record of this prospect" if one == "prospect" else "prospect of this account"
+    sent = "PUT /v1/prospects/ID" if one == "prospect" else "PUT /v1/prospects/ID, naming their account"
+    return LeadscoreError(
+        f"unknown_{one}",
+        f"the store holds no {what}{when}, and the request holds none.",
+        where=f"{one}.{one}_id",
+        remedy=f"Send it first with {sent}, or with the request; or check the id and the time.",
     )

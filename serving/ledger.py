@@ -7,8 +7,8 @@ locks its row of ``live_names`` first, in one order, so that two workers meet th
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ Name = tuple[str, str]  # kind and id
 _CHUNK = 400  # ids in one statement
 _DEEP = 64  # aliases of aliases that are followed
 
-Eraser = Callable[[Connection, Sequence[str]], None]  # what else is to go with these prospects
+Eraser = Callable[[Connection, Sequence[str], Sequence[str]], None]  # takes what else is kept of prospects, contacts
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,8 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
                     FACTS.c.recorded_at > recorded_at,
                 )
                 connection.execute(earlier.values(recorded_at=recorded_at))
+            if backfill and fact.retracted_at is not None:
+                _retracted(connection, fact.id, fact.retracted_at)
             repeated += 1
             continue
         created_at = names.created_at(owner)
@@ -246,6 +248,16 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
         if fact.replaces is not None and (fact.kind, fact.id) in rows:
             _replace(connection, names, fact, now)
     return Added(accepted, repeated, now if accepted and not backfill else None)
+
+
+def _retracted(connection: Connection, event_id: str, at: int) -> None:
+    """A backfill says when an event was taken back; of two such times the earlier one counts."""
+    this = (FACTS.c.kind == "events", FACTS.c.id == event_id)
+    last = sa.select(sa.func.max(FACTS.c.part)).where(*this).scalar_subquery()
+    later = sa.or_(FACTS.c.retracted_at.is_(None), FACTS.c.retracted_at > at)
+    connection.execute(
+        FACTS.update().where(*this, FACTS.c.part == last, FACTS.c.recorded_at <= at, later).values(retracted_at=at)
+    )
 
 
 def _at(fact: Fact, field: str) -> str:
@@ -402,8 +414,8 @@ def _move_members(connection: Connection, account_id: str, root: str, at: int) -
     _Names(connection, members)
     moved = []
     for kind, member in members:
-        newest = connection.execute(_NEWEST, {"kind": kind, "id": member}).first()
-        if newest is not None and newest.account_id == account_id:
+        newest = connection.execute(_LAST, {"kind": kind, "id": member}).first()
+        if newest is not None and newest.account_id == account_id:  # an ended one names none
             moved.append((kind, member, newest))
             at = max(at, newest.observed_at + 1)
     for kind, member, newest in moved:
@@ -439,7 +451,7 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
     ]
     connection.execute(NAMES.insert(), stones)
     for forget in erasers:
-        forget(connection, concerned)
+        forget(connection, concerned, ids if kind == "contacts" else ())
     counts = {of: sum(1 for k, _ in facts if k == of) for of in ("events", "outcomes")}
     return {"erased_at": now, "versions": versions, **counts}
 
@@ -462,14 +474,28 @@ def _concerned(connection: Connection, contacts: Sequence[str]) -> list[str]:
     return sorted(found | set(connection.execute(query).scalars()))
 
 
+def newest(connection: Connection, kind: str, id: str) -> dict[str, Any] | None:
+    """The newest version of a record as it was put, None where there is none; nobody else writes it until the end.
+
+    Raises LeadscoreError ``erased``.
+    """
+    root = _Names(connection, [(kind, id)]).root(kind, id, KEYS[kind])
+    row = connection.execute(_NEWEST, {"kind": kind, "id": root}).first()
+    if row is None or row.record is None:
+        return None
+    found: dict[str, Any] = json.loads(row.record)
+    return found if row.account_id is None else {**found, "account_id": row.account_id}
+
+
 # Names ----------------------------------------------------------------------------------------------------------------
 
-_NEWEST = (
+_LAST = (
     sa.select(VERSIONS.c.observed_at, VERSIONS.c.record, VERSIONS.c.account_id)
-    .where(VERSIONS.c.kind == sa.bindparam("kind"), VERSIONS.c.id == sa.bindparam("id"), VERSIONS.c.record.is_not(None))
+    .where(VERSIONS.c.kind == sa.bindparam("kind"), VERSIONS.c.id == sa.bindparam("id"))
     .order_by(VERSIONS.c.observed_at.desc())
     .limit(1)
 )
+_NEWEST = _LAST.where(VERSIONS.c.record.is_not(None))
 
 
 def _insert_version(
@@ -489,7 +515,7 @@ def tombstone_key(connection: Connection) -> bytes:
 
 def tombstone(key: bytes, kind: str, id: str) -> str:
     """What stands for an erased id: nobody reads the id out of it, and who knows the id finds it."""
-    return hmac.new(key, f"{kind}/{id}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{kind}/{id}".encode(), "sha256").hex()
 
 
 def follow(connection: Connection, kind: str, id: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -171,18 +171,21 @@ class Passage:
         await self._wait_for_turn()
         work = asyncio.ensure_future(asyncio.to_thread(function, *args))
         work.add_done_callback(self._finished)
+        return await self.within(asyncio.shield(work))
+
+    async def within(self, awaited: Awaitable[T]) -> T:
+        """What is awaited, cancelled at the deadline. Raises ``deadline``."""
+        limit = asyncio.timeout(self.left())
         try:
-            async with asyncio.timeout(self.left()):
-                return await asyncio.shield(work)
+            async with limit:
+                return await awaited
         except TimeoutError:
-            raise too_late(self._load.seconds) from None
+            if limit.expired():
+                raise too_late(self._load.seconds) from None
+            raise
 
     async def _wait_for_turn(self) -> None:
-        try:
-            async with asyncio.timeout(self.left()):
-                await self._load.long.acquire()
-        except TimeoutError:
-            raise too_late(self._load.seconds) from None
+        await self.within(self._load.long.acquire())
 
     def _finished(self, work: asyncio.Future[Any]) -> None:
         self._load.long.release()
@@ -207,7 +210,7 @@ def _forgotten(work: asyncio.Future[Any]) -> None:
         work.exception()
 
 
-_CURRENT: ContextVar[Passage] = ContextVar("leadscore_passage")
+_CURRENT: ContextVar[Passage | None] = ContextVar("leadscore_passage")
 
 
 def enter(passage: Passage) -> None:
@@ -217,4 +220,12 @@ def enter(passage: Passage) -> None:
 
 def current() -> Passage:
     """The passage of the current request. Raises LookupError outside of one."""
-    return _CURRENT.get()
+    passage = _CURRENT.get()
+    assert passage is not None
+    return passage
+
+
+async def in_time(awaited: Awaitable[T]) -> T:
+    """What is awaited, no longer than the current request's deadline, where there is a request. Raises ``deadline``."""
+    passage = _CURRENT.get(None)
+    return await (awaited if passage is None else passage.within(awaited))

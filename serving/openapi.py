@@ -158,6 +158,12 @@ class AccountOutcome(OutcomeRecord):
     prospect_id: Key = Field(description="Which of `prospects` it belongs to.")
 
 
+class NamedProspect(_Model):
+    """A prospect of which the store holds the records: those are scored."""
+
+    prospect_id: Key
+
+
 class Related(_Model):
     """The account's other prospects, with their events and outcomes. An absent list is unknown, an empty one empty."""
 
@@ -196,12 +202,12 @@ class ScoreRequest(_Model):
 
     An absent list is unknown (its features are missing); an empty one is empty (its counts are 0). A prospect, an
     account or a contact may be a list of its versions, each with its ``observed_at``. Times after ``as_of`` are not
-    used.
+    used. What the store holds of the prospect counts too, merged by id; of a stored prospect its id is enough.
     """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": EXAMPLE})
 
-    prospect: ProspectRecord | list[ProspectRecord]
+    prospect: ProspectRecord | list[ProspectRecord] | NamedProspect
     account: AccountRecord | list[AccountRecord] | None = None
     contacts: list[ContactRecord | list[ContactRecord]] | None = None
     events: list[EventRecord] | None = None
@@ -258,8 +264,11 @@ class AccountRequest(_Model):
 
     account: AccountRecord | list[AccountRecord] | None = None
     contacts: list[ContactRecord | list[ContactRecord]] | None = None
-    prospects: list[ProspectRecord | list[ProspectRecord]] = Field(
-        min_length=1, description="All of one account; its other prospects are to each what `related` is in /score."
+    prospects: list[ProspectRecord | list[ProspectRecord]] | None = Field(
+        None,
+        min_length=1,
+        description="All of one account; its other prospects are to each what `related` is in /score. "
+        "Left out beside an account_id: those that are stored.",
     )
     events: list[AccountEvent] | None = None
     outcomes: list[AccountOutcome] | None = None
@@ -352,10 +361,34 @@ class ProspectScore(_Model):
     model_version: str
 
 
+class Moved(_Model):
+    """A feature whose effect changed since the prospect's last score; effects are in log-odds."""
+
+    feature: str
+    label: str = Field(description="What it says now.")
+    before: str | float | bool | None
+    after: str | float | bool | None
+    effect_before: float
+    effect_after: float
+
+
+class PreviousScore(_Model):
+    """The prospect's last score for this goal before this one."""
+
+    probability: float = Field(ge=0, le=1)
+    receipt_id: str
+    as_of: AwareDatetime
+    model_version: str
+    moved: list[Moved] = Field(description="Whose effects changed most, the greatest change first.")
+
+
 class ScoreAnswer(ProspectScore):
     """The probability that the goal is reached within the horizon, and what stands behind it."""
 
-    receipt_id: str = Field(description="Names this very answer.")
+    receipt_id: str = Field(description="Names this very answer: see GET /v1/scores/{receipt_id}.")
+    previous: PreviousScore | None = Field(
+        description="The prospect's last score, and what moved since; null where none is kept."
+    )
 
 
 class AccountReason(Reason):
@@ -420,6 +453,46 @@ class ContactsAnswer(_Model):
     receipt_id: str = Field(description="Names this very answer.")
 
 
+class Replay(_Model):
+    """What is computed now from the kept features, by the bundle that answered. An account's has its three figures."""
+
+    probability: float = Field(ge=0, le=1)
+    probability_low: float = Field(ge=0, le=1)
+    probability_high: float = Field(ge=0, le=1)
+    curve: list[CurvePoint] | None = None
+    score: int | None = None
+    grade: Literal["A", "B", "C", "D"] | None = None
+    reasons: list[Reason] | None = None
+    horizon_days: int | None = None
+    model_version: str | None = None
+    same: bool = Field(description="All of it is what was answered, to the bit; of an account, its prospects' too.")
+
+
+class ReceiptPart(_Model):
+    """A prospect of an account that was scored."""
+
+    prospect_id: str
+    receipt_id: str
+
+
+class Receipt(_Model):
+    """An answer that was given, on what grounds, and computed again."""
+
+    receipt_id: str
+    kind: Literal["prospect", "account", "contacts"] = Field(description="What was scored or ranked.")
+    given_at: AwareDatetime
+    goal: str
+    model_version: str
+    digest: str = Field(description="Of the bundle that answered.")
+    score: dict[str, Any] = Field(description="The answer as it was given.")
+    features: dict[str, str | float | bool | None] | None = Field(
+        description="What the model saw of the prospect; null for an account and for people."
+    )
+    prospects: list[ReceiptPart] = Field(description="Of an account: the receipts of its open prospects.")
+    replay: Replay | None = Field(description="Null where `warnings` say why.")
+    warnings: list[Notice]
+
+
 class Fault(_Model):
     """What is wrong, where, and the way out."""
 
@@ -455,7 +528,10 @@ class Readiness(_Model):
     ready: Literal[True]
     default: str = Field(description="The goal that is scored when a request names none.")
     champions: list[Champion]
-    problems: list[Fault] = Field(description="What could not be loaded; the champions before it keep serving.")
+    access: Literal["keys", "loopback"] = Field(
+        description="Who is answered: those with an API key or, where none was ever made, clients on the same machine."
+    )
+    problems: list[Fault] = Field(description="What could not be loaded; what was there before keeps serving.")
 
 
 class ModelCard(_Model):
@@ -471,9 +547,9 @@ class ModelCard(_Model):
 REFERENCE = "#/components/schemas/{model}"
 
 
-def schemas() -> dict[str, Any]:
-    """The components of the OpenAPI document: every model by name, in the dialect of OpenAPI 3.0."""
-    models = (
+def schemas(more: Iterable[type[BaseModel]] = ()) -> dict[str, Any]:
+    """The components of the OpenAPI document: every model by name, ``more`` too, in the dialect of OpenAPI 3.0."""
+    models: tuple[type[BaseModel], ...] = (
         ScoreRequest,
         BatchRequest,
         AccountRequest,
@@ -484,6 +560,8 @@ def schemas() -> dict[str, Any]:
         ErrorAnswer,
         Readiness,
         ModelCard,
+        Receipt,
+        *more,
     )
     _, definitions = models_json_schema([(m, "validation") for m in models], ref_template=REFERENCE)
     return {name: plain(schema) for name, schema in sorted(definitions["$defs"].items())}
@@ -533,12 +611,16 @@ def content(model: type[BaseModel], example: Any = None) -> dict[str, Any]:
 
 _ERRORS: Mapping[int, str] = {
     400: "The body is no JSON.",
-    404: "There is no champion for this goal.",
+    401: "An API key is needed, or the one that came is not known.",
+    403: "The key has not the scope that this needs, or the service has no key and answers its own machine only.",
+    404: "There is no such thing: no champion for the goal, no record or receipt of the id.",
     408: "The body took too long to arrive.",
+    410: "The record was erased.",
     413: "The body, the batch or the account is too large.",
     415: "The body is not declared as JSON.",
     422: "A field is wrong; `where` names it.",
-    503: "No model serves yet.",
+    429: "There are more requests than the service can take; the header Retry-After says when to send it again.",
+    503: "No model serves yet, the store of live records is not there, or it took too long; see Retry-After.",
 }
 
 
@@ -556,15 +638,17 @@ VERSION = "1"  # of the contract
 DESCRIPTION = """Scores the prospects of firms that sell to firms: the probability that they become customers within a
 horizon, with its interval, a rank, a grade and reasons. Send what is known about a prospect to `POST /score`; only
 `prospect` is required, and what is absent is unknown. `POST /score_account` and `POST /score_contacts` take all the
-prospects of one account. Every error has one shape, with a code and the field's path."""
+prospects of one account. Or let the service keep the records (`/v1/prospects`, `/v1/accounts`, `/v1/contacts`,
+`/v1/events`, `/v1/outcomes`) and ask by id. Every error has one shape, with a code and the field's path."""
 
 
 def operations() -> dict[str, dict[str, dict[str, Any]]]:
     """What the document says of each path, by method: bodies, answers and errors."""
-    faults = (400, 404, 408, 413, 415, 422, 503)
+    faults = (400, 404, 408, 410, 413, 415, 422, 503)
     return {
         "/score": {
             "post": {
+                "operationId": "score",
                 "summary": "Score one prospect",
                 "requestBody": {"required": True, "content": content(ScoreRequest, EXAMPLE)},
                 "responses": answers(ScoreAnswer, "The score.", faults),
@@ -572,6 +656,7 @@ def operations() -> dict[str, dict[str, dict[str, Any]]]:
         },
         "/score_batch": {
             "post": {
+                "operationId": "score_batch",
                 "summary": "Score several prospects",
                 "requestBody": {"required": True, "content": content(BatchRequest, {"items": [EXAMPLE]})},
                 "responses": answers(BatchAnswer, "A score or an error for each item, in order.", faults),
@@ -579,6 +664,7 @@ def operations() -> dict[str, dict[str, dict[str, Any]]]:
         },
         "/score_account": {
             "post": {
+                "operationId": "score_account",
                 "summary": "Score an account from all its open prospects",
                 "requestBody": {"required": True, "content": content(AccountRequest, EXAMPLE_ACCOUNT)},
                 "responses": answers(AccountAnswer, "The account's score, and its prospects', best first.", faults),
@@ -586,6 +672,7 @@ def operations() -> dict[str, dict[str, dict[str, Any]]]:
         },
         "/score_contacts": {
             "post": {
+                "operationId": "score_contacts",
                 "summary": "Rank the people of an account",
                 "requestBody": {"required": True, "content": content(AccountRequest, EXAMPLE_ACCOUNT)},
                 "responses": answers(ContactsAnswer, "The people by their effect, the greatest first.", faults),
@@ -593,6 +680,7 @@ def operations() -> dict[str, dict[str, dict[str, Any]]]:
         },
         "/readyz": {
             "get": {
+                "operationId": "is_ready",
                 "summary": "Whether a model serves, and which",
                 "responses": answers(Readiness, "A model serves.", (503,)),
             }
@@ -601,8 +689,7 @@ def operations() -> dict[str, dict[str, dict[str, Any]]]:
             "get": {
                 "summary": "The card of a champion",
                 "description": "What the model was trained on, until when, for which goal, and how good it is.",
-                "operationId": "LeadScore__model",
-                "tags": ["Service APIs"],
+                "operationId": "read_model",
                 "parameters": [
                     {
                         "name": "goal",
@@ -613,6 +700,22 @@ def operations() -> dict[str, dict[str, dict[str, Any]]]:
                     }
                 ],
                 "responses": answers(ModelCard, "The card.", (404, 503)),
+            }
+        },
+        "/v1/scores/{receipt_id}": {
+            "get": {
+                "operationId": "read_score",
+                "summary": "An answer that was given, on what grounds, and computed again",
+                "parameters": [
+                    {
+                        "name": "receipt_id",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"type": "string", "minLength": 1},
+                        "description": "The receipt_id of the answer.",
+                    }
+                ],
+                "responses": answers(Receipt, "The answer and its replay.", (404, 503)),
             }
         },
     }

@@ -33,10 +33,10 @@ from serving.history import (
     unknown_at,
 )
 from serving.intake import Intake, read_id, union
+from serving.load import in_time
 from serving.schema import items_of
 from serving.store import NAMES, Store, get_meta, slow
-from serving.values import decode, read_time, wrong
-from serving.wire import read_body
+from serving.values import read_time, wrong
 
 T = TypeVar("T")
 DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
@@ -61,8 +61,8 @@ class LiveRecords:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
 
     async def off(self, work: Callable[[], T]) -> T:
-        """Do synchronous work in one of the store's threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Do synchronous work in one of the store's threads. Raises ``deadline`` where a request waits too long."""
+        return await in_time(asyncio.get_running_loop().run_in_executor(self._threads, work))
 
     def close(self) -> None:
         """Finish what was begun and close the store."""
@@ -90,6 +90,23 @@ class LiveRecords:
         read_id(id, KEYS[kind])
         done = self.store.write(work)
         return {KEYS[kind]: done.id, "observed_at": format_time(done.observed_at), "created": done.created}
+
+    def revise(self, kind: str, id: str, change: Callable[[Connection, Any], dict[str, Any] | None]) -> bool:
+        """Make the next version of a record out of its newest one (None: there is none), in one transaction.
+
+        ``change`` gives the record as ``put`` takes it, None where nothing changes. Returns whether anything did.
+        Raises LeadscoreError.
+        """
+
+        def work(connection: Connection) -> bool:
+            now = _now()
+            data = change(connection, ledger.newest(connection, kind, id))
+            if data is None:
+                return False
+            return ledger.put(connection, self._reader(connection).state(kind, id, data, now), now).changed
+
+        read_id(id, KEYS[kind])
+        return self.store.write(work)
 
     def add(self, kind: str, data: Any) -> dict[str, Any]:
         """Keep ``events`` or ``outcomes``: one, a list, or ``{"items": [...]}``; all of them or none.
@@ -170,15 +187,17 @@ class LiveRecords:
             return Completed(data, now)
         t = as_of_of(data)
         if not self.history.spoken_of(prospect_id):
-            if only_names(data):
-                raise unknown_at("prospect.prospect_id", t)
+            if only_names(data, "prospect", "prospect_id"):
+                raise unknown_at("prospect", t)
             return Completed(data, now)
-        found = await self._look_up(lambda: self.history.prospect(prospect_id, t), only_names(data))
+        found = await self._look_up(
+            lambda: self.history.prospect(prospect_id, t), only_names(data, "prospect", "prospect_id")
+        )
         if isinstance(found, LeadscoreError):
             return Completed(data, now, (_unread(found),))
         if found is None:
-            if only_names(data):
-                raise unknown_at("prospect.prospect_id", t)
+            if only_names(data, "prospect", "prospect_id"):
+                raise unknown_at("prospect", t)
             return Completed(data, now)
         return complete(data, found, now, dataset)
 
@@ -195,7 +214,9 @@ class LiveRecords:
         if isinstance(found, LeadscoreError):
             raise found
         if found is None:
-            raise ledger.unknown("accounts", "account.account_id")
+            if only_names(data, "account", "account_id"):
+                raise unknown_at("account", t)
+            return Completed(data, now)  # the reader says what is missing
         return complete_account(data, found, now, dataset)
 
     async def _look_up(self, look: Callable[[], Known | None], needed: bool) -> Known | LeadscoreError | None:
@@ -283,15 +304,3 @@ CALLS: tuple[tuple[str, str, Answer], ...] = (
     ("/v1/events/{id:path}", "DELETE", _retract),
     ("/v1/outcomes", "POST", _add("outcomes")),
 )
-
-
-def reader_of_bodies(limit: int, seconds: float) -> Callable[[Request], Awaitable[Any]]:
-    """What reads the JSON body of a call: at most ``limit`` bytes, arrived within ``seconds``."""
-
-    async def read(request: Request) -> Any:
-        body = await read_body(request, limit, seconds)
-        if isinstance(body, LeadscoreError):
-            raise body
-        return decode(body)
-
-    return read

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from serving.champion import check_home
+from serving.keys import check_host
 from serving.settings import Settings
 
 SERVICE = "serving.service:LeadScore"
@@ -25,12 +26,13 @@ def serve_command(
 ) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a server of ``home``; BentoML's telemetry and tracing are off.
 
-    Raises BadInput where the home is a file or a setting in ``environ`` (by default this process's) is wrong, before
-    anything is started.
+    Raises BadInput where the home is a file, a setting in ``environ`` (by default this process's) is wrong, or other
+    machines would be listened to without an API key (``no_keys``), before anything is started.
     """
     given = os.environ if environ is None else environ
     home = Path(home).absolute()
     check_home(home)
+    check_host(home, host)
     environment = {
         **given,
         "LEADSCORE_HOME": str(home),

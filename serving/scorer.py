@@ -65,11 +65,24 @@ class Reason(NamedTuple):
     family: str
 
 
+class Evidence(NamedTuple):
+    """What a score was computed from: with the bundle, enough to compute it again to the bit.
+
+    ``features`` are raw values in the spec's order. ``effects`` are those of all features, as ``Reason.effect``, of
+    which an answer gives the greatest; None where no reasons were asked for.
+    """
+
+    features: Sequence[Any]
+    regime: str | None
+    effects: Matrix | None
+
+
 @dataclass(frozen=True)
 class Score:
     """The answer about one prospect; ``curve`` holds (days, probability) up to the horizon.
 
-    ``committee`` is None where the contacts are unknown, and for raw feature rows, which do not hold them.
+    ``committee`` is None where the contacts are unknown, and for raw feature rows, which do not hold them. ``evidence``
+    is None where the features were given in columns.
     """
 
     prospect_id: str
@@ -84,6 +97,7 @@ class Score:
     grade: str
     reasons: tuple[Reason, ...]
     committee: Committee | None = field(default=None, kw_only=True)
+    evidence: Evidence | None = field(default=None, kw_only=True, compare=False, repr=False)
     warnings: tuple[Warned, ...]
     model_version: str
 
@@ -485,7 +499,8 @@ class Scorer:
                 z = self._log_odds(raw[here])
                 curve, p, low, high = self._probabilities(z)
                 cells = self._cells(data, r)
-                why = () if parts is None else self._reasons(z, parts[here], cells, reasons, language)
+                effects = None if parts is None else self._effects(z, parts[here])
+                why = () if effects is None else self._reasons(effects, cells, reasons, language)
                 out.append(
                     Score(
                         prospect_id=ids[r],
@@ -501,6 +516,7 @@ class Scorer:
                         reasons=why,
                         warnings=(*warnings[r], *self._unseen(matrix[r], cells), *self._card_warnings),
                         model_version=self.version,
+                        evidence=None if isinstance(data, Mapping) else Evidence(data[r], regimes[r], effects),
                     )
                 )
         return out
@@ -578,26 +594,27 @@ class Scorer:
                 return grade
         return "D"
 
-    def _reasons(
-        self,
-        z: Sequence[float],
-        parts: Matrix,
-        cells: Callable[[int], Any],
-        most: int,
-        language: str,
-    ) -> tuple[Reason, ...]:
+    def _effects(self, z: Sequence[float], parts: Matrix) -> Matrix:
+        """The effect of each feature, from what it adds in each interval."""
         weights = np.array(interval_weights(z))
         # Rows are added one after the other (no BLAS), so that a batch gives the bits of a single row.
-        effects = (weights[:, None] * parts[:, : len(self._names)]).sum(axis=0) * self.constants.slope
+        effects: Matrix = (weights[:, None] * parts[:, : len(self._names)]).sum(axis=0) * self.constants.slope
+        return effects
+
+    def described(self, i: int, raw: Any, language: str = "en") -> tuple[float | int | str | None, str]:
+        """The i-th feature with a raw value: the value as plain JSON, and what it says in words."""
+        value = plain_value(raw)
+        other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
+        return value, label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
+
+    def _reasons(self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str) -> tuple[Reason, ...]:
         order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
         out = []
         for i in order:
             effect = float(effects[i])
             if effect == 0.0:
                 break
-            value = _value(cells(i))
-            other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
-            text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
+            value, text = self.described(i, cells(i), language)
             out.append(Reason(self._names[i], text, value, effect, self._families[i]))
         return tuple(out)
 
@@ -713,7 +730,7 @@ def _future(records: Records, t: int) -> int:
     return count
 
 
-def _value(raw: Any) -> float | int | str | None:
+def plain_value(raw: Any) -> float | int | str | None:
     """A raw value as plain JSON: whole numbers without a fraction, NaN as None."""
     if raw is None or isinstance(raw, str):
         return raw

@@ -11,9 +11,8 @@ import asyncio
 import gc
 import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import bentoml
@@ -25,20 +24,28 @@ from starlette.types import ASGIApp
 
 from features.contract import Dataset
 from features.errors import LeadscoreError
-from serving import openapi, resources
+from serving import resources
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
 from serving.history import Completed
+from serving.hook import Hook, LiveWriter
+from serving.hubspot import PATH
+from serving.keys import Keys
 from serving.live import Champion, Champions, State
 from serving.load import Load, current
 from serving.log import structured
 from serving.metrics import FLUSH_SECONDS, Metrics, Watch
+from serving.openapi_document import document
+from serving.receipts import Receipts
+from serving.record import Recorder
+from serving.replay import Replayer
 from serving.schema import bounded, goal_of, items_of
+from serving.scorer import Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.values import decode
-from serving.wire import crashed, error_answer, json_answer, read_body
+from serving.wire import crashed, encode, error_answer, json_answer, read_body, text_answer
 
 _PUBLIC = (
     "goal",
@@ -65,7 +72,6 @@ _PATHS = frozenset(
         "/healthz",
         "/readyz",
         "/metrics",
-        "/docs.json",
         "/schema.json",
     }
 )
@@ -90,6 +96,11 @@ async def body_of(request: Request) -> bytes:
     body = await read_body(request, limits().at(request.scope["path"]) or 0, settings().body_seconds)
     await current().start()
     return body
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON value of a request's body. Raises as ``body_of``, and BadInput where it is none."""
+    return decode(await body_of(request))
 
 
 class Body(bentoml.IODescriptor):  # type: ignore[misc]
@@ -134,9 +145,8 @@ def resource(answer: Callable[[LeadScore, Request], Awaitable[Any]]) -> Callable
     async def endpoint(request: Request) -> Response:
         service = _service()
         try:
-            passage = current()
             if request.method not in ("POST", "PUT", "PATCH"):  # for these it starts with the body
-                await passage.start()
+                await current().start()
             found = await answer(service, request)
             return found if isinstance(found, Response) else json_answer(found)
         except Exception as e:
@@ -153,14 +163,36 @@ async def _model(service: LeadScore, request: Request) -> Any:
     return {**champion.to_json(), "default": champion.goal == state.default, "card": card}
 
 
+async def _receipt(service: LeadScore, request: Request) -> Any:
+    """``GET /v1/scores/{receipt_id}``: an answer that was given, on what grounds, and computed again."""
+    return await service.recorder.find(request.path_params["receipt_id"], service.live.off)
+
+
+@lru_cache(maxsize=1)
+def _document() -> str:
+    return encode(document())
+
+
+async def _docs(request: Request) -> Response:
+    """``GET /docs.json`` and ``GET /v1/openapi.json``: the contract."""
+    return text_answer(_document())
+
+
+async def _hubspot(service: LeadScore, request: Request) -> Any:
+    """``POST /v1/hooks/hubspot``: a signed delivery of HubSpot's webhooks."""
+    body = await body_of(request)
+    query = request.scope["query_string"].decode("latin-1")
+    return await service.live.off(partial(service.hook.take, request.headers, query, body))
+
+
 async def _index(request: Request) -> Response:
     """``GET /``: where to look further."""
-    return json_answer({"name": "leadscore", "links": ["/docs.json", "/readyz", "/v1/model"]})
+    return json_answer({"name": "leadscore", "links": ["/v1/openapi.json", "/docs.json", "/readyz", "/v1/model"]})
 
 
 def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[Any]]:
     async def call(service: LeadScore, request: Request) -> Any:
-        return await answer(service.live, request, service.read_json)
+        return await answer(service.live, request, read_json)
 
     return call
 
@@ -168,6 +200,8 @@ def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[
 # The resources below /v1: a path, what answers it, and its methods.
 _RESOURCES = [
     Route("/v1/model", resource(_model), methods=["GET"]),
+    Route(PATH, resource(_hubspot), methods=["POST"]),
+    Route("/v1/scores/{receipt_id}", resource(_receipt), methods=["GET"]),
     *(Route(path, resource(_live(answer)), methods=[method]) for path, method, answer in resources.CALLS),
 ]
 
@@ -184,30 +218,19 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         app.user_middleware = [m for m in app.user_middleware if m.cls.__name__ not in _UNUSED]
         # BentoML's page loads a third party's scripts. Of its routes only those known to answer data are kept.
         app.router.routes[:] = [r for r in app.routes if getattr(r, "path", None) in _PATHS]
-        app.router.routes.append(Route("/", _index))
+        app.router.routes += [Route("/", _index), Route("/docs.json", _docs), Route("/v1/openapi.json", _docs)]
         return Gate(app, Starlette(routes=_RESOURCES), limits(), _service)
 
     @property
     def openapi_spec(self) -> Any:
-        """BentoML's document, with every body, answer and error as they are."""
+        """BentoML's document, as it stands in a Bento: with what ours says, which is what is served."""
         import attr
 
-        spec = super().openapi_spec
-        paths = dict(spec.paths)
-        for path, operation in openapi.operations().items():
-            (method, ours), *_ = operation.items()
-            given = getattr(paths[path], method) if path in paths else None
-            theirs = given if isinstance(given, dict) else {} if given is None else attr.asdict(given, recurse=False)
-            merged = {**{k: v for k, v in theirs.items() if v is not None}, **ours}
-            paths[path] = _path_item(spec, method, merged)
-        info = attr.evolve(spec.info, version=openapi.VERSION, description=openapi.DESCRIPTION, contact=None)
-        return attr.evolve(spec, paths=paths, info=info, components={"schemas": openapi.schemas()})
-
-
-def _path_item(spec: Any, method: str, operation: dict[str, Any]) -> Any:
-    """One more of BentoML's path items."""
-    item: type[Any] = type(next(iter(spec.paths.values())))
-    return item(**{method: operation})
+        spec, ours = super().openapi_spec, document()
+        item: type[Any] = type(next(iter(spec.paths.values())))
+        paths = {path: item(**methods) for path, methods in ours["paths"].items()}
+        info = attr.evolve(spec.info, **ours["info"], contact=None)
+        return attr.evolve(spec, openapi=ours["openapi"], paths=paths, info=info, components=ours["components"])
 
 
 @bentoml.service(
@@ -223,6 +246,7 @@ class LeadScore:
     def __init__(self) -> None:
         self.settings = settings()
         self.champions = Champions(self.settings.home)
+        self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
         self.load = Load.of(self.settings)
         self._watch: asyncio.Task[None] | None = None
@@ -230,14 +254,24 @@ class LeadScore:
         store = open_store(store_url(self.settings.store, self.settings.home))
         store.on_failure = self.metrics.store_failed
         self.live = resources.LiveRecords(store, self._datasets, self.settings.batch_items)
-        self.read_json = resources.reader_of_bodies(self.settings.batch_bytes, self.settings.body_seconds)
+        receipts = Receipts(store, self.settings.receipts_days, self.settings.receipts_queue)
+        receipts.on_drop = self.metrics.drop
+        replayer = Replayer(self.settings.home, self._scorers)
+        self.recorder = Recorder(receipts, replayer, self.settings.language, self.settings.reasons)
+        self.live.erasers.append(self.recorder.forget)
+        hubspot = (self.settings.hubspot_secret, self.settings.hubspot_url)
+        self.hook = Hook(LiveWriter(self.live), self.settings.home, *hubspot)
 
     def _datasets(self) -> list[Dataset]:
         return [champion.scorer.spec.dataset for champion in self.champions.state.champions.values()]
 
+    def _scorers(self) -> dict[str, Scorer]:
+        return {champion.digest: champion.scorer for champion in self.champions.state.champions.values()}
+
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
+        self.recorder.start()
         if self.settings.log == "json":
             structured()
         await self._refresh()
@@ -250,10 +284,13 @@ class LeadScore:
         for task in (self._watch, self._report):
             if task is not None:
                 task.cancel()
+        await asyncio.to_thread(self.recorder.stop)
         self.metrics.flush(self.load)
         await asyncio.to_thread(self.live.close)
 
     async def _refresh(self) -> None:
+        await asyncio.to_thread(self.keys.refresh)
+        self.metrics.depth("receipts", self.recorder.receipts.waiting)
         failures = self.champions.failures
         if await asyncio.to_thread(self.champions.refresh):
             self.metrics.failures.inc(self.champions.failures - failures)
@@ -283,7 +320,7 @@ class LeadScore:
             if isinstance(body, LeadscoreError):
                 raise body
             watch = Watch(self.metrics)
-            return json_answer(await self._score(decode(body), self.champions.state, watch))
+            return text_answer(await self._score(decode(body), self.champions.state, watch))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -303,12 +340,12 @@ class LeadScore:
                     try:
                         results.append(await self._score(item, state, watch, f"items[{index}]"))
                     except Exception as e:
-                        results.append(error_body(self.told(e)))
+                        results.append(encode(error_body(self.told(e))))
                     if index % _PAUSE == _PAUSE - 1:
                         await asyncio.sleep(0)
                         passage.check()
                         watch = Watch(self.metrics)
-            return json_answer({"results": results})
+            return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -332,10 +369,14 @@ class LeadScore:
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
             whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
-            answer = (await current().in_thread(score, champion, whole)).to_json()
-            given = answer.get("prospects", [answer])
-            self._given(answer, champion, [one["probability"] for one in given])
-            return json_answer(answer)
+            found = await current().in_thread(score, champion, whole)
+            if isinstance(found, AccountScore):
+                receipt_id, text = self.recorder.account(found, champion)
+                self._given(receipt_id, champion, [one.probability for one in found.prospects])
+            else:
+                receipt_id, text = self.recorder.contacts(found, champion)
+                self._given(receipt_id, champion, [found.probability])
+            return text_answer(text)
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -360,7 +401,8 @@ class LeadScore:
             (*whole.warnings, *parsed.warnings)
         )
 
-    async def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> dict[str, Any]:
+    async def _score(self, data: Any, state: State, watch: Watch, place: str = "") -> str:
+        watch("parse")
         try:
             champion: Champion = state.champion(goal_of(data))
             whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
@@ -372,17 +414,17 @@ class LeadScore:
         score = champion.scorer.score(
             parsed.records, parsed.as_of, reasons=self.settings.reasons, language=self.settings.language, ended=watch
         )
-        answer = score.with_warnings((*whole.warnings, *parsed.warnings)).to_json()
-        self._given(answer, champion, [score.probability])
-        return answer
+        score = score.with_warnings((*whole.warnings, *parsed.warnings))
+        receipt_id, text = await self.recorder.prospect(score, champion)
+        self._given(receipt_id, champion, [score.probability])
+        return text
 
-    def _given(self, answer: dict[str, Any], champion: Champion, probabilities: Iterable[float]) -> None:
-        """Give an answer its receipt, and count what it tells."""
-        answer["receipt_id"] = str(uuid.uuid4())
+    def _given(self, receipt_id: str, champion: Champion, probabilities: Iterable[float]) -> None:
+        """Count what an answer tells, and note its receipt for the log."""
         for probability in probabilities:
             self.metrics.scored(champion.goal, champion.version, probability)
         note = current().note
-        note.setdefault("receipt_ids", []).append(answer["receipt_id"])
+        note.setdefault("receipt_ids", []).append(receipt_id)
         note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:

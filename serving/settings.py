@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ class Settings:
         account_steps: the most events that a request about an account may make the service go through: its prospects,
             times the scores of each, times its events.
         body_seconds: how long a body may take to arrive.
+        receipts_days: for how many days each score is kept with its features; 0 keeps none.
+        receipts_queue: the most receipts that wait in a worker to be written; beyond it they are dropped and counted.
+        hubspot_secret: the client secret of the HubSpot app whose webhooks are taken; empty: none are.
+        hubspot_url: this service's address as HubSpot calls it, without the path: it is part of what is signed.
         deadline_seconds: how long after its body's arrival a request may be answered.
         concurrency: how many requests a worker works on at a time; what is beyond is refused, to be sent again.
         pending_bytes: how much the bodies that a worker has at hand may hold, in bytes.
@@ -52,18 +56,22 @@ class Settings:
     pending_bytes: int = 256 * MIB
     log: str = "text"
     poll_seconds: float = 1.0
+    hubspot_secret: str = field(default="", repr=False)
+    hubspot_url: str = ""
+    receipts_days: float = 90.0
+    receipts_queue: int = 10_000
 
     @staticmethod
     def from_environment(environ: Mapping[str, str]) -> Settings:
         """Read the settings; an empty variable counts as absent. Raises BadInput naming the variable."""
         given: dict[str, Any] = {}
-        for field in fields(Settings):
-            variable = f"LEADSCORE_{field.name.upper()}"
+        for each in fields(Settings):
+            variable = f"LEADSCORE_{each.name.upper()}"
             text = environ.get(variable, "").strip()
             if text:
-                read, expected = _READERS[field.name]
+                read, expected = _READERS[each.name]
                 try:
-                    given[field.name] = read(text)
+                    given[each.name] = read(text)
                 except ValueError:
                     raise BadInput(
                         "bad_setting",
@@ -84,14 +92,24 @@ def _whole(low: int, high: int) -> tuple[Callable[[str], int], str]:
     return read, f"a whole number from {low} to {high}"
 
 
-def _seconds(low: float, high: float) -> tuple[Callable[[str], float], str]:
+def _number(low: float, high: float) -> Callable[[str], float]:
     def read(text: str) -> float:
         number = float(text)
         if not low <= number <= high:
             raise ValueError
         return number
 
-    return read, f"a number of seconds from {low} to {high}"
+    return read
+
+
+def _seconds(low: float, high: float) -> tuple[Callable[[str], float], str]:
+    return _number(low, high), f"a number of seconds from {low} to {high}"
+
+
+def _address(text: str) -> str:
+    if not text.startswith(("https://", "http://")) or "?" in text or "#" in text or not text.isascii():
+        raise ValueError
+    return text
 
 
 def _language(text: str) -> str:
@@ -127,4 +145,8 @@ _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "pending_bytes": _whole(1024, 1024 * 1024 * MIB),
     "log": (_log, f"one of: {', '.join(LOGS)}"),
     "poll_seconds": _seconds(0.05, 3600),
+    "hubspot_secret": (str, "a text"),
+    "hubspot_url": (_address, "an address: https://HOST, with a path where a proxy adds one"),
+    "receipts_days": (_number(0, 36_500), "a number of days from 0 to 36500"),
+    "receipts_queue": _whole(1, 1_000_000),
 }

@@ -23,7 +23,12 @@ OURS = b'{"error":{"code":'  # how our errors begin
 
 def json_answer(content: Any, status: int = 200) -> Response:
     """An answer in JSON. Raises ValueError on a number that is not finite."""
-    return Response(encode(content), status, media_type="application/json")
+    return text_answer(encode(content), status)
+
+
+def text_answer(text: str, status: int = 200) -> Response:
+    """An answer that is JSON already."""
+    return Response(text, status, media_type="application/json")
 
 
 def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
@@ -32,6 +37,8 @@ def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
     # What is still on its way is not read, and who is refused for the load does not keep a connection.
     if error.code in ("body_timeout", "body_too_large", "overloaded"):
         response.headers["connection"] = "close"
+    if error.code in ("no_key", "bad_key"):
+        response.headers["www-authenticate"] = 'Bearer realm="leadscore"'
     if response.status_code in (429, 503):
         response.headers["retry-after"] = str(RETRY.get(error.code, RETRY_ELSE))
     return response

@@ -56,4 +56,5 @@ def refusal(call: Callable[[], Any]) -> LeadscoreError:
 
 
 def ids(items: list[dict[str, Any]], key: str = "event_id") -> list[str]:
-    return [item[key] for item in items]
+    """The ids of what counts: not of what was retracted."""
+    return [item[key] for item in items if item.get("retracted_at") is None]

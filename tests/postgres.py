@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +30,15 @@ class Postgres:
         # Nothing here is to survive the machine: what waits for the disk only makes the tests slow.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(postgres_server, "initdb", lambda args, **more: initdb([*args, "--no-sync"], **more))
-            self._server = get_server(self.folder, cleanup_mode="stop")
+            end = time.monotonic() + 120
+            while self._server is None:
+                try:
+                    self._server = get_server(self.folder, cleanup_mode="stop")
+                except (subprocess.SubprocessError, AssertionError):  # it waits ten seconds only: a loaded machine
+                    postgres_server.PostgresServer._instances.pop(self.folder, None)
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(1)
         for setting in ("fsync", "full_page_writes"):
             self.execute(f"ALTER SYSTEM SET {setting} = off")
         self.execute("SELECT pg_reload_conf()")

@@ -39,6 +39,8 @@ def test_the_shapes_are_those_of_the_contract(scorer: Scorer) -> None:
         (ONE_ANSWER, openapi.ScoreAnswer),
         (ONE_ANSWER["curve"][0], openapi.CurvePoint),
         (ONE_ANSWER["reasons"][0], openapi.Reason),
+        (ONE_ANSWER["previous"], openapi.PreviousScore),
+        (ONE_ANSWER["previous"]["moved"][0], openapi.Moved),
         (ONE_ANSWER["committee"], openapi.Committee),
         (ONE_ANSWER["committee"]["roles"][0], openapi.RoleStanding),
         (ONE_ANSWER["committee"]["missing"][0], openapi.MissingRole),

@@ -104,7 +104,14 @@ def test_a_score_by_id_is_the_score_of_what_was_sent(server: Server) -> None:
     assert account["prospects"][0]["prospect_id"] == name
     people = ok(server, "POST", "/score_contacts", {"account": {"account_id": "a1"}})
     assert people["contacts"][0]["contact_id"] == "c1"
-    error(call(server, "POST", "/score_account", {"account": {"account_id": "nobody"}}), 404, "unknown_account")
+    error(
+        call(server, "POST", "/score_account", {"account": {"account_id": "nobody"}}),
+        404,
+        "unknown_account",
+        "account.account_id",
+    )
+    bare = {"account": {"account_id": "nobody", "country": "FR"}}
+    error(call(server, "POST", "/score_account", bare), 422, "missing_field", "prospects")
     before = ok(server, "GET", f"/v1/prospects/{name}?as_of={by_id['as_of']}")
     assert before == {**kept, "as_of": by_id["as_of"]}
     error(call(server, "GET", f"/v1/prospects/{name}?as_of=yesterday"), 422, "bad_time", "as_of")

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
 from serving.resources import LiveRecords
+from serving.schema import RequestReader
 from serving.store import FACTS, NAMES, SCHEMA, VERSIONS, open_store, store_url
 from tests.live import CREATED, START, Clock, clock, event, ids, records, refusal
 from tests.postgres import Postgres, postgres
@@ -263,10 +264,17 @@ def test_an_event_is_taken_back_or_replaced_from_then_on(live: LiveRecords, now:
     assert live.add("events", event("e1"))["repeated"] == 1  # a late repeat does not bring it back
     assert ids(body(live)["events"]) == ["e2"]
     new = event("e3", type="mail", replaces="e2")
+    again = format_time(now.now)
     assert live.add("events", new)["accepted"] == 1
     assert live.add("events", new)["repeated"] == 1
     assert ids(body(live)["events"]) == ["e3"]
-    assert "replaces" not in body(live)["events"][0]
+    assert all("replaces" not in e for e in body(live)["events"])
+    assert {e["event_id"]: e.get("retracted_at") for e in body(live)["events"]} == {"e1": at, "e2": again, "e3": None}
+    # A request that still sends what was taken back does not bring it back either.
+    own = {k: v for k, v in event("e1").items() if k != "prospect_id"}
+    merged = whole(live, {"prospect": {"prospect_id": "p"}, "events": [own]})
+    read = RequestReader(DATASET).read(merged.data, merged.now).records.events
+    assert {e.event_id for e in read or () if e.retracted_at is None} == {"e3"}
     assert ids(body(live, t=before)["events"]) == ["e1", "e2"]
     assert refusal(lambda: live.retract("nobody")).code == "unknown_event"
     put(live, "q")
@@ -418,7 +426,7 @@ def test_an_erased_prospect_leaves_a_stone_without_a_name(live: LiveRecords, now
     live.add("events", event("event-eight", "former-name"))
     live.merge("prospects", "former-name", {"into": "secret-person@example.com"})
     told: list[Any] = []
-    live.erasers.append(lambda connection, prospects: told.extend(prospects))
+    live.erasers.append(lambda connection, prospects, contacts: told.extend(prospects))
     at = now.tick()
     gone = live.erase("prospects", "former-name")  # by its alias, as everything is
     assert gone == {"prospect_id": "former-name", "erased_at": at, "versions": 3, "events": 2, "outcomes": 0}
@@ -446,7 +454,7 @@ def test_an_erased_prospect_leaves_a_stone_without_a_name(live: LiveRecords, now
 def test_an_erased_contact_takes_its_events_along(live: LiveRecords) -> None:
     family(live)
     told: list[Any] = []
-    live.erasers.append(lambda connection, prospects: told.extend(prospects))
+    live.erasers.append(lambda connection, prospects, contacts: told.extend(prospects))
     gone = live.erase("contacts", "c")
     assert (gone["versions"], gone["events"]) == (1, 1)
     assert told == ["p", "sibling"]  # whose answers may speak of it
@@ -459,7 +467,7 @@ def test_an_erased_contact_takes_its_events_along(live: LiveRecords) -> None:
 def test_an_eraser_that_fails_leaves_everything(live: LiveRecords) -> None:
     family(live)
 
-    def fail(connection: sa.Connection, prospects: Any) -> None:
+    def fail(connection: sa.Connection, prospects: Any, contacts: Any) -> None:
         raise RuntimeError
 
     live.erasers.append(fail)

@@ -90,7 +90,7 @@ def _wants_json(as_json: bool) -> bool:
     return as_json or bool(_globals["json"])
 
 
-def _command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _command(name: str, group: typer.Typer = app) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a command whose function returns what ``--json`` prints and prints for people itself."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,7 +106,7 @@ def _command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             if as_json and answer is not None:
                 print(json.dumps(answer, ensure_ascii=False, allow_nan=False))
 
-        return app.command(name)(run)
+        return group.command(name)(run)
 
     return register
 
@@ -797,6 +797,83 @@ def rollback(goal: GoalOption = None, home: HomeOption = None, as_json: Json = F
     champion = registry.rollback(home=place, goal=goal)
     _say_champion(f"Version {champion.version} is the champion again.", champion.notes, as_json)
     return {"version": champion.version, "champion": True}
+
+
+keys = typer.Typer(
+    help="API keys: who may call the service. Without any key it answers only clients on its own machine.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(keys, name="keys")
+
+
+@_command("add", keys)
+def keys_add(
+    name: Annotated[str, typer.Argument(help="What will use the key, such as crm.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            "--scope",
+            help="score: ask for scores. write: send and read records. admin: everything. May be repeated.",
+        ),
+    ],
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Make an API key and print it, this once: only its hash is kept.
+
+    Clients send it as Authorization: Bearer KEY, or as X-API-Key: KEY. Running
+    services take it within a second. From the first key on, every client needs
+    one, also on this machine.
+    """
+    from rich.markup import escape
+
+    from serving.keys import add_key
+
+    key, text = add_key(_home(home).path, name, scope)
+    if not as_json:
+        _print(f"Key {key.id} for {escape(key.name)}, scope {', '.join(key.scopes)}. It is shown only now:")
+        print(text)
+    return {**key.to_json(), "key": text}
+
+
+@_command("list", keys)
+def keys_list(home: HomeOption = None, as_json: Json = False) -> dict[str, Any]:
+    """List the API keys: their ids, names and scopes."""
+    from rich.markup import escape
+
+    from serving.keys import read_keys
+
+    found = read_keys(_home(home).path)
+    if not as_json and not found:
+        _print(
+            "There are no keys: the service answers only clients on its own machine."
+            if found is None
+            else "Every key was revoked: the service answers nobody until you make one: leadscore keys add NAME"
+        )
+    elif not as_json:
+        rows = [[k.id, escape(k.name), ", ".join(k.scopes), k.created_at[:16]] for k in found or ()]
+        _table(["id", "name", "scopes", "created"], rows)
+    return {"keys": [key.to_json() for key in found or ()]}
+
+
+@_command("revoke", keys)
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id as `leadscore keys list` shows it.")],
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Revoke an API key; running services refuse it within a second."""
+    from rich.markup import escape
+
+    from serving.keys import revoke_key
+
+    key, left = revoke_key(_home(home).path, key_id)
+    if not as_json:
+        _print(f"Key {key.id} ({escape(key.name)}) is revoked.")
+        if not left:
+            _print("It was the last one: the service answers nobody until you make another.")
+    return {**key.to_json(), "left": left}
 
 
 def main() -> None:

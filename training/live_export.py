@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from serving.store import Store
 
-_RETRACTED = any(c.name == "retracted_at" for c in STANDARD["events"])
 Row = dict[str, Any]
 
 
@@ -129,7 +128,7 @@ def _read(connection: Connection) -> _Found:
     orphans = {"events": 0, "outcomes": 0}
     again: set[tuple[str, str]] = set()
     for f in connection.execute(sa.select(FACTS).order_by(FACTS.c.kind, FACTS.c.id, FACTS.c.part)):
-        if f.prospect_id in aliases or (f.retracted_at is not None and not (_RETRACTED and f.kind == "events")):
+        if f.prospect_id in aliases or (f.retracted_at is not None and f.kind != "events"):
             continue
         newest = max(newest, f.recorded_at, f.retracted_at or ALWAYS)
         if f.prospect_id not in prospects:

@@ -1,0 +1,296 @@
+"""What changed since a prospect's last score: its last receipt, and the reasons that moved since then.
+
+A look at the newest receipt must not cost a score its speed. What this worker gave is remembered for a while, bounded;
+beyond that a receipt is looked up by one indexed statement: at once on SQLite, where it takes some twenty microseconds,
+and beside the event loop, for a bounded time, on PostgreSQL. Where the store is slow or gone, nothing is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from features.contract import format_time
+from features.errors import LeadscoreError
+from serving.explain import human
+from serving.receipts import MODELS, RECEIPTS, Effects, Receipts
+from serving.scorer import Score, Scorer, plain_value
+
+logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
+
+Key = tuple[str, str]  # goal and prospect
+
+_MOST = 4_096  # prospects that are remembered
+_TRUSTED = 1.0  # seconds for which what is remembered is not looked up again: other workers score too
+_THREADS = 4
+_WAIT = 0.05  # seconds that a score waits for a look at PostgreSQL
+_REST = 5.0  # seconds without a look after one that failed
+_MOVED = 0.001  # of log-odds: a smaller change is none
+
+
+class Last(NamedTuple):
+    """The last score of a prospect; ``features`` are raw values, ``effects`` theirs, both in the order of ``names``."""
+
+    receipt_id: str
+    probability: float
+    as_of: int
+    version: str
+    digest: str
+    names: tuple[str, ...]
+    features: Sequence[Any]
+    effects: Effects | None
+
+
+_LAST = (
+    sa.select(
+        RECEIPTS.c.id,
+        RECEIPTS.c.probability,
+        RECEIPTS.c.as_of,
+        RECEIPTS.c.version,
+        RECEIPTS.c.digest,
+        RECEIPTS.c.features,
+        RECEIPTS.c.effects,
+    )
+    .where(
+        RECEIPTS.c.kind == sa.bindparam("kind"),
+        RECEIPTS.c.subject == sa.bindparam("subject"),
+        RECEIPTS.c.goal == sa.bindparam("goal"),
+    )
+    .order_by(RECEIPTS.c.id.desc())
+    .limit(1)
+)
+_NAMES = sa.select(MODELS.c.names).where(MODELS.c.digest == sa.bindparam("digest"))
+
+
+class Previous:
+    """The last scores as one worker knows them. Its methods belong to the event loop's thread.
+
+    ``wait`` is how many seconds a score waits at most for a look that is not at hand.
+    """
+
+    def __init__(self, receipts: Receipts, wait: float = _WAIT) -> None:
+        self.receipts = receipts
+        self.store = receipts.store
+        self.failures = 0
+        self._kept: OrderedDict[Key, tuple[float, Last | None]] = OrderedDict()
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._resting = 0.0
+        self._wait = wait
+        self._file = _File(self.store.engine) if self.store.sqlite else None
+        self._thread = None if self.store.sqlite else ThreadPoolExecutor(_THREADS, thread_name_prefix="previous")
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._file is not None:
+            self._file.close()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def remember(self, goal: str, prospect_id: str, last: Last) -> None:
+        """This score is now the prospect's last."""
+        self._keep((goal, prospect_id), last)
+
+    def forget(self, prospect_ids: Iterable[str]) -> None:
+        """Nothing is known of these prospects any more."""
+        gone = set(prospect_ids)
+        for key in [key for key in self._kept if key[1] in gone]:
+            del self._kept[key]
+
+    async def last(self, goal: str, prospect_id: str) -> Last | None:
+        """The last score of a prospect, None where there is none or the store does not say. Never raises."""
+        if self.receipts.days <= 0:
+            return None
+        key = (goal, prospect_id)
+        known = self._kept.get(key)
+        now = time.monotonic()
+        if known is not None and (
+            now - known[0] < _TRUSTED or (known[1] is not None and known[1].receipt_id > self.receipts.last_written)
+        ):
+            return known[1]
+        if now < self._resting or self.store.down:
+            return None
+        try:
+            if self._file is not None:
+                found = self._look(self._file.rows(_LAST, _wanted(key)), known and known[1])
+            else:
+                found = await self._beside(key, known and known[1])
+        except Exception as e:  # the score does not suffer for it
+            if self.failures % 100 == 0:
+                logger.warning("The last score could not be looked up (%s): answers say nothing of it.", _word(e))
+            self.failures += 1
+            self._resting = now + _REST
+            return None
+        self._keep(key, found)
+        return found
+
+    def _keep(self, key: Key, last: Last | None) -> None:
+        kept = self._kept
+        kept[key] = (time.monotonic(), last)
+        kept.move_to_end(key)
+        if len(kept) > _MOST:
+            kept.popitem(last=False)
+
+    async def _beside(self, key: Key, known: Last | None) -> Last | None:
+        def look(connection: Connection) -> Last | None:
+            def names(digest: str) -> list[Any]:
+                return [tuple(row) for row in connection.execute(_NAMES, {"digest": digest})]
+
+            return self._look([tuple(row) for row in connection.execute(_LAST, _wanted(key))], known, names)
+
+        # Not asyncio.wait_for, which would wait for a thread that cannot be cancelled.
+        asked = asyncio.get_running_loop().run_in_executor(self._thread, self.store.read, look)
+        done, _ = await asyncio.wait({asked}, timeout=self._wait)
+        if not done:
+            asked.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise TimeoutError
+        return asked.result()
+
+    def _look(self, rows: list[Any], known: Last | None, names: Any = None) -> Last | None:
+        if not rows:
+            return None
+        id, probability, as_of, version, digest, features, effects = rows[0]
+        if known is not None and known.receipt_id == id:
+            return known
+        if digest not in self._names:
+            found = names(digest) if names else self._file.rows(_NAMES, {"digest": digest}) if self._file else []
+            if not found:
+                return None
+            self._names[digest] = tuple(json.loads(found[0][0]))
+        return Last(
+            receipt_id=id,
+            probability=probability,
+            as_of=as_of,
+            version=version,
+            digest=digest,
+            names=self._names[digest],
+            features=json.loads(features),
+            effects=None if effects is None else np.frombuffer(effects, dtype=np.float32),
+        )
+
+
+def _wanted(key: Key) -> dict[str, str]:
+    return {"kind": "prospect", "subject": key[1], "goal": key[0]}
+
+
+def _word(e: Exception) -> str:
+    return e.code if isinstance(e, LeadscoreError) else type(e).__name__
+
+
+class _File:
+    """SQLite's file, read on the event loop itself: a statement takes less time there than the way to a thread.
+
+    A reader of a write-ahead log waits for nobody, and this one would rather fail than wait.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._path = Path(str(engine.url.database)).absolute()
+        self._dialect = engine.dialect
+        self._texts: dict[Any, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {}
+        self._connection: sqlite3.Connection | None = None
+        self._seen: tuple[int, int] | None = None
+
+    def rows(self, statement: sa.Select[Any], values: Mapping[str, str]) -> list[Any]:
+        """The rows of a statement, none where there is no such table yet. Raises OSError or sqlite3.Error."""
+        try:
+            found = self._path.stat()  # another file in its place is another store
+        except FileNotFoundError:
+            return []
+        if self._connection is None or self._seen != (found.st_dev, found.st_ino):
+            self.close()
+            self._connection = sqlite3.connect(
+                f"{self._path.as_uri()}?mode=ro", uri=True, timeout=0, isolation_level=None, check_same_thread=False
+            )
+            self._seen = (found.st_dev, found.st_ino)
+        known = self._texts.get(statement)
+        if known is None:
+            compiled: Any = statement.compile(dialect=self._dialect)
+            known = self._texts[statement] = (str(compiled), tuple(compiled.positiontup), compiled.params)
+        text, names, fixed = known
+        given = {**fixed, **values}
+        try:
+            return self._connection.execute(text, [given[name] for name in names]).fetchall()
+        except sqlite3.OperationalError as e:
+            if "no such table" in str(e):
+                return []
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+def effects_of(score: Score) -> Effects | None:
+    """The effects of a score's features as they are kept."""
+    evidence = score.evidence
+    return None if evidence is None or evidence.effects is None else evidence.effects.astype(np.float32)
+
+
+def told(last: Last | None, now: Last, scorer: Scorer, language: str, most: int) -> dict[str, Any] | None:
+    """What an answer says of the score before it; ``scorer`` is of the present one.
+
+    ``moved`` holds the features whose effects changed most, at most ``most`` of them; none where reasons are off.
+    """
+    if last is None:
+        return None
+    return {
+        "probability": last.probability,
+        "receipt_id": last.receipt_id,
+        "as_of": format_time(last.as_of),
+        "model_version": last.version,
+        "moved": _moved(last, now, scorer, language, most),
+    }
+
+
+def _moved(last: Last, now: Last, scorer: Scorer, language: str, most: int) -> list[dict[str, Any]]:
+    if last.effects is None or now.effects is None or most <= 0:
+        return []
+    if last.digest == now.digest:
+        changes = np.abs(now.effects - last.effects)
+        order = np.argsort(-changes, kind="stable")[:most].tolist()
+        same = [(i, i) for i in order if changes[i] >= _MOVED]
+        return [_change(last, now, scorer, language, i, j) for i, j in same]
+    before = {name: i for i, name in enumerate(last.names)}
+    pairs: list[tuple[int | None, int | None]] = [(before.pop(name, None), j) for j, name in enumerate(now.names)]
+    pairs += [(i, None) for i in before.values()]
+
+    def change(pair: tuple[int | None, int | None]) -> float:
+        return abs(_at(now.effects, pair[1]) - _at(last.effects, pair[0]))
+
+    pairs.sort(key=lambda pair: -change(pair))
+    return [_change(last, now, scorer, language, i, j) for i, j in pairs[:most] if change((i, j)) >= _MOVED]
+
+
+def _at(effects: Effects | None, i: int | None) -> float:
+    return 0.0 if i is None or effects is None else float(effects[i])
+
+
+def _change(last: Last, now: Last, scorer: Scorer, language: str, i: int | None, j: int | None) -> dict[str, Any]:
+    if j is None:  # of a model that is no longer the champion
+        assert i is not None
+        name = last.names[i]
+        after, text = None, human(name)
+    else:
+        name = now.names[j]
+        after, text = scorer.described(j, now.features[j], language)
+    return {
+        "feature": name,
+        "label": text,
+        "before": None if i is None else plain_value(last.features[i]),
+        "after": after,
+        "effect_before": round(_at(last.effects, i), 6),
+        "effect_after": round(_at(now.effects, j), 6),
+    }

@@ -1,0 +1,480 @@
+"""Receipts: every score is kept with its features, its version and its answer, for as long as the setting says.
+
+Keeping one never slows or fails a score: it is put into a bounded queue, and a thread writes what waits there to the
+store, many in one transaction. What finds no room is dropped and counted. The ids rise with time, so that the newest
+receipt of a prospect has its greatest id, and the old ones are those below an id.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from features.contract import DAY
+from features.errors import LeadscoreError
+from serving.ledger import tombstone, tombstone_key
+from serving.store import NAMES, Store
+
+logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
+
+Effects = npt.NDArray[np.float32]
+
+PART = "receipts"  # our tables among those of the store
+_EVERY = 0.25  # seconds between two looks at the queue
+_CHUNK = 250  # receipts in one transaction: it holds the store's only writer for some milliseconds
+_SLICE = 50  # receipts between two pauses of the writing thread: scores are computed by the same interpreter
+_PAUSE = 0.0002  # seconds: to let go for no time at all would hand nothing over
+_AGAIN = 1.0  # seconds until the next attempt after a failure
+_LAST = 5.0  # seconds that the end of the service waits for what is still in the queue
+_PRUNED = 3600.0  # seconds between two looks for what is too old
+_OLD = 500  # receipts that are removed in one transaction
+_MIB = 1024 * 1024
+_MOST_BYTES = 64 * _MIB  # of the answers that wait
+_LOCK = 0x1EAD5C0F  # of PostgreSQL's advisory locks: whoever erases, against those that write receipts
+
+METADATA = sa.MetaData()
+RECEIPTS = sa.Table(
+    "receipts",
+    METADATA,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),  # prospect, account, contacts
+    sa.Column("subject", sa.String, nullable=False),  # the id of whom the answer is about
+    sa.Column("part_of", sa.String),  # of an account's prospect: the receipt of the account
+    sa.Column("goal", sa.String, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("as_of", sa.BigInteger, nullable=False),
+    sa.Column("language", sa.String, nullable=False),
+    sa.Column("probability", sa.Float(53), nullable=False),
+    sa.Column("regime", sa.String),
+    sa.Column("features", sa.Text),  # a JSON list in the order of the model's
+    sa.Column("effects", sa.LargeBinary),  # float32, in the same order
+    sa.Column("answer", sa.Text, nullable=False),  # as it was given
+    sa.Index("receipts_subject", "kind", "subject", "goal", "id"),
+    sa.Index(
+        "receipts_part_of",
+        "part_of",
+        sqlite_where=sa.text("part_of IS NOT NULL"),
+        postgresql_where=sa.text("part_of IS NOT NULL"),
+    ),
+)
+MODELS = sa.Table(  # the bundles that receipts need, each by its digest
+    "receipt_models",
+    METADATA,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("goal", sa.String, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("names", sa.Text, nullable=False),  # of its features, a JSON list
+)
+MENTIONS = sa.Table(  # whom else an answer speaks of: the people in a ranking, the prospects behind it
+    "receipt_mentions",
+    METADATA,
+    sa.Column("kind", sa.String, primary_key=True),  # prospects, contacts
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("receipt_id", sa.String, primary_key=True),
+    sa.Index("receipt_mentions_receipt", "receipt_id"),
+)
+
+
+def _first(connection: Connection) -> None:
+    METADATA.create_all(connection, checkfirst=True)
+
+
+STEPS = (_first,)  # each takes the tables one version further; never changed once released
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class Model(NamedTuple):
+    """Which bundle answered, and the names of its features in their order."""
+
+    goal: str
+    version: str
+    digest: str
+    names: tuple[str, ...]
+
+
+class Receipt(NamedTuple):
+    """One answer to be kept.
+
+    ``kind`` is ``prospect``, ``account`` or ``contacts`` (a ranking of people); ``subject`` the prospect's or the
+    account's id. ``features`` are raw values in the model's order, ``effects`` their effects; both None but for a
+    prospect. ``answer`` is its JSON text as given, ``as_of`` in microseconds. ``mentions`` are the (kind, id) of others
+    that the answer names.
+    """
+
+    id: str
+    kind: str
+    subject: str
+    model: Model
+    as_of: int
+    language: str
+    probability: float
+    answer: str
+    regime: str | None = None
+    features: Sequence[Any] | None = None
+    effects: Effects | None = None
+    part_of: str | None = None
+    mentions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A receipt as it was kept; ``names`` are its features', ``parts`` the receipts of an account's prospects."""
+
+    id: str
+    kind: str
+    subject: str
+    part_of: str | None
+    goal: str
+    version: str
+    digest: str
+    as_of: int
+    language: str
+    probability: float
+    regime: str | None
+    features: tuple[Any, ...] | None
+    names: tuple[str, ...]
+    answer: Any
+    parts: tuple[Kept, ...] = ()
+
+
+def new_id(now: int) -> str:
+    """An id of this moment (microseconds): a UUID of version 7, whose text rises with time. It cannot be guessed."""
+    millis, rest = divmod(now, 1000)
+    value = (millis << 80) | (7 << 76) | ((rest * 4096 // 1000) << 64) | (2 << 62)
+    text = f"{value | (int.from_bytes(os.urandom(8), 'big') >> 2):032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def moment_of(receipt_id: str) -> int | None:
+    """When the answer was given, in microseconds to the millisecond; None where the text is no id of ours."""
+    digits = receipt_id.replace("-", "")
+    if len(receipt_id) != 36 or len(digits) != 32 or digits[12] != "7":
+        return None
+    try:
+        return int(digits[:12], 16) * 1000
+    except ValueError:
+        return None
+
+
+class Receipts:
+    """The receipts of one worker: ``keep`` from anywhere, ``start`` and ``stop`` once. ``days`` 0 keeps none.
+
+    Attributes:
+        written: how many were written.
+        dropped: how many were lost, for want of room in the queue or since they could not be written.
+        on_drop: is told how many were dropped, from any thread.
+        failures: how many times writing failed.
+        last_written: the greatest id that is in the store for sure; what is above may still wait.
+    """
+
+    def __init__(self, store: Store, days: float, most: int, clock: Callable[[], int] | None = None) -> None:
+        self.store = store
+        self.days = days
+        self.written = 0
+        self.dropped = 0
+        self.failures = 0
+        self.last_written = ""
+        self.on_drop: Callable[[int], None] = lambda count: None
+        self._clock = clock or (lambda: time.time_ns() // 1000)
+        self._most = most
+        self._queue: deque[Receipt] = deque()
+        self._size = 0
+        self._writing = 0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._ending = False
+        self._thread: threading.Thread | None = None
+        self._models: set[str] = set()
+        self._failing = False
+        store.add_part(PART, STEPS)
+
+    @property
+    def waiting(self) -> int:
+        """How many are not written yet."""
+        return len(self._queue) + self._writing
+
+    def keep(self, *receipts: Receipt) -> bool:
+        """Let receipts be written soon, all of them; False where they are dropped. Neither waits nor raises."""
+        if self.days <= 0:
+            return False
+        size = sum(len(receipt.answer) for receipt in receipts)
+        with self._lock:
+            if len(self._queue) + len(receipts) > self._most or self._size + size > _MOST_BYTES:
+                self._drop(len(receipts))
+                return False
+            self._queue.extend(receipts)
+            self._size += size
+        return True
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self.on_drop(count)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread = threading.Thread(target=self._run, name="receipts", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, for five seconds at most; what is left then is dropped, counted and told."""
+        self._ending = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_LAST)
+        left = self.waiting
+        if left:
+            self._drop(left)
+            logger.error("%d receipts could not be written before the end and are lost.", left)
+
+    def _run(self) -> None:
+        pruned = -_PRUNED
+        self._quietly(self.store.ready)  # the first score is not to wait for it
+        while True:
+            ending = self._ending
+            failed = not self._flush()
+            if ending:
+                return
+            if self.days > 0 and time.monotonic() - pruned > _PRUNED and not failed:
+                pruned = time.monotonic()
+                self._quietly(self.prune)
+            self._wake.wait(_AGAIN if failed else _EVERY)
+
+    def _flush(self) -> bool:
+        """Write what waits; False where that failed, with everything still waiting."""
+        while self._queue:
+            with self._lock:
+                batch = [self._queue.popleft() for _ in range(min(_CHUNK, len(self._queue)))]
+                self._writing = len(batch)
+            done = self._quietly(partial(self._write, batch))
+            with self._lock:
+                self._writing = 0
+                if not done:
+                    self._queue.extendleft(reversed(batch))
+                    return False
+                self._size -= sum(len(receipt.answer) for receipt in batch)
+        return True
+
+    def _quietly(self, work: Callable[[], Any]) -> bool:
+        try:
+            work()
+        except LeadscoreError as e:
+            self.failures += 1
+            if not self._failing:
+                logger.error("Receipts wait, since they cannot be written: %s: %s", e.code, e.message)
+            self._failing = True
+            return False
+        if self._failing:
+            logger.info("Receipts are written again.")
+        self._failing = False
+        return True
+
+    def _write(self, batch: list[Receipt]) -> None:
+        try:
+            rows = {
+                receipt.id: row for some in _slices(batch) for receipt, row in zip(some, map(_row, some), strict=True)
+            }
+            kept = self.store.write(lambda connection: self._insert(connection, batch, rows))
+        except LeadscoreError:
+            raise
+        except Exception as e:  # something in one of them: the others are not to suffer for it
+            if len(batch) > 1:
+                for receipt in batch:
+                    self._write([receipt])
+                return
+            self._drop(1)
+            logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
+            return
+        self._models.update(receipt.model.digest for receipt in batch)
+        self.written += kept
+        self.last_written = max(self.last_written, *(receipt.id for receipt in batch))
+
+    def _insert(self, connection: Connection, batch: list[Receipt], rows: Mapping[str, dict[str, Any]]) -> int:
+        if connection.dialect.name == "postgresql":  # nobody is erased between the look and the writing
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
+        gone = _erased(connection, {name for receipt in batch for name in _names(receipt)})
+        batch = [receipt for receipt in batch if gone.isdisjoint(_names(receipt))]
+        if not batch:
+            return 0
+        models = {receipt.model.digest: receipt.model for receipt in batch}
+        new = [m for digest, m in models.items() if digest not in self._models]
+        if new:
+            named = [{**m._asdict(), "names": _encode(m.names)} for m in new]
+            connection.execute(_insert_new(connection, MODELS), named)
+        insert = _insert_new(connection, RECEIPTS)  # a transaction may run twice where its end was not heard of
+        for some in _slices(batch):
+            connection.execute(insert, [rows[receipt.id] for receipt in some])
+        mentions = [
+            {"kind": kind, "id": id, "receipt_id": receipt.id} for receipt in batch for kind, id in receipt.mentions
+        ]
+        if mentions:
+            connection.execute(_insert_new(connection, MENTIONS), mentions)
+        return len(batch)
+
+    def prune(self) -> int:
+        """Remove what is older than the setting says, and the bundles that no receipt needs any more from their list.
+
+        Returns how many receipts were removed. Raises LeadscoreError where the store fails.
+        """
+        bound = new_id(max(0, self._clock() - int(self.days * DAY)))
+        removed = 0
+        old = sa.select(RECEIPTS.c.id).where(RECEIPTS.c.id < bound).order_by(RECEIPTS.c.id).limit(_OLD)
+
+        def some(connection: Connection) -> int:
+            ids = list(connection.execute(old).scalars())
+            _remove(connection, ids)
+            return len(ids)
+
+        while True:
+            count = self.store.write(some)
+            removed += count
+            if count < _OLD or self._ending:
+                break
+        if removed:
+            needed = sa.exists().where(RECEIPTS.c.digest == MODELS.c.digest)
+            self.store.write(lambda connection: connection.execute(MODELS.delete().where(~needed)))
+            self._models = set()
+        return removed
+
+
+def _names(receipt: Receipt) -> list[tuple[str, str]]:
+    own = [("prospects", receipt.subject)] if receipt.kind == "prospect" else []
+    return [*own, *receipt.mentions]
+
+
+def _slices(batch: list[Receipt]) -> Iterator[list[Receipt]]:
+    for start in range(0, len(batch), _SLICE):
+        if start:
+            time.sleep(_PAUSE)
+        yield batch[start : start + _SLICE]
+
+
+def _row(receipt: Receipt) -> dict[str, Any]:
+    effects = receipt.effects
+    return {
+        "id": receipt.id,
+        "kind": receipt.kind,
+        "subject": receipt.subject,
+        "part_of": receipt.part_of,
+        "goal": receipt.model.goal,
+        "version": receipt.model.version,
+        "digest": receipt.model.digest,
+        "as_of": receipt.as_of,
+        "language": receipt.language,
+        "probability": receipt.probability,
+        "regime": receipt.regime,
+        "features": None if receipt.features is None else _encode(receipt.features),
+        "effects": None if effects is None else effects.tobytes(),
+        "answer": receipt.answer,
+    }
+
+
+def _insert_new(connection: Connection, table: sa.Table) -> Any:
+    """An insert that leaves alone what is there."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def _erased(connection: Connection, names: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the (kind, id) that were erased from the store."""
+    key = tombstone_key(connection)
+    stones = {(kind, tombstone(key, kind, id)): (kind, id) for kind, id in names}
+    asked = sorted({stone for _, stone in stones})
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(asked), _OLD):
+        some = sa.select(NAMES.c.kind, NAMES.c.id).where(
+            NAMES.c.kind.in_(("prospects", "contacts")),
+            NAMES.c.id.in_(asked[start : start + _OLD]),
+            NAMES.c.erased.is_(True),
+        )
+        found.update(stones[row.kind, row.id] for row in connection.execute(some) if (row.kind, row.id) in stones)
+    return found
+
+
+def _remove(connection: Connection, ids: Sequence[str]) -> None:
+    for start in range(0, len(ids), _OLD):
+        these = ids[start : start + _OLD]
+        connection.execute(MENTIONS.delete().where(MENTIONS.c.receipt_id.in_(these)))
+        connection.execute(RECEIPTS.delete().where(RECEIPTS.c.id.in_(these)))
+
+
+def forget(connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str] = ()) -> int:
+    """Remove every receipt about these prospects or that names them or these contacts; returns how many.
+
+    It is part of the transaction that erases them, after their tombstones. With a prospect's own receipts go those of
+    the accounts that it was scored with; what was said of their other prospects stays.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    found: set[str] = set()
+    for kind, ids in (("prospects", prospect_ids), ("contacts", contact_ids)):
+        for start in range(0, len(ids), _OLD):
+            these = ids[start : start + _OLD]
+            named = sa.select(MENTIONS.c.receipt_id).where(MENTIONS.c.kind == kind, MENTIONS.c.id.in_(these))
+            found.update(connection.execute(named).scalars())
+            if kind == "prospects":
+                own = sa.select(RECEIPTS.c.id, RECEIPTS.c.part_of).where(
+                    RECEIPTS.c.kind == "prospect", RECEIPTS.c.subject.in_(these)
+                )
+                for row in connection.execute(own):
+                    found.update(filter(None, row))
+    _remove(connection, sorted(found))
+    return len(found)
+
+
+def read_receipt(connection: Connection, receipt_id: str) -> Kept | None:
+    """A receipt, an account's with those of its prospects; None where there is none of this id."""
+    row = connection.execute(sa.select(RECEIPTS).where(RECEIPTS.c.id == receipt_id)).first()
+    if row is None:
+        return None
+    model = connection.execute(sa.select(MODELS.c.names).where(MODELS.c.digest == row.digest)).scalar()
+    names = tuple(json.loads(model)) if model else ()
+    found = sa.select(RECEIPTS).where(RECEIPTS.c.part_of == receipt_id).order_by(RECEIPTS.c.id)
+    parts = tuple(_kept(part, names) for part in connection.execute(found)) if row.kind == "account" else ()
+    return _kept(row, names, parts)
+
+
+def _kept(row: Any, names: tuple[str, ...], parts: tuple[Kept, ...] = ()) -> Kept:
+    answer = json.loads(row.answer)
+    if parts:
+        answer["prospects"] = [part.answer for part in parts]
+    return Kept(
+        id=row.id,
+        kind=row.kind,
+        subject=row.subject,
+        part_of=row.part_of,
+        goal=row.goal,
+        version=row.version,
+        digest=row.digest,
+        as_of=row.as_of,
+        language=row.language,
+        probability=row.probability,
+        regime=row.regime,
+        features=None if row.features is None else tuple(json.loads(row.features)),
+        names=names,
+        answer=answer,
+        parts=parts,
+    )
+
+
+def needed_bundles(connection: Connection) -> dict[str, Model]:
+    """The bundles that receipts need to be replayed, by digest: what must not be deleted yet."""
+    return {
+        row.digest: Model(row.goal, row.version, row.digest, tuple(json.loads(row.names)))
+        for row in connection.execute(sa.select(MODELS))
+    }

@@ -1,0 +1,190 @@
+"""Every answer gets its receipt: what stands between a score and the text that is sent.
+
+An answer is written out once, and the same text is sent and kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from features.errors import LeadscoreError
+from serving.account import AccountContacts, AccountScore
+from serving.live import Champion
+from serving.previous import Last, Previous, effects_of, told
+from serving.receipts import Kept, Model, Receipt, Receipts, forget, moment_of, new_id, read_receipt
+from serving.replay import Replayer
+from serving.scorer import Score
+
+Off = Callable[[Callable[[], Any]], Awaitable[Any]]  # does synchronous work in a thread
+
+encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_FRESH = 5_000_000  # microseconds for which a receipt may not be written yet
+_PATIENCE = 2.0  # seconds that who asks for such a one waits
+
+
+class Recorder:
+    """Gives answers their receipts, and finds them again. Made once for each worker."""
+
+    def __init__(self, receipts: Receipts, replayer: Replayer, language: str, reasons: int) -> None:
+        self.receipts = receipts
+        self.previous = Previous(receipts)
+        self.replayer = replayer
+        self._language = language
+        self._reasons = reasons
+        self._models: dict[tuple[str, str], Model] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Begin to write receipts; to be called on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self.receipts.start()
+
+    def stop(self) -> None:
+        """Write what waits and close."""
+        self.receipts.stop()
+        self.previous.close()
+
+    def forget(self, connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str] = ()) -> None:
+        """Remove the receipts about these prospects and those that name these contacts, as part of a transaction."""
+        forget(connection, prospect_ids, contact_ids)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.previous.forget, tuple(prospect_ids))
+
+    async def prospect(self, score: Score, champion: Champion) -> tuple[str, str]:
+        """The answer of ``POST /score``, with what changed since the score before: its receipt's id, and it as JSON."""
+        model = self._model(champion)
+        answer = score.to_json()
+        answer["receipt_id"] = receipt_id = new_id(time.time_ns() // 1000)
+        last = _last(receipt_id, score, model)
+        before = await self.previous.last(model.goal, score.prospect_id)
+        answer["previous"] = told(before, last, champion.scorer, self._language, self._reasons)
+        text = encode(answer)
+        if self.receipts.keep(self._receipt(last, score, model, text)):
+            self.previous.remember(model.goal, score.prospect_id, last)
+        return receipt_id, text
+
+    def account(self, score: AccountScore, champion: Champion) -> tuple[str, str]:
+        """The answer of ``POST /score_account`` as ``prospect`` does; its prospects get receipts too.
+
+        To be called on the event loop.
+        """
+        model = self._model(champion)
+        now = time.time_ns() // 1000
+        whole_id = new_id(now)
+        answer = score.to_json()
+        texts = [encode(prospect) for prospect in answer["prospects"]]
+        kept = encode({**answer, "prospects": [], "receipt_id": whole_id})
+        parts = []
+        for index, (each, text) in enumerate(zip(score.prospects, texts, strict=True), 1):
+            last = _last(new_id(now + index), each, model)  # after the whole, in its order
+            parts.append((last, self._receipt(last, each, model, text, whole_id)))
+        whole = Receipt(
+            id=whole_id,
+            kind="account",
+            subject=score.account_id or "",
+            model=model,
+            as_of=score.as_of,
+            language=self._language,
+            probability=score.probability,
+            answer=kept,
+            mentions=tuple(("prospects", each.prospect_id) for each in score.prospects),
+        )
+        if self.receipts.keep(whole, *(receipt for _, receipt in parts)):
+            for last, receipt in parts:
+                self.previous.remember(model.goal, receipt.subject, last)
+        # Each text is written once, and put where it has its place; in a text of JSON, no id can look like that place.
+        head, place, tail = kept.partition('"prospects":[')
+        return whole_id, f"{head}{place}{','.join(texts)}{tail}"
+
+    def contacts(self, score: AccountContacts, champion: Champion) -> tuple[str, str]:
+        """The answer of ``POST /score_contacts``, as ``prospect`` does."""
+        answer = score.to_json()
+        answer["receipt_id"] = receipt_id = new_id(time.time_ns() // 1000)
+        text = encode(answer)
+        self.receipts.keep(
+            Receipt(
+                id=receipt_id,
+                kind="contacts",
+                subject=score.account_id or "",
+                model=self._model(champion),
+                as_of=score.as_of,
+                language=self._language,
+                probability=score.probability,
+                answer=text,
+                mentions=tuple(("contacts", contact.contact_id) for contact in score.contacts),
+            )
+        )
+        return receipt_id, text
+
+    async def find(self, receipt_id: str, off: Off) -> dict[str, Any]:
+        """What ``GET /v1/scores/{receipt_id}`` answers.
+
+        Raises LeadscoreError ``unknown_receipt``, and what the store raises.
+        """
+        given_at = moment_of(receipt_id)
+        if given_at is None:
+            raise _unknown()
+        end = time.monotonic() + (_PATIENCE if time.time_ns() // 1000 - given_at < _FRESH else 0.0)
+        store = self.receipts.store
+        while True:
+            kept: Kept | None = await off(lambda: store.read(lambda connection: read_receipt(connection, receipt_id)))
+            if kept is not None:
+                return dict(await off(partial(self.replayer.answer, kept)))
+            if time.monotonic() >= end:
+                raise _unknown()
+            await asyncio.sleep(0.1)
+
+    def _model(self, champion: Champion) -> Model:
+        key = (champion.digest, champion.version)
+        known = self._models.get(key)
+        if known is None:
+            names = tuple(champion.scorer.spec.names)
+            known = self._models[key] = Model(champion.goal, champion.version, champion.digest, names)
+        return known
+
+    def _receipt(self, last: Last, score: Score, model: Model, text: str, part_of: str | None = None) -> Receipt:
+        evidence = score.evidence
+        return Receipt(
+            id=last.receipt_id,
+            kind="prospect",
+            subject=score.prospect_id,
+            model=model,
+            as_of=score.as_of,
+            language=self._language,
+            probability=score.probability,
+            answer=text,
+            regime=None if evidence is None else evidence.regime,
+            features=last.features,
+            effects=last.effects,
+            part_of=part_of,
+        )
+
+
+def _last(receipt_id: str, score: Score, model: Model) -> Last:
+    features = () if score.evidence is None else score.evidence.features
+    return Last(
+        receipt_id,
+        score.probability,
+        score.as_of,
+        model.version,
+        model.digest,
+        model.names,
+        features,
+        effects_of(score),
+    )
+
+
+def _unknown() -> LeadscoreError:
+    return LeadscoreError(
+        "unknown_receipt",
+        "there is no receipt of this id.",
+        where="receipt_id",
+        remedy="Check the id. A receipt goes after LEADSCORE_RECEIPTS_DAYS days, and when its prospect is erased.",
+    )
