@@ -62,7 +62,7 @@ def test_help_teaches_and_is_quick_to_import() -> None:
     for heavy in ("pandas", "ibis", "duckdb", "mlflow", "lightgbm", "sklearn", "bentoml", "numpy", "matplotlib"):
         assert f"'{heavy}'" not in loaded
     homeless = ("simulate", "import", "check", "dataset")
-    for command in (*homeless, "demo", "train", "score", "serve", "models", "promote", "rollback"):
+    for command in (*homeless, "demo", "train", "score", "serve", "models", "promote", "rollback", "monitor", "doctor"):
         help_ = run(command, "--help")
         assert help_.exit_code == 0
         assert ("--home" in help_.output) == (command not in homeless)

@@ -689,6 +689,88 @@ def models(goal: GoalOption = None, home: HomeOption = None, as_json: Json = Fal
     return {"models": [v.to_json() for v in found]}
 
 
+@_command("monitor")
+def monitor(
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA]", help="Folder with the tables up to now; default: the live records."),
+    ] = None,
+    goal: GoalOption = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Compare what the champion said with what came since, and say whether the world has moved.
+
+    What counts has had its time: of a chance within 90 days, 90 days have gone
+    by. Receipts are the answers that were given; the champion is also asked
+    again about every week after its training. Ratio is outcomes observed over
+    expected; 1 is right. Warnings:
+
+    - outcomes_differ: clearly more or fewer outcomes than were expected
+    - drift: the rate, or the spread of scores, has moved since the training
+    - too_early: nothing has had its time yet
+    """
+    from serving.settings import Settings
+    from training.monitor import live_tables, receipts_of, watch
+    from training.run import load_scorer
+
+    place, goal = _of_goal(home, goal)
+    scorer = load_scorer(place, goal=goal)
+    url = getattr(Settings.from_environment(os.environ), "store", "")
+    with _progress() as say:
+        say("reading the records")
+        tables = live_tables(place.path, goal, url) if data is None else _read(data, need_outcomes=True)
+        receipts = receipts_of(place.path, goal, url)
+        say("comparing what was said with what came")
+        found = watch(tables, scorer, receipts=receipts)
+    if not as_json:
+        names = ("days", "n", "expected", "observed", "ratio", "low", "high", "auc")
+        rows: list[list[Any]] = []
+        for line in found["matured"]:
+            cells = ["" if line[c] is None else line[c] for c in names]
+            shown = [f"{cell:.2f}" if isinstance(cell, float) else cell for cell in cells]
+            rows.append([f"{line['source']} {line['version']}", *shown])
+        _table(["said by version", *names], rows)
+        _warn(found["warnings"])
+        kept = "" if receipts is not None else " No receipts are kept here."
+        _print(
+            f"Version {found['model_version']} for {goal}, trained until {found['trained_until'][:10]}; "
+            f"the records end {found['until'][:10]}.{kept}"
+        )
+    return found
+
+
+@_command("doctor")
+def doctor(
+    port: Annotated[int, typer.Option(help="Port of the service on this machine.", min=1, max=65535)] = 3000,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Check a set-up and say what is wrong with it, with the way out; exit code 1 where something is.
+
+    Looked at: Python and its packages, the settings, the clock, the home and
+    its disk, the champion and its bundle, MLflow, the live records, the API
+    keys, and the service or its port. Nothing is changed.
+    """
+    from rich.markup import escape
+
+    from training.doctor import examine
+
+    with _progress() as say:
+        found = examine(_home(home), port=port, say=say)
+    wrong = [check for check in found if check.state == "wrong"]
+    if as_json:
+        print(json.dumps({"ok": not wrong, "checks": [c.to_json() for c in found]}, ensure_ascii=False))
+    else:
+        colours = {"ok": "green", "note": "yellow", "wrong": "bold red", "skipped": "dim"}
+        for check in found:
+            _print(f"[{colours[check.state]}]{check.state:8}[/] {check.name:9} {escape(check.text)}")
+            if check.remedy and check.state != "ok":
+                _print(f"{'':19}[green]->[/] {escape(check.remedy)}")
+    if wrong:
+        raise typer.Exit(1)
+
+
 @_command("promote")
 def promote(
     version: Annotated[str, typer.Argument(help="A version as `leadscore models` lists it.")],

@@ -84,7 +84,10 @@ def rate_drift(training_set: TrainingSet) -> dict[str, Any] | None:
     compared = max((_compare(days, outcomes, weeks) for weeks in recent), key=_Compared.clear, default=None)
     if compared is None or compared.clear() <= math.log(BY):
         return None
-    since = format_time(training_set.observed_until - compared.weeks * WEEK)
+    return _told(compared, format_time(training_set.observed_until - compared.weeks * WEEK))
+
+
+def _told(compared: _Compared, since: str) -> dict[str, Any]:
     ratio, low, high = (f"{x:.2f}" if x < 100 else "over 100" for x in (compared.ratio, compared.low, compared.high))
     return {
         "code": "drift",
@@ -98,6 +101,36 @@ def rate_drift(training_set: TrainingSet) -> dict[str, Any] | None:
         "high": compared.high,
         "since": since,
     }
+
+
+def rate_since(training_set: TrainingSet, since: int) -> dict[str, Any] | None:
+    """How often outcomes came since a moment against the time before it, as ``rate_drift`` compares them.
+
+    Returns:
+        What ``rate_drift`` returns, and ``drift``, whether it is clear; None where less than a week is known on a side.
+    """
+    days, outcomes = _weeks(training_set)
+    weeks = (training_set.observed_until - since) // WEEK
+    if not 0 < weeks < len(days):
+        return None
+    found = _compare(days, outcomes, weeks)
+    return {**_told(found, format_time(since)), "drift": found.clear() > math.log(BY)}
+
+
+def scores_since(
+    training_set: TrainingSet, predict: Callable[[TrainingSet], Floats], since: int
+) -> dict[str, Any] | None:
+    """How the scores of landmarks after a moment are spread against those before it, as ``score_drift`` compares them.
+
+    Returns:
+        What ``score_drift`` returns, and ``drift``, whether it is clear; None with fewer than ``FEW`` prospects on a
+        side.
+    """
+    training_set, who, age = _drawn(training_set)
+    found, chance = _stability(predict(training_set), age, who, training_set.as_of > since)
+    if not math.isfinite(chance):
+        return None
+    return {**_spread(found, since), "drift": found - chance > SHIFTED}
 
 
 class _Compared(NamedTuple):
@@ -189,23 +222,18 @@ def score_drift(training_set: TrainingSet, predict: Callable[[TrainingSet], Floa
     Returns:
         ``code``, ``text``, ``index`` and ``since`` (ISO text).
     """
-    from training.goal import AGES
-
-    ids, who = np.unique(training_set.rows["prospect_id"].to_numpy(dtype=object), return_inverse=True)
-    if len(ids) > MOST:
-        drawn = np.zeros(len(ids), dtype=bool)
-        drawn[np.random.default_rng(0).permutation(len(ids))[:MOST]] = True
-        training_set, who = training_set.select(drawn[who]), who[drawn[who]]
+    training_set, who, age = _drawn(training_set)
     p, at = predict(training_set), training_set.as_of
-    age = np.searchsorted(AGES, training_set.rows["age_days"].to_numpy() + 1e-6)
     most, since, index = 0.0, 0, 0.0
     for share in SHARES:
         begins = training_set.until - round(share * (training_set.until - int(at.min())))
         found, chance = _stability(p, age, who, at > begins)
         if found - chance > most:
             most, since, index = found - chance, begins, found
-    if most <= SHIFTED:
-        return None
+    return None if most <= SHIFTED else _spread(index, since)
+
+
+def _spread(index: float, since: int) -> dict[str, Any]:
     return {
         "code": "drift",
         "text": f"since {format_time(since)[:10]} the scores are spread otherwise than before (population stability "
@@ -214,6 +242,18 @@ def score_drift(training_set: TrainingSet, predict: Callable[[TrainingSet], Floa
         "index": index,
         "since": format_time(since),
     }
+
+
+def _drawn(training_set: TrainingSet) -> tuple[TrainingSet, Ints, Ints]:
+    """The landmarks of at most ``MOST`` prospects, each landmark's prospect by number, and its age by number."""
+    from training.goal import AGES
+
+    ids, who = np.unique(training_set.rows["prospect_id"].to_numpy(dtype=object), return_inverse=True)
+    if len(ids) > MOST:
+        drawn = np.zeros(len(ids), dtype=bool)
+        drawn[np.random.default_rng(0).permutation(len(ids))[:MOST]] = True
+        training_set, who = training_set.select(drawn[who]), who[drawn[who]]
+    return training_set, who, np.searchsorted(AGES, training_set.rows["age_days"].to_numpy() + 1e-6)
 
 
 def _stability(p: Floats, age: Ints, who: Ints, recent: Mask) -> tuple[float, float]:
@@ -233,6 +273,6 @@ def _stability(p: Floats, age: Ints, who: Ints, recent: Mask) -> tuple[float, fl
         mass += np.diff(np.clip((tenths[:, None] - low) / (high - low), 0, 1).sum(axis=1))
     n, m = (len(np.unique(who[used & part])) for part in (recent, ~recent))
     if n < FEW:
-        return 0.0, 0.0
+        return 0.0, math.inf
     share = (mass + 0.5) / (mass.sum() + 0.5 * BINS)
     return float(((share - 1 / BINS) * np.log(share * BINS)).sum()), CHANCE * (1 / n + 1 / m)
