@@ -32,6 +32,30 @@ WRITERS = 3
 SECONDS = 1.0  # of writing between two kills, at most
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that a process started, and those that they did."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            parents.setdefault(int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]), []).append(
+                int(entry.name)
+            )
+    out, ask = [], [pid]
+    while ask:
+        found = parents.get(ask.pop(), [])
+        out += found
+        ask += found
+    return out
+
+
+def running(pid: int) -> bool:
+    """Whether a process still runs: neither gone nor waiting for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
 class Killed:
     """A service in a process group of its own, at one address through all its lives."""
 
@@ -45,6 +69,7 @@ class Killed:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start it and wait until it answers with both its workers."""
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, cwd=self.folder / "cwd", stdout=log, stderr=log,
@@ -53,17 +78,22 @@ class Killed:
 
         def alive() -> bool:
             with contextlib.suppress(httpx.TransportError):
-                return httpx.get(f"{self.url}/livez", timeout=5).status_code == 200
+                answers = httpx.get(f"{self.url}/livez", timeout=5).status_code == 200
+                return answers and self.process is not None and len(descendants(self.process.pid)) >= 2
             return False
 
         until(alive, "the service is alive")
 
     def kill(self) -> None:
-        """End the service and all its workers, unasked."""
+        """End the service and all its workers, unasked: the workers lead sessions of their own."""
         assert self.process is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        all_of_it = [self.process.pid, *descendants(self.process.pid)]
+        assert len(all_of_it) > 2 or self.process.poll() is not None
+        for pid in all_of_it:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        until(lambda: not any(running(pid) for pid in all_of_it), "all of it is dead")
 
 
 class Writer(threading.Thread):
