@@ -620,6 +620,8 @@ def test_a_service_keeps_finds_and_forgets(tmp_path: Path) -> None:
         # promoted over: the answer of the old one is played again by the old one
         point(home, {"won": {**put_bundle(home, "two", grade_cuts={"A": 0.05, "B": 0.02, "C": 0.01}), "version": "2"}})
         until(lambda: post(server, request)["model_version"] == "2", "version 2 serves")
+        # A bundle that serves no longer is tried in a child process first, once: that may take until the deadline.
+        until(lambda: found(first).status_code == 200, "the former bundle is ready")
         old = found(first).json()
         assert (old["model_version"], old["replay"]["grade"], old["replay"]["same"]) == ("1", first["grade"], True)
         assert old["digest"] == entry["digest"]
