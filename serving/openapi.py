@@ -531,9 +531,7 @@ class Readiness(_Model):
     access: Literal["keys", "loopback"] = Field(
         description="Who is answered: those with an API key or, where none was ever made, clients on the same machine."
     )
-    problems: list[Fault] = Field(
-        description="What could not be loaded or reached; what was there before serves on."
-    )
+    problems: list[Fault] = Field(description="What could not be loaded or reached; what was there before serves on.")
 
 
 class ModelCard(_Model):
