@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from features.contract import DAY, MICRO, ROLES
@@ -21,27 +22,49 @@ CLOSED = ("won", "lost")  # a prospect with one of these outcomes is not open, w
 
 
 class Group:
-    """The rows of one filter at one t, in order; sums are prefixes, so that any window costs one bisection."""
+    """The rows of one filter at one t, in order; sums are prefixes, so that any window costs one bisection.
 
-    __slots__ = ("contacts", "counts", "roles", "sums", "times", "values")
+    ``contacts`` holds None for no contact, or one that is not known at t; ``roles`` the contacts' buying roles as of t.
+    """
+
+    __slots__ = ("_counts", "_sums", "contacts", "roles", "times", "values")
 
     def __init__(self) -> None:
         self.times: list[int] = []
         self.values: list[int | None] = []
-        self.contacts: list[str | None] = []  # None: no contact, or one that is not known at t
-        self.roles: list[str | None] = []  # the buying roles of these contacts as of t
-        self.sums: list[int] = [0]
-        self.counts: list[int] = [0]
+        self.contacts: list[str | None] = []
+        self.roles: list[str | None] = []
+        self._sums: list[int] = []
+        self._counts: list[int] = []
+
+    @property
+    def sums(self) -> list[int]:
+        """The sum of the values before each position."""
+        if len(self._sums) <= len(self.values):
+            self._sums = [*accumulate((value or 0 for value in self.values), initial=0)]
+        return self._sums
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of values before each position."""
+        if len(self._counts) <= len(self.values):
+            self._counts = [*accumulate((value is not None for value in self.values), initial=0)]
+        return self._counts
 
     def add(self, event: Event, contact: str | None, role: str | None) -> None:
         """Append the next event in order; ``contact`` is its contact where that one is known at t, with its role."""
-        value = event.value
         self.times.append(event.occurred_at)
-        self.values.append(value)
+        self.values.append(event.value)
         self.contacts.append(contact)
         self.roles.append(role)
-        self.sums.append(self.sums[-1] + (value or 0))
-        self.counts.append(self.counts[-1] + (value is not None))
+
+    def drop(self) -> None:
+        """Take the last one out again."""
+        self.times.pop()
+        self.values.pop()
+        self.contacts.pop()
+        self.roles.pop()
+        self._sums, self._counts = [], []
 
 
 @dataclass(frozen=True)
@@ -53,6 +76,7 @@ class Operation:
     online: Callable[[Group, int, int], float | None]  # (group, start, t); called for windows that are not empty
     contacts: bool = False
     by_contact: bool = False  # offline sees (each known contact's counts, the name of the column that holds them)
+    only_times: bool = False  # online reads nothing but the group's times
 
 
 def _double(total: Any) -> Any:
@@ -133,6 +157,7 @@ OPERATIONS: dict[str, Operation] = {
         0.0,
         lambda e, where: e.count(where=where).cast("float64"),
         lambda g, start, t: float(len(g.times) - start),
+        only_times=True,
     ),
     "sum": Operation(
         0.0,
@@ -170,17 +195,20 @@ OPERATIONS: dict[str, Operation] = {
         None,
         lambda e, where: _days(e.as_of.max() - e.occurred_at.min(where=where)),
         lambda g, start, t: float(t - g.times[start]) / float(DAY),
+        only_times=True,
     ),
     "days_since_last": Operation(
         None,
         lambda e, where: _days(e.as_of.max() - e.occurred_at.max(where=where)),
         lambda g, start, t: float(t - g.times[-1]) / float(DAY),
+        only_times=True,
     ),
     # A share is a count over the count without filters; the denominator is joined in by the two executions.
     "share": Operation(
         0.0,
         lambda e, where: e.count(where=where).cast("float64"),
         lambda g, start, t: float(len(g.times) - start),
+        only_times=True,
     ),
 }
 

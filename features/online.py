@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from operator import itemgetter
+from typing import Any, Protocol
 
 from features.aggregates import CLOSED, OPERATIONS, Group, needs_contacts
 from features.contract import DAY, EPOCH
@@ -66,82 +68,291 @@ def merge_events(events: Iterable[Event]) -> tuple[Event, ...]:
     return tuple(kept.values())
 
 
-def compile_features(features: FeatureSet) -> Callable[[Records, int], list[Any]]:
-    """The feature set as a function of (records, t), pure and reentrant.
+class Compiled:
+    """A feature set as a function of (records, t): pure and reentrant. Made by ``compile_features``.
 
-    Returns one raw value per feature, in the order of ``features.names``: text for a category, float for the rest
-    (a boolean is 0.0 or 1.0), None where missing. The events of ``records`` must have gone through
-    ``merge_events``.
+    A row holds one raw value per feature, in the order of ``features.names``: text for a category, float for the rest
+    (a boolean is 0.0 or 1.0), None where missing. The events of ``records`` must have gone through ``merge_events``.
     """
-    filters: dict[_Filter, int] = {}
-    getters = [_compile(f, features, filters) for f in features.features]
-    inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
-    wide = any(a.scope == "account" for a in inside)
-    wide_events = any(a.scope == "account" and a.table == "events" for a in inside)
-    count_open = any(a.table == "prospects" for a in inside)
-    of_events = tuple((wanted[1:], index) for wanted, index in filters.items() if wanted[0] == "events")
-    of_outcomes = tuple((wanted[1:3], index) for wanted, index in filters.items() if wanted[0] == "outcomes")
-    stages = {type_: stage for stage, types in features.dataset.stages for type_ in types}
-    columns = features.dataset.columns("contacts")
-    hindsight = {name: None for name in ("role", "job_title") if columns[name].known == "never"}  # these tell nothing
-    matching: dict[tuple[Any, ...], tuple[int, ...]] = {}
 
-    def match(own: bool, *have: str | None) -> tuple[int, ...]:
-        return tuple(
-            index
-            for (scope, *wanted), index in of_events
-            if (own or scope == "account") and all(w is None or w == h for w, h in zip(wanted, have, strict=True))
+    def __init__(self, features: FeatureSet) -> None:
+        filters: dict[_Filter, int] = {}
+        self._width = len(features.features)
+        self._aggregates: list[tuple[int, Aggregate, int]] = []  # position, feature and group
+        self._others: list[tuple[int, _Getter]] = []
+        self._reads: dict[int, frozenset[int]] = {}  # of the others: the groups that each is made of
+        for i, f in enumerate(features.features):
+            if isinstance(f, Aggregate) and f.table != "prospects" and f.operation != "share":
+                self._aggregates.append((i, f, filters.setdefault(_filter(f), len(filters))))
+            else:
+                used = _Used(filters)
+                self._others.append((i, _compile(f, features, used)))
+                self._reads[i] = frozenset(used.indices)
+        inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
+        self._wide = any(a.scope == "account" for a in inside)
+        self._wide_events = any(a.scope == "account" and a.table == "events" for a in inside)
+        self._count_open = any(a.table == "prospects" for a in inside)
+        self._of_events = tuple((wanted[1:], index) for wanted, index in filters.items() if wanted[0] == "events")
+        self._of_outcomes = tuple((wanted[1:3], index) for wanted, index in filters.items() if wanted[0] == "outcomes")
+        self._stages = {type_: stage for stage, types in features.dataset.stages for type_ in types}
+        columns = features.dataset.columns("contacts")
+        # These tell nothing.
+        self._hindsight = {name: None for name in ("role", "job_title") if columns[name].known == "never"}
+        # The groups of which only the times are read cost the least.
+        whole = {
+            filters[_filter(a)] for a in inside if a.table != "prospects" and not OPERATIONS[a.operation].only_times
+        }
+        self._whole = [index in whole for index in range(len(filters))]
+        self._matching: dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._moved: dict[tuple[int, ...], list[tuple[int, _Getter]]] = {}
+        self._plans: dict[tuple[bool, ...], _Plan] = {}
+
+    def __call__(self, records: Records, t: int) -> list[Any]:
+        """The feature row of one prospect."""
+        context = self._context(records, t)
+        return self._row(context, self._plan(context))
+
+    def supposing(self, records: Records, t: int, more: Sequence[Supposed]) -> list[list[Any]]:
+        """The feature row, then for each of ``more`` the row that the records would give with it.
+
+        Each is supposed by itself: an event of the prospect's own at t (and no earlier, so that it is the last one),
+        and a contact that comes with it. Only what such an event can change is computed again.
+        """
+        context = self._context(records, t)
+        plan = self._plan(context)
+        row = self._row(context, plan)
+        out = [row]
+        for supposed in more:
+            event = supposed.event
+            if event.occurred_at != t or event.recorded_at != t:
+                raise ValueError("a supposed event is one at t")
+            if records.events is None:
+                raise ValueError("an event is supposed, but the events are unknown")
+            changed = row.copy()
+            if self._of_events:
+                contact, role, rank = event.contact_id, None, None
+                if contact is not None:
+                    found = self._person(supposed.among(records.contacts) or {}, contact, t)
+                    contact, role, rank = (None, None, None) if found is None else (contact, *found)
+                plain, full = self._match((True, event.type, event.direction, role, event.channel, rank))
+                touched, groups = (*plain, *full), context.groups
+                for index in plain:
+                    groups[index].times.append(t)
+                for index in full:
+                    groups[index].add(event, contact, role)
+                for index in touched:
+                    _reduce(groups[index], plan.of[index], context, changed)
+                for i, get in self._dependent(touched):
+                    changed[i] = get(context)
+                for index in plain:
+                    groups[index].times.pop()
+                for index in full:
+                    groups[index].drop()
+            out.append(changed)
+        return out
+
+    def _row(self, context: _Context, plan: _Plan) -> list[Any]:
+        row = plan.empty.copy()
+        for i, get in self._others:
+            row[i] = get(context)
+        for group, steps in zip(context.groups, plan.of, strict=True):
+            if group.times:
+                _reduce(group, steps, context, row)
+        return row
+
+    def _plan(self, context: _Context) -> _Plan:
+        """What there is to compute where these lists are known."""
+        records = context.records
+        known = (
+            records.events is not None,
+            records.outcomes is not None,
+            records.contacts is not None,
+            context.siblings is not None and records.related_events is not None,
+            context.siblings is not None and records.related_outcomes is not None,
         )
+        plan = self._plans.get(known)
+        if plan is None:
+            events, outcomes, contacts, related_events, related_outcomes = known
+            own = {"events": events, "outcomes": outcomes}
+            related = {"events": related_events, "outcomes": related_outcomes}
+            plan = _Plan([None] * self._width, [_Steps([], [], []) for _ in self._whole])
+            for i, a, index in self._aggregates:
+                if not own[a.table] or (needs_contacts(a) and not contacts):
+                    continue
+                if a.scope == "account" and not related[a.table]:
+                    continue
+                operation = OPERATIONS[a.operation]
+                plan.empty[i] = operation.empty
+                window = None if a.days is None else a.days * DAY
+                if a.operation == "count":
+                    plan.of[index].counts.append((i, window))
+                elif a.operation == "days_since_last" and window is None:
+                    plan.of[index].lasts.append(i)
+                else:
+                    plan.of[index].others.append((i, window, operation.online))
+            self._plans[known] = plan
+        return plan
 
-    def add_events(records: Records, context: _Context, t: int) -> None:
-        groups, contacts = context.groups, records.contacts or {}
+    def _context(self, records: Records, t: int) -> _Context:
+        context = _Context(records, t, self._wide)
+        context.groups = [Group() if whole else _Times() for whole in self._whole]
+        if records.events is not None and self._of_events:
+            self._add_events(records, context, t)
+        if records.outcomes is not None and self._of_outcomes:
+            _add_outcomes(records, context, self._of_outcomes)
+        if self._count_open:
+            context.open = _open(records, context)
+        return context
+
+    def _add_events(self, records: Records, context: _Context, t: int) -> None:
+        groups, contacts, matching = context.groups, records.contacts or {}, self._matching
         known: dict[str, tuple[str | None, str | None] | None] = {}  # role and rank of those known as of t
-        for _, _, _, own, event in _known(records, context, t, wide_events):
+        mine = records.prospect_id
+        for event in _known(records, context, t, self._wide_events):
             contact, role, rank = event.contact_id, None, None
             if contact is not None:
                 if contact not in known:
-                    row = as_of(contacts.get(contact, ()), t)
-                    if row is not None and hindsight:
-                        row = {**row, **hindsight}
-                    known[contact] = None if row is None else (buying_role(row), read_title(row.get("job_title")).rank)
+                    known[contact] = self._person(contacts, contact, t)
                 found = known[contact]
                 if found is None:
                     contact = None
                 else:
                     role, rank = found
-            key = (own, event.type, event.direction, role, event.channel, rank)
+            key = (event.prospect_id == mine, event.type, event.direction, role, event.channel, rank)
             indices = matching.get(key)
-            if indices is None:
-                indices = match(*key, stages.get(event.type))
-                if len(matching) < 10_000:  # the texts come from outside: bounded
-                    matching[key] = indices
-            for index in indices:
-                groups[index].add(event, contact, role)
+            plain, full = self._match(key) if indices is None else indices
+            occurred_at = event.occurred_at
+            for index in plain:
+                groups[index].times.append(occurred_at)
+            for index in full:
+                group = groups[index]
+                group.times.append(occurred_at)
+                group.values.append(event.value)
+                group.contacts.append(contact)
+                group.roles.append(role)
 
-    def run(records: Records, t: int) -> list[Any]:
-        context = _Context(records, t, wide)
-        context.groups = [Group() for _ in filters]
-        if records.events is not None and of_events:
-            add_events(records, context, t)
-        if records.outcomes is not None and of_outcomes:
-            _add_outcomes(records, context, of_outcomes)
-        if count_open:
-            context.open = _open(records, context)
-        return [get(context) for get in getters]
+    def _person(self, contacts: Mapping[str, Versions], contact: str, t: int) -> tuple[str | None, str | None] | None:
+        """A contact's role and rank as of t, None where it is not known then."""
+        row = as_of(contacts.get(contact, ()), t)
+        if row is None:
+            return None
+        if self._hindsight:
+            row = {**row, **self._hindsight}
+        return buying_role(row), read_title(row.get("job_title")).rank
 
-    return run
+    def _match(self, key: tuple[Any, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The groups that an event belongs to: those of which only the times are read, and the others."""
+        found = self._matching.get(key)
+        if found is None:
+            own, *have = key
+            have.append(self._stages.get(key[1]))
+            every = [
+                index
+                for (scope, *wanted), index in self._of_events
+                if (own or scope == "account") and all(w is None or w == h for w, h in zip(wanted, have, strict=True))
+            ]
+            found = tuple(i for i in every if not self._whole[i]), tuple(i for i in every if self._whole[i])
+            if len(self._matching) < 10_000:  # the texts come from outside: bounded
+                self._matching[key] = found
+        return found
+
+    def _dependent(self, indices: tuple[int, ...]) -> list[tuple[int, _Getter]]:
+        """The features that read one of these groups."""
+        found = self._moved.get(indices)
+        if found is None:
+            found = [(i, get) for i, get in self._others if not self._reads[i].isdisjoint(indices)]
+            if len(self._moved) < 10_000:
+                self._moved[indices] = found
+        return found
 
 
-def _known(records: Records, context: _Context, t: int, wide: bool) -> list[tuple[int, int, str, bool, Event]]:
+def compile_features(features: FeatureSet) -> Compiled:
+    """The feature set as a function of (records, t)."""
+    return Compiled(features)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What one group gives: the features that count its window, those of its last time, and all others."""
+
+    counts: list[tuple[int, int | None]]  # position and window in microseconds
+    lasts: list[int]  # position of the days since the last one
+    others: list[tuple[int, int | None, Callable[[Group, int, int], float | None]]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is computed where certain lists are known: the row of empty groups, and what each group gives otherwise."""
+
+    empty: list[Any]
+    of: list[_Steps]
+
+
+def _reduce(group: Group, steps: _Steps, context: _Context, row: list[Any]) -> None:
+    """Set the features of a group that is not empty, each but those whose window is."""
+    t, count = context.t, len(group.times)
+    for i, window in steps.counts:
+        start = 0 if window is None else bisect_right(group.times, context.t - window)
+        if start < count:
+            row[i] = float(count - start)
+    if steps.lasts:
+        since = float(t - group.times[-1]) / float(DAY)
+        for i in steps.lasts:
+            row[i] = since
+    for i, window, reduce in steps.others:
+        start = 0 if window is None else bisect_right(group.times, context.t - window)
+        if start < count:
+            row[i] = reduce(group, start, t)
+
+
+class Supposed(Protocol):
+    """An event that did not happen, and the contacts with the person that may have to be supposed with it."""
+
+    @property
+    def event(self) -> Event:
+        """The event."""
+
+    def among(self, contacts: Mapping[str, Versions] | None) -> Mapping[str, Versions] | None:
+        """The contacts, with that person."""
+
+
+class _Times(Group):
+    """A group of which only the times are read."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+
+
+class _Used:
+    """The groups of all features, and those that one feature asks for."""
+
+    def __init__(self, filters: dict[_Filter, int]) -> None:
+        self.filters = filters
+        self.indices: set[int] = set()
+
+    def index(self, wanted: _Filter) -> int:
+        found = self.filters.setdefault(wanted, len(self.filters))
+        self.indices.add(found)
+        return found
+
+
+def _filter(a: Aggregate) -> _Filter:
+    return (a.table, a.scope, a.type, a.direction, a.role, a.channel, a.rank, a.stage)
+
+
+def _known(records: Records, context: _Context, t: int, wide: bool) -> list[Event]:
+    """The events known at t in order, of the prospect and, where ``wide``, of its account's others."""
     known = [
-        (e.occurred_at, e.recorded_at, e.event_id, True, e)
+        e
         for e in records.events or ()
         if e.occurred_at <= t and e.recorded_at <= t and (e.retracted_at is None or t < e.retracted_at)
     ]
     if wide and context.siblings:
         siblings = context.siblings
         known += [
-            (e.occurred_at, e.recorded_at, e.event_id, False, e)
+            e
             for e in records.related_events or ()
             if e.occurred_at <= t
             and e.recorded_at <= t
@@ -182,11 +393,10 @@ def _open(records: Records, context: _Context) -> float | None:
     return float(sum(1 for key, row in context.siblings.items() if row["created_at"] <= t and key not in closed))
 
 
-def _order(item: tuple[int, int, str, bool, Event]) -> tuple[int, int, str]:
-    return item[:3]
+_order = itemgetter(*(Event._fields.index(name) for name in ("occurred_at", "recorded_at", "event_id")))
 
 
-def _compile(feature: Feature, features: FeatureSet, filters: dict[_Filter, int]) -> _Getter:
+def _compile(feature: Feature, features: FeatureSet, filters: _Used) -> _Getter:
     if isinstance(feature, Attribute):
         return _attribute(feature, features)
     if isinstance(feature, Aggregate):
@@ -206,15 +416,14 @@ def _attribute(feature: Attribute, features: FeatureSet) -> _Getter:
     return lambda context: (context.prospect if own else context.account).get(column)
 
 
-def _aggregate(feature: Aggregate, filters: dict[_Filter, int]) -> _Getter:
+def _aggregate(feature: Aggregate, filters: _Used) -> _Getter:
     if feature.table == "prospects":
         return lambda context: context.open
     operation = OPERATIONS[feature.operation]
-    scope = (feature.table, feature.scope)
-    wanted = (feature.type, feature.direction, feature.role, feature.channel, feature.rank, feature.stage)
-    index = filters.setdefault((*scope, *wanted), len(filters))
+    index = filters.index(_filter(feature))
     share = feature.operation == "share"
-    whole = filters.setdefault((*scope, None, None, None, None, None, None), len(filters)) if share else index
+    everything = (feature.table, feature.scope, None, None, None, None, None, None)
+    whole = filters.index(everything) if share else index
     window = None if feature.days is None else feature.days * DAY
     account = feature.scope == "account"
     contacts = needs_contacts(feature)

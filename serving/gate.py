@@ -74,13 +74,21 @@ class Limits:
 class Gate:
     """An ASGI app around BentoML's and that of the resources; ``served`` gives the service once it has started."""
 
-    def __init__(self, app: Starlette, resources: Starlette, limits: Limits, served: Callable[[], Served]) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        resources: Starlette,
+        limits: Limits,
+        served: Callable[[], Served],
+        straight: Mapping[str, ASGIApp] | None = None,
+    ) -> None:
         resources.router.redirect_slashes = False  # one path has one spelling
         self.app: ASGIApp = app
         self.resources: ASGIApp = resources
         self.routes = app.routes
         self.limits = limits
         self.served = served
+        self.straight = straight or {}  # what answers a POST to these paths without BentoML's middlewares
         routes = [route for route in resources.routes if isinstance(route, Route)]
         self._templates = {route.endpoint: route.path.replace(":path", "") for route in routes}
 
@@ -127,7 +135,10 @@ class Gate:
             return {}
         enter(passage)
         try:
-            await self._call(self.resources if path.startswith(RESOURCES) else self.app, scope, receive, shaped)
+            app = self.resources if path.startswith(RESOURCES) else self.app
+            if method == "POST":
+                app = self.straight.get(path, app)
+            await self._call(app, scope, receive, shaped)
         finally:
             passage.leave()
         return passage.note

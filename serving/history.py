@@ -25,6 +25,7 @@ from serving.values import read_time, reader_of
 
 Row = dict[str, Any]
 _CHUNK = 400
+_MOST = 50_000  # facts of one look-up: what a request could hold too, and a score can go through
 _ID = reader_of(Column("id", "key"))
 _FACT_KEYS = {"events": "event_id", "outcomes": "outcome_id"}
 
@@ -76,10 +77,14 @@ _SEVERAL = sa.select(*_COLUMNS).where(
     VERSIONS.c.kind == sa.bindparam("kind"), VERSIONS.c.id.in_(sa.bindparam("ids", expanding=True)), _CURRENT
 )
 _MEMBERS = sa.select(*_COLUMNS).where(VERSIONS.c.account_id == sa.bindparam("account_id"), _CURRENT)
-_FACTS = sa.select(FACTS).where(
-    FACTS.c.prospect_id.in_(sa.bindparam("ids", expanding=True)),
-    FACTS.c.recorded_at <= _T,
-    FACTS.c.occurred_at <= sa.bindparam("until", type_=sa.BigInteger),
+_FACTS = (
+    sa.select(FACTS)
+    .where(
+        FACTS.c.prospect_id.in_(sa.bindparam("ids", expanding=True)),
+        FACTS.c.recorded_at <= _T,
+        FACTS.c.occurred_at <= sa.bindparam("until", type_=sa.BigInteger),
+    )
+    .limit(_MOST + 1)
 )
 _NAME = sa.select(NAMES).where(
     NAMES.c.kind == sa.bindparam("kind"), sa.or_(NAMES.c.id == sa.bindparam("id"), NAMES.c.id == sa.bindparam("stone"))
@@ -225,6 +230,13 @@ class History:
         for start in range(0, len(ids), _CHUNK):
             wanted = {"ids": list(ids[start : start + _CHUNK]), "t": at, "until": at}
             found += connection.execute(_FACTS, wanted).all()
+            if len(found) > _MOST:
+                raise BadInput(
+                    "too_many_items",
+                    f"the store holds more than {_MOST:,} events and outcomes of this prospect and its account.",
+                    where="prospect_id",
+                    remedy="Send what it is to be scored with in the request, under an id that was never stored.",
+                )
         found.sort(key=lambda row: (row.occurred_at, row.recorded_at, row.id, row.part))
         last: dict[tuple[str, str], int] = {}  # a fact that was moved is read where it came to
         for row in found:
@@ -238,12 +250,12 @@ class History:
     def _named(
         self, connection: Connection, people: dict[str, Row], facts: Iterable[Row], at: int, seen: _Seen
     ) -> None:
-        """The contacts of other accounts that the events name, too."""
+        """The contacts of other accounts that the events name, too; here they stand for this one."""
         ids = sorted({f["contact_id"] for f in facts if f.get("contact_id")} - set(people))
         for start in range(0, len(ids), _CHUNK):
             wanted = {"kind": "contacts", "ids": ids[start : start + _CHUNK], "t": at}
             for row in connection.execute(_SEVERAL, wanted):
-                people[row.id] = seen.state(row)
+                people[row.id] = {name: value for name, value in seen.state(row).items() if name != "account_id"}
 
     def _holds(self, connection: Connection, table: str, found: Any) -> bool:
         """Whether the store holds anything of a table: else it is unknown to us, and not empty."""
@@ -355,9 +367,13 @@ def complete(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
             out["account"] = stored["account"]
         elif _same_id(out["account"], stored["account"], "account_id"):
             out["account"] = _versions(out["account"], stored["account"], {})
-    _records(out, stored, "contacts", "contact_id")
     _facts(out, stored, "events", "", lambda item: careful_event(item, scope))
     _facts(out, stored, "outcomes", "", lambda item: read_outcome(item, scope))
+    if "contacts" in stored and not _account_agrees(out["prospect"], own):  # it has moved: who comes along is named
+        named = {e.get("contact_id") for e in out.get("events", ()) if type(e) is dict}
+        people = [{**c, "account_id": None} for c in stored["contacts"] if c["contact_id"] in named]
+        stored = {**stored, "contacts": people}
+    _records(out, stored, "contacts", "contact_id")
     if "related" in stored and _account_agrees(out["prospect"], own):
         theirs = Scope(known.id, True, None)
         if type(out.get("related")) is not dict and "related" in out:

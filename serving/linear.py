@@ -10,7 +10,7 @@ every code.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,14 @@ CLIP = 5.0  # standard deviations beyond which a number says no more
 def squash(x: Matrix) -> Matrix:
     """``sign(x) log(1 + |x|)``: counts and amounts on one scale."""
     return np.asarray(np.sign(x) * np.log1p(np.abs(x)), dtype=np.float64)
+
+
+class Parts(NamedTuple):
+    """Rows as the tables see them: soon and late (rows, numbers and levels), and (rows, tables, intervals)."""
+
+    soon: Matrix
+    late: Matrix
+    tables: Matrix
 
 
 class Linear:
@@ -45,55 +53,139 @@ class Linear:
         self.late = np.asarray(data["late"], dtype=np.float64)
         position = {name: i for i, name in enumerate(names)}
         numbers: Mapping[str, Mapping[str, Any]] = data["numbers"]
+        levels: Mapping[str, Any] = data["levels"]
+        regimes = data.get("regimes")
+        own: Mapping[str, Any] = {} if regimes is None else regimes["effects"]
+        self._width = len(position)
+        self._regime = -1 if regimes is None else position[regimes["feature"]]
+        self._codes = np.array([float(code) for code in own], dtype=np.float64)
+        self._order = np.array([position[name] for name in (*numbers, *levels)], dtype=np.intp)
         self._numbers = np.array([position[name] for name in numbers], dtype=np.intp)
         self._centre = np.array([n["centre"] for n in numbers.values()], dtype=np.float64)
         self._scale = np.array([n["scale"] for n in numbers.values()], dtype=np.float64)
-        self._slope, self._known, self._missing = (
-            np.array([n[key] for n in numbers.values()], dtype=np.float64).reshape(-1, 2).T
-            for key in ("slope", "known", "missing")
+        # By regime (first: none that has effects of its own): soon [slope, known, missing]; late is that of all.
+        soon, late = (
+            np.array([[n[key][i] for n in numbers.values()] for key in ("slope", "known", "missing")], np.float64)
+            for i in (0, 1)
         )
-        self._levels = [(position[name], np.array(pairs, dtype=np.float64)) for name, pairs in data["levels"].items()]
-        self._width = len(position)
-        regimes = data.get("regimes")
-        self._regime = -1 if regimes is None else position[regimes["feature"]]
-        self._own = [
-            (
-                float(code),
-                np.array([own["numbers"][name] for name in numbers], dtype=np.float64).reshape(-1, 3).T,
-                [(position[name], np.array(entries, dtype=np.float64)) for name, entries in own["levels"].items()],
-            )
-            for code, own in ({} if regimes is None else regimes["effects"]).items()
+        mine = [np.array([e["numbers"][name] for name in numbers], np.float64).reshape(-1, 3).T for e in own.values()]
+        self._soon = np.stack([soon, *(soon + each for each in mine)])  # (regimes, 3, numbers)
+        self._late = late
+        # The entries of all levels after one another, by regime too.
+        tables = [np.array(pairs, dtype=np.float64).reshape(-1, 2) for pairs in levels.values()]
+        first = np.concatenate([t[:, 0] for t in tables]) if tables else np.zeros(0)
+        added = [
+            np.concatenate([[], *(np.array(e["levels"][name], np.float64) for name in levels)]) for e in own.values()
         ]
-        self._tables = [
-            (position[t["feature"]], np.log1p(np.array(t["at"], dtype=np.float64)), np.array(t["log_odds"], np.float64))
-            for t in data["tables"]
-        ]
+        self._entries = np.concatenate([first, *(first + each for each in added)])
+        self._late_entries = np.concatenate([t[:, 1] for t in tables]) if tables else np.zeros(0)
+        lengths = np.array([len(t) for t in tables], dtype=np.intp)
+        self._levels = np.array([position[name] for name in levels], dtype=np.intp)
+        self._offset = np.cumsum(lengths) - lengths
+        self._absent = lengths - 1.0  # the entry of a missing level, the last
+        self._steps(position, data["tables"])
+        self._read = np.concatenate([self._numbers, self._tabled])
+
+    def _steps(self, position: Mapping[str, int], tables: Sequence[Mapping[str, Any]]) -> None:
+        """The tables by a feature's value, brought to one number of knots."""
+        self._tabled = np.array([position[t["feature"]] for t in tables], dtype=np.intp)
+        most = max((len(t["at"]) for t in tables), default=0)
+        most = max(most, 2)
+        self._at = np.full((len(tables), most), np.inf)
+        self._last = np.zeros(len(tables), dtype=np.intp)  # the greatest knot that another one follows
+        values = np.zeros((len(tables), most, len(self.intervals)))
+        for i, table in enumerate(tables):
+            at, log_odds = np.log1p(np.array(table["at"], np.float64)), np.array(table["log_odds"], np.float64)
+            if len(at) == 1:  # flat
+                at, log_odds = np.array([at[0], at[0] + 1.0]), np.concatenate([log_odds, log_odds])
+            self._at[i, : len(at)], values[i, : len(at)] = at, log_odds
+            self._last[i] = len(at) - 2
+        self._base = np.arange(len(tables), dtype=np.intp) * most
+        self._flat_at = self._at.reshape(-1)
+        with np.errstate(invalid="ignore"):
+            self._step = np.append(np.diff(self._flat_at), np.inf)
+        rise = np.diff(values, axis=1, append=values[:, -1:])  # from each knot to the next
+        self._values, self._rise = (each.reshape(-1, len(self.intervals)) for each in (values, rise))
+
+    def see(self, matrix: Matrix) -> Parts:
+        """What encoded rows are to the tables: each feature's part soon and late, and each table's row."""
+        rows, count = len(matrix), len(self._numbers)
+        x = matrix.take(self._read, axis=1)  # the numbers, then what the tables are by
+        missing = np.isnan(x)
+        squashed = squash(x)
+        z = squashed[:, :count] - self._centre
+        z /= self._scale
+        np.minimum(np.maximum(z, -CLIP, out=z), CLIP, out=z)
+        group: Any = None
+        given = self._soon
+        if len(self._codes):
+            same = matrix[:, self._regime, None] == self._codes
+            group = np.where(same.any(axis=1), same.argmax(axis=1) + 1, 0)
+            given = self._soon[group]
+        both = np.empty((2, rows, len(self._order)))
+        soon, late = both
+        for out, slope, known, absent in (
+            (soon[:, :count], given[:, 0], given[:, 1], given[:, 2]),
+            (late[:, :count], self._late[0], self._late[1], self._late[2]),
+        ):
+            np.multiply(z, slope, out=out)
+            out += known
+            np.copyto(out, absent, where=missing[:, :count])
+        if len(self._levels):
+            code = matrix.take(self._levels, axis=1)
+            np.copyto(code, self._absent, where=np.isnan(code))
+            at = code.astype(np.intp)
+            at += self._offset
+            late[:, count:] = self._late_entries.take(at)
+            if group is not None:
+                at += (group * len(self._late_entries))[:, None]
+            soon[:, count:] = self._entries.take(at)
+        return Parts(soon, late, self._look(squashed[:, count:], missing[:, count:]))
+
+    def _look(self, squashed: Matrix, missing: npt.NDArray[np.bool_]) -> Matrix:
+        """What each table adds in each interval, shape (rows, tables, intervals)."""
+        y = np.maximum(squashed, 0.0)
+        y[missing] = 0.0
+        lower = (y[:, :, None] >= self._at).sum(axis=2)
+        lower -= 1
+        np.minimum(np.maximum(lower, 0, out=lower), self._last, out=lower)
+        lower += self._base
+        share = y - self._flat_at.take(lower)
+        share /= self._step.take(lower)
+        np.minimum(np.maximum(share, 0.0, out=share), 1.0, out=share)
+        out = self._rise.take(lower, axis=0)
+        out *= share[:, :, None]
+        out += self._values.take(lower, axis=0)
+        out[missing] = 0.0
+        return np.asarray(out, dtype=np.float64)
+
+    def of(self, parts: Parts) -> Matrix:
+        """What the parts of rows add to the log-odds in each interval, shape (rows, intervals)."""
+        out: Matrix = self.intervals + parts.soon.sum(axis=1)[:, None] + parts.late.sum(axis=1)[:, None] * self.late
+        for i in range(len(self._tabled)):
+            out += parts.tables[:, i]
+        return out
+
+    def add_effects(self, parts: Parts, weights: Matrix, out: Matrix) -> None:
+        """Add what the features add, summed over the intervals with these weights, to (rows, features)."""
+        rows = len(weights)
+        late = (weights * self.late).sum(axis=1)[:, None]
+        out[:, self._order] += weights.sum(axis=1)[:, None] * parts.soon[:rows] + late * parts.late[:rows]
+        for i, column in enumerate(self._tabled.tolist()):  # two of them may be by one feature
+            out[:, column] += (weights * parts.tables[:rows, i]).sum(axis=1)
 
     def parts(self, matrix: Matrix) -> tuple[Matrix, Matrix]:
         """What each feature adds to the log-odds, soon and late: two matrices (rows, features) of encoded rows."""
+        seen = self.see(matrix)
         soon, late = np.zeros((2, len(matrix), self._width))
-        x = matrix[:, self._numbers]
-        missing = np.isnan(x)
-        z = np.clip((squash(np.where(missing, 0.0, x)) - self._centre) / self._scale, -CLIP, CLIP)
-        for out, slope, known, absent in zip((soon, late), self._slope, self._known, self._missing, strict=True):
-            out[:, self._numbers] = np.where(missing, absent, z * slope + known)
-        for i, pairs in self._levels:
-            code = matrix[:, i]
-            absent = np.isnan(code)
-            at = np.where(absent, len(pairs) - 1, np.where(absent, 0.0, code)).astype(np.intp)
-            soon[:, i], late[:, i] = pairs[at, 0], pairs[at, 1]
-        for regime, (slope, known, absent), levels in self._own:
-            here = np.flatnonzero(matrix[:, self._regime] == regime)
-            soon[np.ix_(here, self._numbers)] += np.where(missing[here], absent, z[here] * slope + known)
-            for i, entries in levels:
-                code = matrix[here, i]
-                at = np.where(np.isnan(code), len(entries) - 1, np.nan_to_num(code)).astype(np.intp)
-                soon[here, i] += entries[at]
+        soon[:, self._order], late[:, self._order] = seen.soon, seen.late
         return soon, late
 
     def by_table(self, matrix: Matrix) -> list[tuple[int, Matrix]]:
         """What each table adds to the log-odds in each interval, (rows, intervals), with its feature's position."""
-        return [(i, at_knots(matrix[:, i], at, table)) for i, at, table in self._tables]
+        x = matrix.take(self._tabled, axis=1)
+        found = self._look(squash(x), np.isnan(x))
+        return [(column, found[:, i]) for i, column in enumerate(self._tabled.tolist())]
 
     def log_odds(self, soon: Matrix, late: Matrix, tables: Sequence[tuple[int, Matrix]]) -> Matrix:
         """What the parts of rows add to the log-odds in each interval, shape (rows, intervals)."""

@@ -35,6 +35,7 @@ Key = tuple[str, str]  # goal and prospect
 _MOST = 4_096  # prospects that are remembered
 _TRUSTED = 1.0  # seconds for which what is remembered is not looked up again: other workers score too
 _THREADS = 4
+_SOME = 500  # prospects in one statement
 _WAIT = 0.05  # seconds that a score waits for a look at PostgreSQL
 _REST = 5.0  # seconds without a look after one that failed
 _MOVED = 0.001  # of log-odds: a smaller change is none
@@ -70,6 +71,18 @@ _LAST = (
     )
     .order_by(RECEIPTS.c.id.desc())
     .limit(1)
+)
+# The last of each of several prospects: an id is the greatest of its prospect's.
+_EACH = sa.select(RECEIPTS.c.subject, *_LAST.selected_columns).where(
+    RECEIPTS.c.id.in_(
+        sa.select(sa.func.max(RECEIPTS.c.id))
+        .where(
+            RECEIPTS.c.kind == sa.bindparam("kind"),
+            RECEIPTS.c.goal == sa.bindparam("goal"),
+            RECEIPTS.c.subject.in_(sa.bindparam("subjects", expanding=True)),
+        )
+        .group_by(RECEIPTS.c.subject)
+    )
 )
 _NAMES = sa.select(MODELS.c.names).where(MODELS.c.digest == sa.bindparam("digest"))
 
@@ -115,9 +128,7 @@ class Previous:
         key = (goal, prospect_id)
         known = self._kept.get(key)
         now = time.monotonic()
-        if known is not None and (
-            now - known[0] < _TRUSTED or (known[1] is not None and known[1].receipt_id > self.receipts.last_written)
-        ):
+        if known is not None and self._trusted(known, now):
             return known[1]
         if now < self._resting or self.store.down:
             return None
@@ -125,15 +136,38 @@ class Previous:
             if self._file is not None:
                 found = self._look(self._file.rows(_LAST, _wanted(key)), known and known[1])
             else:
-                found = await self._beside(key, known and known[1])
+                found = (await self._beside(goal, [prospect_id]))[prospect_id]
         except Exception as e:  # the score does not suffer for it
-            if self.failures % 100 == 0:
-                logger.warning("The last score could not be looked up (%s): answers say nothing of it.", _word(e))
-            self.failures += 1
-            self._resting = now + _REST
+            self._failed(e)
             return None
         self._keep(key, found)
         return found
+
+    async def recall(self, goal: str, prospect_ids: Iterable[str]) -> None:
+        """Look up the last scores of several prospects in one go, where one after the other would take long."""
+        now = time.monotonic()
+        if self._file is not None or self.receipts.days <= 0 or now < self._resting or self.store.down:
+            return
+        kept = self._kept
+        asked = [i for i in dict.fromkeys(prospect_ids) if not self._trusted(kept.get((goal, i)), now)]
+        try:
+            for start in range(0, len(asked), _SOME):
+                for prospect_id, last in (await self._beside(goal, asked[start : start + _SOME])).items():
+                    self._keep((goal, prospect_id), last)
+        except Exception as e:
+            self._failed(e)
+
+    def _trusted(self, known: tuple[float, Last | None] | None, now: float) -> bool:
+        """Whether what is remembered need not be looked up: it is young, or it still waits to be written."""
+        if known is None:
+            return False
+        return now - known[0] < _TRUSTED or (known[1] is not None and known[1].receipt_id > self.receipts.last_written)
+
+    def _failed(self, e: Exception) -> None:
+        if self.failures % 100 == 0:
+            logger.warning("The last score could not be looked up (%s): answers say nothing of it.", _word(e))
+        self.failures += 1
+        self._resting = time.monotonic() + _REST
 
     def _keep(self, key: Key, last: Last | None) -> None:
         kept = self._kept
@@ -142,12 +176,17 @@ class Previous:
         if len(kept) > _MOST:
             kept.popitem(last=False)
 
-    async def _beside(self, key: Key, known: Last | None) -> Last | None:
-        def look(connection: Connection) -> Last | None:
+    async def _beside(self, goal: str, prospect_ids: Sequence[str]) -> dict[str, Last | None]:
+        def look(connection: Connection) -> dict[str, Last | None]:
             def names(digest: str) -> list[Any]:
                 return [tuple(row) for row in connection.execute(_NAMES, {"digest": digest})]
 
-            return self._look([tuple(row) for row in connection.execute(_LAST, _wanted(key))], known, names)
+            found: dict[str, Last | None] = dict.fromkeys(prospect_ids)
+            for subject, *row in connection.execute(
+                _EACH, {"kind": "prospect", "goal": goal, "subjects": list(prospect_ids)}
+            ):
+                found[subject] = self._look([row], None, names)
+            return found
 
         # Not asyncio.wait_for, which would wait for a thread that cannot be cancelled.
         asked = asyncio.get_running_loop().run_in_executor(self._thread, self.store.read, look)

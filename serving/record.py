@@ -6,7 +6,6 @@ An answer is written out once, and the same text is sent and kept.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -21,10 +20,10 @@ from serving.previous import Last, Previous, effects_of, told
 from serving.receipts import Kept, Model, Receipt, Receipts, forget, moment_of, new_id, read_receipt
 from serving.replay import Replayer
 from serving.scorer import Score
+from serving.wire import encode
 
 Off = Callable[[Callable[[], Any]], Awaitable[Any]]  # does synchronous work in a thread
 
-encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _FRESH = 5_000_000  # microseconds for which a receipt may not be written yet
 _PATIENCE = 2.0  # seconds that who asks for such a one waits
 
@@ -69,6 +68,11 @@ class Recorder:
         if self.receipts.keep(self._receipt(last, score, model, text)):
             self.previous.remember(model.goal, score.prospect_id, last)
         return receipt_id, text
+
+    async def recall(self, scores: Sequence[Score]) -> None:
+        """Look up the scores before several of one goal in one go, before ``prospect`` is called for each."""
+        if scores:
+            await self.previous.recall(scores[0].goal, [score.prospect_id for score in scores])
 
     def account(self, score: AccountScore, champion: Champion) -> tuple[str, str]:
         """The answer of ``POST /score_account`` as ``prospect`` does; its prospects get receipts too.

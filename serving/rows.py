@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from features.contract import ALWAYS, STANDARD, Dataset
+from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Dataset
 from features.errors import BadInput
 from features.records import Event, Outcome, first_recorded
 from serving.faults import itself, mismatch, missing, optional, shown, unknown_field, within
@@ -171,28 +171,40 @@ def read_event(data: Any, scope: Scope) -> Event:
             and event_id.isprintable()
             and event_id.strip(" ")
             and type(kind) is str
-            and kind.isascii()
-            and kind.isprintable()
-            and (kind := kind.strip(" "))
+            and (kind in _WORDS or _word(kind))
             and (contact_id is None or (type(contact_id) is str and contact_id.isalnum() and contact_id.isascii()))
-            and (channel is None or (type(channel) is str and channel.isalnum() and channel.isascii()))
+            and (channel is None or (type(channel) is str and (channel in _WORDS or _word(channel))))
             and get("prospect_id") in (None, scope.own)
             and not scope.related
         ):
             try:
                 direction, value, recorded_at = get("direction"), get("value"), get("recorded_at")
-                if direction is not None:
+                if direction is not None and direction not in _DIRECTIONS:
                     direction = _direction(direction)
                 if value is not None:
-                    value = read_value(value)
+                    plain = type(value) is float and -1e9 <= value <= 1e9 and value.is_integer()
+                    value = int(value) * MICRO if plain else read_value(value)
                 occurred_at = read_time(get("occurred_at"))
                 recorded_at = occurred_at if recorded_at is None else read_time(recorded_at)
-            except BadInput:
+            except (BadInput, TypeError):
                 pass  # told with its place below
             else:
                 row = (event_id, scope.own, kind, occurred_at, recorded_at, contact_id, direction, channel, value, None)
                 return tuple.__new__(Event, row)  # half the time of Event(...)
     return careful_event(data, scope)
+
+
+_WORDS: set[str] = set()  # event types and channels that were met, and are kept as they come
+_DIRECTIONS = frozenset(DIRECTIONS)
+
+
+def _word(text: str) -> bool:
+    """Whether a text is a plain word, which nothing is done to; remembered."""
+    if not (text.isascii() and text.isprintable() and text and text[0] != " " and text[-1] != " "):
+        return False
+    if len(_WORDS) < 10_000 and len(text) <= 100:  # the texts come from outside: bounded
+        _WORDS.add(text)
+    return True
 
 
 def careful_event(data: Any, scope: Scope) -> Event:

@@ -6,7 +6,6 @@ the hazard in each, and ``P(within e_K | t) = 1 - prod_k (1 - hazard_k)``. A sin
 
 from __future__ import annotations
 
-import ctypes
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from features.aggregates import needs_contacts
 from features.contract import Goal, format_time
-from features.errors import BadBundle, BadInput
+from features.errors import BadInput
 from features.online import as_of as row_as_of
 from features.online import compile_features
 from features.records import Outcome, Records
@@ -26,23 +25,15 @@ from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from features.standard import family
 from serving.bundle import GRADES, Bundle, Constants
-from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing, with_sign
+from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing
 from serving.explain import label
-from serving.linear import Linear
+from serving.hazards import Hazards, Seen
 
 Matrix = npt.NDArray[np.float64]
 Columns = Mapping[str, Any]  # one array (or list) of raw values per feature
 Rows = Sequence[Sequence[Any]]  # raw values in the order of the spec, as ``compile_features`` gives them
 
-_FEW = 1_024  # model rows up to which starting threads costs more than it saves
-_MOST = 65_536  # model rows held in memory at a time
-
-
-Ended = Callable[[str], None]  # told the name of a stage at its end: features, model, reasons
-
-
-def unwatched(stage: str) -> None:
-    """What is told of the stages where nobody times them."""
+_LABELS = 20_000  # phrases kept: they are made of values that come from outside
 
 
 class Warned(NamedTuple):
@@ -187,101 +178,6 @@ class _Encoder:
         return out
 
 
-def expand(matrix: Matrix, counts: Sequence[int] | npt.NDArray[np.intp]) -> Matrix:
-    """Repeat row r ``counts[r]`` times and append the interval's index 0, 1, ... as the last column."""
-    times = np.asarray(counts, dtype=np.intp)
-    total = int(times.sum())
-    out = np.empty((total, matrix.shape[1] + 1), dtype=np.float64)
-    out[:, :-1] = np.repeat(matrix, times, axis=0)
-    out[:, -1] = np.arange(total) - np.repeat(np.cumsum(times) - times, times)
-    return out
-
-
-class Trees:
-    """A LightGBM model behind its C API: what ``Booster.predict`` does, without its cost per call.
-
-    Each row is computed on its own, so neither the number of rows nor of threads changes a bit. Safe in threads.
-    Raises BadBundle when LightGBM refuses the text; a damaged text may end the process (see ``check_bundle``).
-    """
-
-    def __init__(self, model_text: str, columns: int) -> None:
-        import lightgbm
-        from lightgbm.basic import _LIB
-
-        try:
-            self._booster = lightgbm.Booster(model_str=model_text)
-        except lightgbm.basic.LightGBMError as e:
-            raise BadBundle(
-                "bad_model", f"LightGBM refuses the model: {e}.", where="model.txt", remedy=_TRAIN
-            ) from None
-        trees = int(self._booster.num_model_per_iteration())
-        found = int(self._booster.num_feature())
-        if trees != 1 or found != columns:
-            raise BadBundle(
-                "bad_model",
-                f"the model takes {found} columns for {trees} output(s), not {columns} for 1 as the spec says.",
-                where="model.txt",
-                remedy=_TRAIN,
-            )
-        self.columns = columns
-        # A library object of our own, so that these prototypes do not reach LightGBM's.
-        library = ctypes.CDLL(_LIB._name)
-        self._predict = library.LGBM_BoosterPredictForMat
-        self._predict.argtypes = [
-            ctypes.c_void_p,  # booster
-            ctypes.c_void_p,  # data
-            ctypes.c_int,  # its type: float64
-            ctypes.c_int32,  # rows
-            ctypes.c_int32,  # columns
-            ctypes.c_int,  # by rows
-            ctypes.c_int,  # what to predict
-            ctypes.c_int,  # first iteration
-            ctypes.c_int,  # number of iterations
-            ctypes.c_char_p,  # parameters
-            ctypes.POINTER(ctypes.c_int64),  # number of results
-            ctypes.c_void_p,  # results
-        ]
-        self._error = library.LGBM_GetLastError
-        self._error.restype = ctypes.c_char_p
-
-    def raw(self, matrix: Matrix) -> Matrix:
-        """The trees' sum for each row: log-odds before the starting score; shape (rows,)."""
-        return self._run(matrix, 1, np.empty(len(matrix), dtype=np.float64))
-
-    def contributions(self, matrix: Matrix) -> Matrix:
-        """Each column's part in ``raw`` (TreeSHAP, Lundberg et al. 2020), then the expected value."""
-        return self._run(matrix, 3, np.empty((len(matrix), self.columns + 1), dtype=np.float64))
-
-    def _run(self, matrix: Matrix, kind: int, out: Matrix) -> Matrix:
-        rows, columns = matrix.shape
-        if columns != self.columns or matrix.dtype != np.float64 or not matrix.flags.c_contiguous:
-            raise ValueError(f"not a C-contiguous float64 matrix of {self.columns} columns")
-        if rows == 0:
-            return out
-        threads = b"num_threads=1 verbosity=-1" if rows <= _FEW else b"verbosity=-1"
-        count = ctypes.c_int64()
-        failed = self._predict(
-            self._booster._handle,
-            matrix.ctypes.data,
-            1,
-            rows,
-            columns,
-            1,
-            kind,
-            0,
-            -1,
-            threads,
-            ctypes.byref(count),
-            out.ctypes.data,
-        )
-        if failed or count.value != out.size:
-            raise RuntimeError(f"LightGBM could not predict: {self._error().decode(errors='replace')}")
-        return out
-
-
-_TRAIN = "Train again with this version, or serve with the version that trained it."
-
-
 def softplus(z: float) -> float:
     """``log(1 + exp(z))``, that is -log(1 - hazard) for log-odds z; exact to rounding far out on both sides."""
     return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
@@ -320,6 +216,13 @@ def interpolate(x: float, knots: Sequence[float], values: Sequence[float]) -> fl
     return values[i - 1] + share * (values[i] - values[i - 1])
 
 
+Ended = Callable[[str], None]  # told the name of a stage at its end: features, model, reasons
+
+
+def unwatched(stage: str) -> None:
+    """What is told of the stages where nobody times them."""
+
+
 _Looked = tuple[tuple[RoleStanding, ...], list[Sign]]  # a prospect's roles, and the signs that are supposed of it
 
 
@@ -342,11 +245,10 @@ class Scorer:
         self._kinds = tuple(self.spec.kind(f) for f in self.spec.features)
         self._rank = np.argsort(np.argsort(np.array(self._names)))  # the order among equal effects
         self._encoder = _Encoder(self._names, self.constants.categories, self.constants.has_other)
-        self._trees = Trees(bundle.model_text, len(self._names) + 1)
-        given = self.constants.linear
-        self._linear = None if given is None else Linear(self._names, given)
-        # Replaceable: any function from model rows to their contributions, as exact and perhaps faster.
-        self._contributions: Callable[[Matrix], Matrix] = self._trees.contributions
+        intervals = len(self.constants.edges) - 1
+        self._hazards = Hazards(bundle.model_text, self._names, intervals, self.constants.linear)
+        self._starting = np.array(self.constants.starting_score, dtype=np.float64)[:intervals]
+        self._labels: dict[tuple[int, Any, str], str] = {}
         self._reference = bundle.reference
         self.needs = _needs(self._names, self.spec.features)  # by list of a request: the features missing without it
         self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
@@ -367,7 +269,8 @@ class Scorer:
         buying trio is looked at; ``ended`` is told the name of each stage at its end. The events of ``records`` must
         have gone through ``merge_events``. Raises BadInput ``as_of_before_creation``.
         """
-        return self.score_all([records], as_of, reasons=reasons, language=language, committee=committee, ended=ended)[0]
+        asked = ((records, as_of),)
+        return self.score_each(asked, reasons=reasons, language=language, committee=committee, ended=ended)[0]
 
     def score_all(
         self,
@@ -380,34 +283,42 @@ class Scorer:
         ended: Ended = unwatched,
     ) -> list[Score]:
         """What ``score`` gives for each of the prospects, in their order; their records are gone through once."""
+        asked = ((records, as_of) for records in prospects)
+        return self.score_each(asked, reasons=reasons, language=language, committee=committee, ended=ended)
+
+    def score_each(
+        self,
+        asked: Iterable[tuple[Records, int]],
+        *,
+        reasons: int = 5,
+        language: str = "en",
+        committee: bool = True,
+        ended: Ended = unwatched,
+    ) -> list[Score]:
+        """What ``score`` gives for each of (records, as_of), to the bit, with one call of the model for all of them."""
         rows: list[list[Any]] = []
         regimes: list[str | None] = []
         ids: list[str] = []
+        times: list[int] = []
         warnings: list[tuple[Warned, ...]] = []
         looked_at: list[_Looked | None] = []
         supposed: list[list[Any]] = []
-        for records in prospects:
+        dataset = self.spec.dataset
+        for records, as_of in asked:
             _born(records, as_of)
-            regime = regime_of(records, as_of, self.spec.dataset)
-            rows.append(self._features(records, as_of))
-            regimes.append(regime)
-            ids.append(records.prospect_id)
-            warnings.append(self._records_warnings(records, as_of))
             looked = self._committee(records, as_of) if committee else None
+            regimes.append(regime_of(records, as_of, dataset))
+            ids.append(records.prospect_id)
+            times.append(as_of)
+            warnings.append(self._records_warnings(records, as_of))
             looked_at.append(looked)
-            if looked is not None:
-                supposed += [self._features(with_sign(records, sign), as_of) for sign in looked[1]]
+            row, *others = self._features.supposing(records, as_of, () if looked is None else looked[1])
+            rows.append(row)
+            supposed += others
         ended("features")
-        scores = self._score(rows, regimes, reasons, ids, [as_of] * len(ids), warnings, language, ended)
-        kinds = [r for r, looked in zip(regimes, looked_at, strict=True) if looked for _ in looked[1]]
-        after = iter(self._alone(supposed, kinds))
+        scores = self._score(rows, regimes, reasons, ids, times, warnings, language, looked_at, supposed, ended)
         ended("reasons")
-        return [
-            score
-            if looked is None
-            else replace(score, committee=Committee(looked[0], ranked(looked[1], [next(after) for _ in looked[1]])))
-            for score, looked in zip(scores, looked_at, strict=True)
-        ]
+        return scores
 
     def _committee(self, records: Records, t: int) -> _Looked | None:
         """The roles as of t and the signs to suppose; None where the contacts are unknown."""
@@ -428,16 +339,17 @@ class Scorer:
 
     def _alone(self, rows: Rows, regimes: Sequence[str | None]) -> list[float]:
         """The probability of each raw feature row."""
-        counts = [self.constants.edges.index(self.goal.horizon(regime)) for regime in regimes]
+        counts = self._counts(regimes)
         matrix = self._encoder.encode(rows)
         out: list[float] = []
         for part in self._chunks(len(counts)):
-            raw, _ = self._predict(matrix[part], counts[part], False)
-            at = 0
-            for count in counts[part]:
-                out.append(self._probabilities(self._log_odds(raw[at : at + count]))[1])
-                at += count
+            z = self._log_odds(self._hazards.see(matrix[part]))
+            out += [self._probability(each, count) for each, count in zip(z, counts[part], strict=True)]
         return out
+
+    def _counts(self, regimes: Sequence[str | None]) -> list[int]:
+        """How many intervals lie within each one's horizon."""
+        return [self.constants.edges.index(self.goal.horizon(regime)) for regime in regimes]
 
     def score_rows(
         self,
@@ -483,79 +395,79 @@ class Scorer:
         times: Sequence[int],
         warnings: Sequence[tuple[Warned, ...]],
         language: str,
+        looked_at: Sequence[_Looked | None] = (),
+        supposed: Rows = (),
         ended: Ended = unwatched,
     ) -> list[Score]:
-        matrix = self._encoder.encode(data)
-        edges = self.constants.edges
-        horizons = [self.goal.horizon(regime) for regime in regimes]
-        counts = [edges.index(horizon) for horizon in horizons]
+        counts = self._counts(regimes)
+        if not counts:
+            return []
+        whose = [r for r, looked in enumerate(looked_at) if looked is not None for _ in looked[1]]
+        everything = self._encoder.encode(data if isinstance(data, Mapping) else [*data, *supposed])
+        matrix = everything[: len(counts)]
+        if len(everything) <= self._hazards.step:  # in one go, with what is supposed
+            seen = self._hazards.see(everything)
+            z = self._log_odds(seen)
+            after = [self._probability(z[len(counts) + i], counts[r]) for i, r in enumerate(whose)]
+        else:
+            seen = None
+            after = self._alone(supposed, [regimes[r] for r in whose])
+        begun = 0
         out: list[Score] = []
         for part in self._chunks(len(counts)):
-            raw, parts = self._predict(matrix[part], counts[part], reasons > 0, ended)
-            at = 0
-            for r in range(part.start, part.stop):
-                here = slice(at, at + counts[r])
-                at = here.stop
-                z = self._log_odds(raw[here])
-                curve, p, low, high = self._probabilities(z)
+            if seen is None or part.start:
+                seen = self._hazards.see(matrix[part])
+                z = self._log_odds(seen)
+            ended("model")
+            effects = self._effects(seen, z, counts[part]) if reasons > 0 else None
+            for i, r in enumerate(range(part.start, part.stop)):
+                curve, p, low, high = self._probabilities(z[i], counts[r])
                 cells = self._cells(data, r)
-                effects = None if parts is None else self._effects(z, parts[here])
-                why = () if effects is None else self._reasons(effects, cells, reasons, language)
+                moved = None if effects is None else effects[i]
+                committee = None
+                looked = looked_at[r] if looked_at else None
+                if looked is not None:
+                    committee = Committee(looked[0], ranked(looked[1], after[begun : begun + len(looked[1])]))
+                    begun += len(looked[1])
                 out.append(
                     Score(
                         prospect_id=ids[r],
                         as_of=times[r],
                         goal=self.goal.outcome,
-                        horizon_days=horizons[r],
+                        horizon_days=curve[-1][0],
                         probability=p,
                         probability_low=low,
                         probability_high=high,
                         curve=curve,
                         score=self._rank_of(p, regimes[r]),
                         grade=self._grade(p),
-                        reasons=why,
+                        reasons=() if moved is None else self._reasons(moved, cells, reasons, language),
+                        committee=committee,
                         warnings=(*warnings[r], *self._unseen(matrix[r], cells), *self._card_warnings),
                         model_version=self.version,
-                        evidence=None if isinstance(data, Mapping) else Evidence(data[r], regimes[r], effects),
+                        evidence=None if isinstance(data, Mapping) else Evidence(data[r], regimes[r], moved),
                     )
                 )
         return out
 
     def _chunks(self, count: int) -> list[slice]:
-        """The rows of a call in parts whose model rows may be held in memory at a time."""
-        step = max(1, _MOST // (len(self.constants.edges) - 1))
+        """The rows of a call in parts that the model is given at a time."""
+        step = self._hazards.step
         return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
-    def _predict(
-        self, matrix: Matrix, counts: Sequence[int], contributions: bool, ended: Ended = unwatched
-    ) -> tuple[list[float], Matrix | None]:
-        """The log-odds of every interval of every row, before the starting score, and what the features add to each."""
-        expanded = expand(matrix, counts)
-        raw = self._trees.raw(expanded)
-        ended("model")
-        parts = self._contributions(expanded) if contributions else None
-        if self._linear is not None:
-            raw, parts = self._with_linear(matrix, counts, raw, parts)
-        out: list[float] = raw.tolist()
-        return out, parts
+    def _log_odds(self, seen: Seen) -> list[list[float]]:
+        """The log-odds of the hazard in every interval of every row."""
+        constants = self.constants
+        z = constants.intercept + constants.slope * (self._starting + self._hazards.log_odds(seen))
+        out: list[list[float]] = z.tolist()
+        return out
 
-    def _with_linear(
-        self, matrix: Matrix, counts: Sequence[int], raw: Matrix, parts: Matrix | None
-    ) -> tuple[Matrix, Matrix | None]:
-        """The trees' log-odds and contributions of the expanded rows, blended with those of the logistic part."""
-        linear = self._linear
-        assert linear is not None
-        soon, late = linear.parts(matrix)
-        row = np.repeat(np.arange(len(matrix)), counts)
-        k = np.concatenate([np.arange(count) for count in counts])
-        tables = linear.by_table(matrix)
-        raw = linear.trees * raw + linear.log_odds(soon, late, tables)[row, k]
-        if parts is None:
-            return raw, None
-        out = linear.trees * parts[:, : len(self._names)] + soon[row] + linear.late[k, None] * late[row]
-        for i, table in tables:
-            out[:, i] += table[row, k]
-        return raw, out
+    def _effects(self, seen: Seen, z: Sequence[Sequence[float]], counts: Sequence[int]) -> Matrix:
+        """The features' effects in the first rows, as many as there are counts."""
+        weights = np.zeros((len(counts), self._hazards.intervals))
+        for r, count in enumerate(counts):
+            weights[r, :count] = interval_weights(z[r][:count])
+        return self._hazards.effects(seen, weights) * self.constants.slope
 
     def _cells(self, data: Rows | Columns, r: int) -> Callable[[int], Any]:
         if isinstance(data, Mapping):
@@ -563,16 +475,13 @@ class Scorer:
             return lambda i: columns[names[i]][r]
         return data[r].__getitem__
 
-    def _log_odds(self, raw: Sequence[float]) -> list[float]:
-        constants = self.constants
-        starting, slope, intercept = constants.starting_score, constants.slope, constants.intercept
-        return [intercept + slope * (start + value) for start, value in zip(starting, raw, strict=False)]
-
-    def _probabilities(self, z: Sequence[float]) -> tuple[tuple[tuple[int, float], ...], float, float, float]:
-        """The curve, its last probability and that one's interval, from the log-odds of the hazards."""
+    def _probabilities(
+        self, z: Sequence[float], count: int
+    ) -> tuple[tuple[tuple[int, float], ...], float, float, float]:
+        """The curve, its last probability and that one's interval, from the log-odds of the first hazards."""
         total, p = 0.0, 0.0
         curve = []
-        for edge, value in zip(self.constants.edges[1:], z, strict=False):
+        for edge, value in zip(self.constants.edges[1 : count + 1], z, strict=False):
             total += softplus(value)  # -log of the share that has not converted by this edge
             p = max(p, -math.expm1(-total))
             curve.append((edge, p))
@@ -584,6 +493,14 @@ class Scorer:
         high = sigmoid(logit + interpolate(logit, constants.knots, constants.high))
         return tuple(curve), p, min(low, p), max(high, p)
 
+    def _probability(self, z: Sequence[float], count: int) -> float:
+        """The last probability of the curve, to the bit."""
+        total, p = 0.0, 0.0
+        for value in z[:count]:
+            total += softplus(value)
+            p = max(p, -math.expm1(-total))
+        return p
+
     def _rank_of(self, p: float, regime: str | None) -> int:
         quantiles = self._reference.get(regime or "", self._reference[""])
         return 100 * bisect_right(quantiles, p) // len(quantiles)
@@ -593,19 +510,6 @@ class Scorer:
             if p >= cut:
                 return grade
         return "D"
-
-    def _effects(self, z: Sequence[float], parts: Matrix) -> Matrix:
-        """The effect of each feature, from what it adds in each interval."""
-        weights = np.array(interval_weights(z))
-        # Rows are added one after the other (no BLAS), so that a batch gives the bits of a single row.
-        effects: Matrix = (weights[:, None] * parts[:, : len(self._names)]).sum(axis=0) * self.constants.slope
-        return effects
-
-    def described(self, i: int, raw: Any, language: str = "en") -> tuple[float | int | str | None, str]:
-        """The i-th feature with a raw value: the value as plain JSON, and what it says in words."""
-        value = plain_value(raw)
-        other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
-        return value, label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
 
     def _reasons(self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str) -> tuple[Reason, ...]:
         order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
@@ -617,6 +521,18 @@ class Scorer:
             value, text = self.described(i, cells(i), language)
             out.append(Reason(self._names[i], text, value, effect, self._families[i]))
         return tuple(out)
+
+    def described(self, i: int, raw: Any, language: str = "en") -> tuple[float | int | str | None, str]:
+        """The i-th feature with a raw value: the value as plain JSON, and what it says in words."""
+        value = plain_value(raw)
+        key = (i, value, language)
+        text = self._labels.get(key)
+        if text is None:
+            other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
+            text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
+            if len(self._labels) < _LABELS:
+                self._labels[key] = text
+        return value, text
 
     def _unseen(self, encoded: Matrix, cells: Callable[[int], Any]) -> list[Warned]:
         out = []

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
+
 from features.contract import (
     EPOCH,
     MICROSECOND,
@@ -48,6 +50,60 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeated
 
 
+def _plain(body: bytes) -> Any:
+    """The value of a body that is plainly sound, in less than half the time; None where that has to be found out.
+
+    Repeated keys are seen by counting. Where no space stands before a colon, every key is followed by ``":`` in the
+    body, so that there are at most so many keys; those of the value that was read are counted too, but for the places
+    where objects of the contract do not lie. Where the two are equal, no key came twice.
+    """
+    # To look for a single byte costs next to nothing.
+    if any(space in body and space + b":" in body for space in (b" ", b"\n", b"\t", b"\r")):
+        return None
+    try:
+        data = from_json(body, cache_strings="keys")
+    except ValueError:
+        return None
+    if type(data) is not dict:
+        return None
+    items = data.get("items") if len(data) == 1 else None
+    if type(items) is list:
+        keys = 1
+        for item in items:
+            if type(item) is not dict:
+                return None
+            keys += _keys(item)
+    else:
+        keys = _keys(data)
+    return data if keys == body.count(b'":') else None
+
+
+def _keys(data: dict[str, Any]) -> int:
+    """The keys of an object, of the objects in it, and of those in the lists in these; no more than there are."""
+    count = len(data)
+    for part in data.values():
+        if type(part) is dict:
+            count += len(part)
+            for inner in part.values():
+                if type(inner) is dict:
+                    count += len(inner)
+                elif type(inner) is list:
+                    count += _listed(inner)
+        elif type(part) is list:
+            count += _listed(part)
+    return count
+
+
+def _listed(rows: list[Any]) -> int:
+    count = 0
+    for row in rows:
+        if type(row) is dict:
+            count += len(row)
+            if "attributes" in row and type(row["attributes"]) is dict:
+                count += len(row["attributes"])
+    return count
+
+
 _decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
 
@@ -57,6 +113,10 @@ def decode(body: bytes | str) -> Any:
     Raises BadInput ``bad_encoding``, ``empty_body``, ``bad_json``, ``too_deep`` or ``number_too_long``. Repeated
     keys and non-finite numbers are let through, marked; the reader names their place.
     """
+    if isinstance(body, bytes):
+        data = _plain(body)
+        if data is not None:
+            return data
     if isinstance(body, bytes | bytearray | memoryview):
         try:
             body = str(body, "utf-8")

@@ -9,6 +9,7 @@ import os
 import traceback
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,8 +18,17 @@ from serving.faults import RETRY, RETRY_ELSE, error_body, status_of
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
-encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_escaped = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 OURS = b'{"error":{"code":'  # how our errors begin
+
+
+def encode(content: Any) -> str:
+    """JSON text, compact. Raises ValueError on a number that is not finite."""
+    try:
+        body: bytes = to_json(content, inf_nan_mode="constants")
+    except ValueError:  # half of a surrogate pair, which only an escape can write
+        return _escaped(content)
+    return _escaped(content) if b"NaN" in body or b"Infinity" in body else body.decode()
 
 
 def json_answer(content: Any, status: int = 200) -> Response:

@@ -17,7 +17,8 @@ from features.online import compile_features
 from features.records import Event, Outcome, Records, Version
 from features.spec import Aggregate, Attribute, Expression, FeatureSet
 from serving.bundle import make_bundle
-from serving.scorer import Scorer, encode, expand
+from serving.scorer import Scorer, encode
+from serving.trees import expand
 
 BIRTH = parse_time("2026-01-01T00:00:00Z")
 EDGES = [0, 1, 3, 7, 14, 30, 60, 90]

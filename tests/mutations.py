@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOREVER = "2**62 - 1"
+ORDER = '("occurred_at", "recorded_at", "event_id")'
 TITLE_FIRST = '(read_title(row.get("job_title")).role or row.get("role"))'
 
 
@@ -205,7 +206,7 @@ MUTATIONS = (
         '{"occurred_at": joined.occurred_at, "recorded_at": joined.recorded_at, "id": joined.event_id}',
         '{"occurred_at": joined.occurred_at}',
     ),
-    Mutation("online: ties by row order", "online.py", "    return item[:3]", "    return item[:1]  # type: ignore"),
+    Mutation("online: ties by row order", "online.py", ORDER, '("occurred_at", "occurred_at")'),
     Mutation(
         "offline: ties of recorded_at too by row order",
         "offline.py",
@@ -215,8 +216,8 @@ MUTATIONS = (
     Mutation(
         "online: ties of recorded_at too by row order",
         "online.py",
-        "    return item[:3]",
-        "    return item[:2]  # type: ignore",
+        ORDER,
+        '("occurred_at", "recorded_at")',
     ),
     # Unknown is not empty.
     Mutation(
@@ -233,11 +234,11 @@ MUTATIONS = (
     ),
     # How firms buy: stages of types, roles by title, the most active contact.
     Mutation("offline: stages ignored", "offline.py", "rows.type.isin(stages[aggregate.stage])", "rows.type.notnull()"),
-    Mutation("online: stages ignored", "online.py", "match(*key, stages.get(event.type))", "match(*key, None)"),
+    Mutation("online: stages ignored", "online.py", "self._stages.get(key[1])", "None"),
     Mutation("offline: only a given role", "offline.py", 'role="buying_role"', 'role="role"'),
     Mutation("online: only a given role", "online.py", "buying_role(row)", 'row.get("role")'),
     Mutation("online: the title before the role", "online.py", "buying_role(row)", TITLE_FIRST),
-    Mutation("online: roles filled in hindsight", "online.py", "row is not None and hindsight", "False"),
+    Mutation("online: roles filled in hindsight", "online.py", "if self._hindsight:", "if False:"),
     Mutation(
         "offline: unknown contacts are the most active one",
         "offline.py",

@@ -137,14 +137,15 @@ def test_reasons_of_a_blend_are_the_parts_of_both() -> None:
     expanded = np.column_stack([np.repeat(matrix, 7, axis=0), np.arange(7.0)])
     linear = linear_part(2)
     soon, late = Linear(SPEC.names, linear).parts(matrix)
-    trees = scorer._trees.contributions(expanded)[:, :-2]
+    trees = scorer._hazards.trees.contributions(expanded)[:, :-2]
     each = 0.5 * trees + soon + np.array(linear["late"])[:, None] * late
     tables = Linear(SPEC.names, linear).by_table(matrix)
     for i, table in tables:
         each[:, i] += table[0]
-    z = scorer._log_odds(
-        (0.5 * scorer._trees.raw(expanded) + Linear(SPEC.names, linear).log_odds(soon, late, tables)[0]).tolist()
-    )
+    raw_log_odds = 0.5 * scorer._hazards.trees.raw(expanded)
+    raw_log_odds += Linear(SPEC.names, linear).log_odds(soon, late, tables)[0]
+    constants = scorer.constants
+    z = (constants.intercept + constants.slope * (np.array(constants.starting_score) + raw_log_odds)).tolist()
     expected = 0.9 * (np.array(interval_weights(z))[:, None] * each).sum(axis=0)
     found = {r.feature: r.effect for r in scorer.score_rows(raw[:1], [None], reasons=99)[0].reasons}
     assert found == pytest.approx({n: e for n, e in zip(SPEC.names, expected, strict=True) if e}, abs=1e-12)

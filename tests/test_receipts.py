@@ -457,6 +457,34 @@ def test_another_worker_knows_the_last_score_too(home: Home, url: str, tmp_path:
     other.receipts.store.close()
 
 
+def test_the_last_scores_of_a_batch_are_looked_up_together(home: Home, url: str, tmp_path: Path) -> None:
+    best = home.champion("1")
+    for seed in (1, 2, 3, 2):
+        home.score(best, seed)
+    flush(home.receipts)
+    wanted = {seed: home.recorder.previous._kept["won", f"p{seed}"][1] for seed in (1, 2, 3)}
+    other = Home(tmp_path / "other", open_store(url)).recorder.previous
+    other._wait = 30
+    looks: list[int] = []
+    beside = other._beside
+
+    async def counted(goal: str, ids: Any) -> Any:
+        looks.append(len(ids))
+        return await beside(goal, ids)
+
+    other._beside = counted  # type: ignore[method-assign]
+
+    async def batch() -> list[Any]:
+        await other.recall("won", ["p1", "p2", "p3", "p2", "unknown"])
+        return [await other.last("won", f"p{seed}") for seed in (1, 2, 3)] + [await other.last("won", "unknown")]
+
+    *found, unknown = asyncio.run(batch())
+    assert [last.receipt_id for last in found] == [last.receipt_id for last in wanted.values() if last]
+    assert unknown is None
+    assert looks == ([] if url.startswith("sqlite") else [4])
+    other.store.close()
+
+
 def test_what_waits_is_remembered_for_as_long_as_it_waits(home: Home) -> None:
     best = home.champion("1")
     first = home.score(best, 7)

@@ -36,9 +36,9 @@ from features.online import compile_features
 from features.records import Event, Records, Version
 from features.spec import Aggregate, Attribute, FeatureSet
 from features.standard import FAMILIES, family
-from serving import openapi
-from serving import scorer as module
-from serving.scorer import Scorer, Trees, encode, expand, interpolate, interval_weights, sigmoid, softplus
+from serving import openapi, trees
+from serving.scorer import Scorer, encode, interpolate, interval_weights, sigmoid, softplus
+from serving.trees import Trees, expand
 
 CATEGORIES = SPEC.categories
 
@@ -144,7 +144,7 @@ def test_a_tiny_probability_keeps_its_digits() -> None:
     row = training_rows()[0][:1]
     near = make_scorer(**plain).score_rows(row)[0]
     far = make_scorer(**plain, starting_score=[-50.0] * 7)
-    raw = far._trees.raw(expand(encode(row, SPEC.names, LEVELS, HAS_OTHER), [7])).tolist()
+    raw = far._hazards.trees.raw(expand(encode(row, SPEC.names, LEVELS, HAS_OTHER), [7])).tolist()
     answer = far.score_rows(row, reasons=2)[0]
     assert near.probability > 1e-3
     assert 0 < answer.probability < 1e-15  # 1 - prod(1 - h) in plain doubles is 0
@@ -193,10 +193,13 @@ def test_a_single_row_has_the_bits_of_the_batch(scorer: Scorer, monkeypatch: pyt
     assert len(batch) == len(rows)
     for i in range(0, len(rows), 41):
         assert scorer.score_rows([rows[i]], [regimes[i]], 5)[0] == batch[i]
-    monkeypatch.setattr(module, "_MOST", 50)  # many small chunks
+    monkeypatch.setattr(scorer._hazards, "step", 7)  # many small chunks
     assert scorer.score_rows(rows[:200], regimes[:200], 5) == batch[:200]
-    monkeypatch.setattr(module, "_FEW", 0)  # always with threads
-    assert scorer.score_rows(rows[:200], regimes[:200], 5) == batch[:200]
+    monkeypatch.setattr(scorer._hazards, "forest", None)  # LightGBM itself
+    direct = scorer.score_rows(rows[:200], regimes[:200], 5)
+    assert [s.probability for s in direct] == pytest.approx([s.probability for s in batch[:200]], rel=1e-12)
+    monkeypatch.setattr(trees, "_FEW", 0)  # always with threads
+    assert scorer.score_rows(rows[:200], regimes[:200], 5) == direct
 
 
 def test_records_and_rows_give_the_same_answer(scorer: Scorer) -> None:
@@ -311,9 +314,9 @@ def test_expansion_appends_the_interval() -> None:
 
 def test_contributions_and_expected_value_add_up_to_the_raw_score(scorer: Scorer) -> None:
     matrix = expand(encode(training_rows()[0][:200], SPEC.names, LEVELS, HAS_OTHER), [7] * 200)
-    parts_ = scorer._trees.contributions(matrix)
+    parts_ = scorer._hazards.trees.contributions(matrix)
     assert parts_.shape == (1400, len(SPEC.names) + 2)
-    np.testing.assert_allclose(parts_.sum(axis=1), scorer._trees.raw(matrix), atol=1e-10)
+    np.testing.assert_allclose(parts_.sum(axis=1), scorer._hazards.trees.raw(matrix), atol=1e-10)
 
 
 def test_the_effects_are_the_weighted_contributions(scorer: Scorer) -> None:
@@ -322,7 +325,7 @@ def test_the_effects_are_the_weighted_contributions(scorer: Scorer) -> None:
     for row, regime, answer in zip(rows, regimes, answers, strict=False):
         counts = EDGES.index(30 if regime == "mass" else 90)
         matrix = expand(encode([row], SPEC.names, LEVELS, HAS_OTHER), [counts])
-        raw, contributions = scorer._trees.raw(matrix), scorer._trees.contributions(matrix)
+        raw, contributions = scorer._hazards.trees.raw(matrix), scorer._hazards.trees.contributions(matrix)
         z = -0.1 + 0.9 * (STARTING[:counts] + raw)
         hazard = 1 / (1 + np.exp(-z))
         before = np.concatenate([[1.0], np.cumprod(1 - hazard)[:-1]])
@@ -350,16 +353,14 @@ def test_reasons_are_the_greatest_effects_in_order(scorer: Scorer) -> None:
 
 def test_equal_effects_stand_in_the_order_of_their_names_and_zeros_are_left_out() -> None:
     scorer = make_scorer()
-    width = len(SPEC.names) + 2
 
-    def stub(matrix: Any) -> Any:
-        out = np.zeros((len(matrix), width))
+    def stub(seen: Any, weights: Any) -> Any:
+        out = np.zeros((len(weights), len(SPEC.names)))
         for name, value in (("vip", 0.5), ("budget", -0.5), ("origin", 0.5), ("source", 0.7)):
             out[:, SPEC.names.index(name)] = value
-        out[:, -2:] = 9.0
         return out
 
-    scorer._contributions = stub
+    scorer._hazards.effects = stub  # type: ignore[method-assign]
     got = scorer.score_rows(training_rows()[0][:1], reasons=10)[0].reasons
     assert [r.feature for r in got] == ["source", "budget", "origin", "vip"]
     assert [r.effect for r in got] == pytest.approx([0.63, -0.45, 0.45, 0.45])

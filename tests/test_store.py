@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
+from serving import history
 from serving.resources import LiveRecords
 from serving.schema import RequestReader
 from serving.store import FACTS, NAMES, SCHEMA, VERSIONS, open_store, store_url
@@ -521,6 +522,31 @@ def test_a_request_that_contradicts_the_store_is_refused_at_its_own_place(live: 
     other = {"prospect_id": "p", "created_at": "2026-03-05T00:00:00Z"}
     error = refusal(lambda: whole(live, {"prospect": other}))
     assert (error.code, error.where) == ("created_at_changes", "prospect.created_at")
+
+
+def test_a_contact_of_another_account_stands_in_the_way_of_no_score(live: LiveRecords) -> None:
+    family(live)
+    live.put("contacts", "far", {"account_id": "b", "role": "user"})
+    live.add("events", event("e4", contact_id="far"))
+    reader = RequestReader(DATASET)
+    found = whole(live, {"prospect": {"prospect_id": "p"}})
+    assert set(reader.read(found.data, found.now).records.contacts or ()) == {"c", "far"}
+    # The request knows better: it has moved, and of the former account those come along whom its events name.
+    live.put("contacts", "idle", {"account_id": "a"})
+    moved = {"prospect_id": "p", "created_at": CREATED, "account_id": "z"}
+    found = whole(live, {"prospect": moved})
+    read = reader.read(found.data, found.now).records
+    assert set(read.contacts or ()) == {"c", "far"}
+    assert read.related is None
+    assert read.accounts is None
+
+
+def test_more_than_a_score_can_go_through_is_refused(live: LiveRecords, monkeypatch: pytest.MonkeyPatch) -> None:
+    family(live)
+    monkeypatch.setattr(history, "_MOST", 4)
+    assert body(live)["events"]
+    live.add("events", [event("e5"), event("e6")])
+    assert refusal(lambda: live.history.prospect("p", None)).code == "too_many_items"
 
 
 def test_only_an_id_needs_something_stored(live: LiveRecords) -> None:

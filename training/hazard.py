@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from features.contract import DAY
 from serving.linear import CLIP, Linear, squash
-from serving.scorer import Trees, expand
+from serving.trees import Trees, expand
 from training.start import AGE, Start, start
 
 Ints = npt.NDArray[np.int64]
