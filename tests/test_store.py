@@ -354,6 +354,18 @@ def test_a_merged_prospect_gives_its_facts_to_the_other_from_then_on(live: LiveR
     assert "e1" not in ids(body(live, "into")["events"])
 
 
+def test_what_comes_by_the_old_id_moves_no_creation(live: LiveRecords, now: Clock) -> None:
+    put(live, "old")
+    live.put("prospects", "p", {"created_at": "2026-05-01T00:00:00Z"})
+    live.merge("prospects", "old", {"into": "p"})
+    now.tick()
+    put(live, "old", source="fair")  # as the CRM knows it, with its own creation
+    assert body(live, "p")["prospect"]["source"] == "fair"
+    assert body(live, "p")["prospect"]["created_at"] == "2026-05-01T00:00:00Z"
+    same = live.put("prospects", "p", {"created_at": "2026-05-01T00:00:00Z", "source": "fair"})
+    assert same["observed_at"] == format_time(now.now)
+
+
 def test_merges_follow_one_another_and_never_go_round(live: LiveRecords, now: Clock) -> None:
     for name in ("p", "q", "r"):
         put(live, name)
