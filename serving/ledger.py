@@ -363,6 +363,7 @@ def retract(connection: Connection, event_id: str, now: int) -> int:
     Raises LeadscoreError ``unknown_event``.
     """
     wanted = (FACTS.c.kind == "events", FACTS.c.id == event_id)
+    _hold(connection, [], sa.and_(*wanted))
     query = sa.select(FACTS.c.part, FACTS.c.retracted_at, FACTS.c.recorded_at).where(*wanted)
     newest = connection.execute(query.order_by(FACTS.c.part.desc()).with_for_update()).first()
     if newest is None:
@@ -466,8 +467,9 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
     if since is not None:
         return {"erased_at": since, "versions": 0, "events": 0, "outcomes": 0}
     ids = _family(connection, kind, names.root(kind, id, KEYS[kind]))
-    concerned = list(ids) if kind == "prospects" else _concerned(connection, ids)
     column = FACTS.c.prospect_id if kind == "prospects" else FACTS.c.contact_id
+    _hold(connection, [(kind, i) for i in ids], column.in_(ids))
+    concerned = list(ids) if kind == "prospects" else _concerned(connection, ids)
     facts = {(r.kind, r.id) for r in connection.execute(sa.select(FACTS.c.kind, FACTS.c.id).where(column.in_(ids)))}
     for of in ("events", "outcomes"):
         gone = sorted(i for k, i in facts if k == of)
@@ -486,6 +488,19 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
         forget(connection, concerned, ids if kind == "contacts" else ())
     counts = {of: sum(1 for k, _ in facts if k == of) for of in ("events", "outcomes")}
     return {"erased_at": now, "versions": versions, **counts}
+
+
+def _hold(connection: Connection, held: Iterable[Name], these: Any) -> None:
+    """Lock whom these facts are about, until no merge that is under way can move one of them unseen."""
+    locked = set(held)
+    while True:
+        found = connection.execute(sa.select(FACTS.c.prospect_id, FACTS.c.contact_id).where(these).distinct()).all()
+        about = {("prospects", row.prospect_id) for row in found}
+        about |= {("contacts", row.contact_id) for row in found if row.contact_id is not None}
+        if about <= locked:
+            return
+        _Names(connection, about)
+        locked |= about
 
 
 def _family(connection: Connection, kind: str, root: str) -> list[str]:

@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import sqlalchemy as sa
 
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
-from serving import history
+from serving import history, ledger
 from serving.resources import LiveRecords
 from serving.schema import RequestReader
 from serving.store import FACTS, NAMES, SCHEMA, VERSIONS, open_store, store_url
@@ -650,6 +652,40 @@ def test_merges_and_writes_at_once_lose_nothing(url: str) -> None:
         assert all(isinstance(r, dict) for r in results), results
         assert len(body(stores[0], new)["events"]) == 15
     for live in stores:
+        live.close()
+
+
+@pytest.mark.parametrize("late", ["retract", "erase contacts", "erase prospects"])
+def test_a_merge_under_way_brings_nothing_back(late: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that is moved while it is taken back, or while its person is erased, does not survive as the copy."""
+    one, other = records(url), records(url)
+    for name in ("old", "new"):
+        put(one, name)
+        one.put("contacts", name, {"account_id": "a"})
+    one.add("events", event("e1", "old", contact_id="old"))
+    move, moved, go = ledger._move, threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> None:
+        move(*args)
+        moved.set()
+        go.wait(10)
+
+    monkeypatch.setattr(ledger, "_move", slow)
+    kind = "contacts" if late == "erase prospects" else "prospects"
+    with ThreadPoolExecutor(2) as pool:
+        merging = pool.submit(one.merge, kind, "old", {"into": "new"})
+        assert moved.wait(10)
+        call = other.retract if late == "retract" else partial(other.erase, late.split()[1])
+        coming = pool.submit(call, "e1" if late == "retract" else "old")
+        with suppress(TimeoutError):
+            coming.result(0.3)
+        go.set()
+        merging.result(30)
+        coming.result(30)
+    with one.store.engine.connect() as connection:
+        query = sa.select(sa.func.count()).where(FACTS.c.id == "e1", FACTS.c.retracted_at.is_(None))
+        assert connection.execute(query).scalar() == 0
+    for live in (one, other):
         live.close()
 
 
