@@ -409,6 +409,23 @@ def test_merged_accounts_bring_their_people_and_prospects_together(live: LiveRec
     assert known.body["account"]["account_id"] == "b"
 
 
+def test_a_request_may_go_on_calling_an_account_by_its_old_id(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    live.put("accounts", "b", {"country": "DE"})
+    live.merge("accounts", "a", {"into": "b"})
+    stored = body(live)
+    record = {"prospect_id": "p", "created_at": CREATED, "account_id": "a"}
+    told = asyncio.run(live.complete({"prospect": record}, now.now, DATASET)).data
+    assert told["prospect"] == {**record, "account_id": "b"}
+    assert (told["account"], told["related"]) == (stored["account"], stored["related"])
+    contacts = [{"contact_id": "n", "account_id": "a", "role": "user"}]
+    whole = {"account": {"account_id": "a"}, "contacts": contacts}
+    told = asyncio.run(live.complete_account(whole, now.now, DATASET)).data
+    assert {c["account_id"] for c in told["contacts"]} == {"b"}
+    told = asyncio.run(live.complete({"prospect": {"prospect_id": "p"}, "contacts": contacts}, now.now, DATASET)).data
+    assert {c["account_id"] for c in told["contacts"]} == {"b"}
+
+
 def test_a_merged_contact_gives_its_events_to_the_other(live: LiveRecords, now: Clock) -> None:
     family(live)
     live.put("contacts", "d", {"account_id": "a", "role": "user"})
