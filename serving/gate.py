@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -126,6 +127,13 @@ class Gate:
         error = _stranger(served.keys, scope, path) or (refused(scope, limit) if method in _WRITING else None)
         if error is None and "\n" in path:  # a route would match without it: another record's path
             error = foreign(404)
+        if error is None and "\ufffd" in path and not _is_utf8(scope):
+            error = BadInput(
+                "bad_text",
+                "the path is not percent-encoded UTF-8: ids that differ would be one.",
+                where="path",
+                remedy="Encode the id in UTF-8, then percent-encode it.",
+            )
         if error is not None:
             await shaped.refuse(error, scope, receive)
             return {}
@@ -223,6 +231,15 @@ def refused(scope: Scope, limit: int) -> LeadscoreError | None:
                 remedy="Send the body uncompressed.",
             )
     return None
+
+
+def _is_utf8(scope: Scope) -> bool:
+    """Whether the path as it came is UTF-8; what is not was replaced by the server when it decoded it."""
+    try:
+        unquote_to_bytes(scope.get("raw_path") or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _size(scope: Scope, limit: int) -> int:

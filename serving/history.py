@@ -8,7 +8,7 @@ been retracted. What is merged is read under the id that remains.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,8 @@ class Known:
     """What was known of a prospect (or an account): the body of a request about it, under the id that remains.
 
     ``newest`` is the latest moment at which any of it was recorded; ``also`` the aliases of the id by then. ``has``
-    says of which tables the store holds anything at all: the others are unknown, not empty.
+    says of which tables the store holds anything at all: the others are unknown, not empty. ``accounts`` are the
+    aliases of a prospect's account, where they were asked for.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Known:
     newest: int
     asked: str = ""
     also: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,13 @@ class History:
         self._key: bytes | None = None
         self._tables: set[str] = set()  # of which the store was seen to hold something
 
-    def prospect(self, prospect_id: str, t: int | None) -> Known | None:
+    def prospect(self, prospect_id: str, t: int | None, accounts: bool = False) -> Known | None:
         """What was known of a prospect at t (microseconds), or is known (None); None where its record was not there.
 
-        Raises LeadscoreError ``erased``, and as ``Store.read`` does.
+        ``accounts`` asks for the aliases of its account too. Raises LeadscoreError ``erased``, and as ``Store.read``
+        does.
         """
-        return self.store.read(lambda connection: self._prospect(connection, prospect_id, t))
+        return self.store.read(lambda connection: self._prospect(connection, prospect_id, t, accounts))
 
     def account(self, account_id: str, t: int | None) -> Known | None:
         """What was known of an account with all its prospects, as ``prospect`` gives it for one."""
@@ -144,7 +147,7 @@ class History:
             self._key = tombstone_key(connection)
         return self._key
 
-    def _prospect(self, connection: Connection, prospect_id: str, t: int | None) -> Known | None:
+    def _prospect(self, connection: Connection, prospect_id: str, t: int | None, accounts: bool) -> Known | None:
         root = self.root(connection, "prospects", prospect_id, t)
         if root is None:
             return None
@@ -172,7 +175,9 @@ class History:
             if "outcomes" in body:
                 related["outcomes"] = [o for o in outcomes if o["prospect_id"] not in own_id]
             body["related"] = related
-        return Known(root, body, seen.newest, prospect_id, self._aliases(connection, "prospects", root, at))
+        also = self._aliases(connection, "prospects", root, at)
+        theirs = self._aliases(connection, "accounts", account_id, at) if accounts and account_id is not None else ()
+        return Known(root, body, seen.newest, prospect_id, also, theirs)
 
     def _account(self, connection: Connection, account_id: str, t: int | None) -> Known | None:
         root = self.root(connection, "accounts", account_id, t)
@@ -344,8 +349,12 @@ def complete(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
     stored, warnings = _readable(known.body, dataset)
     now = max(now, known.newest)
     own = stored["prospect"]
-    renamed = dict.fromkeys((known.asked, *known.also), known.id) if known.asked != known.id or known.also else {}
-    body = _renamed(data, renamed) if renamed else data
+    names: dict[str, dict[str, str]] = {}
+    if known.asked != known.id or known.also:
+        names["prospect_id"] = dict.fromkeys((known.asked, *known.also), known.id)
+    if known.accounts:
+        names["account_id"] = dict.fromkeys(known.accounts, own["account_id"])
+    body = _renamed(data, names) if names else data
     if known.asked != known.id:
         warnings.append(
             {
@@ -395,6 +404,8 @@ def complete_account(data: Row, known: Known, now: int, dataset: Dataset) -> Com
     if known.asked != known.id:
         text = "the account was merged into the one that this answer names, and is scored as it."
         warnings.append({"code": "merged", "text": text})
+    if known.also:
+        data = _renamed(data, {"account_id": dict.fromkeys(known.also, known.id)})
     out = {name: value for name, value in data.items() if value is not None}
     given = out["account"]
     if only_names(data, "account", "account_id") or known.asked != known.id:
@@ -540,13 +551,13 @@ def _facts(out: Row, stored: Row, name: str, place: str, read: Any) -> None:
     out[name] = [*given, *stored[name]]
 
 
-def _renamed(data: Any, names: dict[str, str]) -> Any:
-    """A request with the aliases of the prospect replaced by the id that remains."""
+def _renamed(data: Any, names: Mapping[str, Mapping[str, str]]) -> Any:
+    """A request with the aliases of ids replaced by the ids that remain; ``names`` says which, by their key."""
     if type(data) is list:
         return [_renamed(item, names) for item in data]
     if type(data) is dict:
         return {
-            key: names.get(value, value) if key == "prospect_id" and type(value) is str else _renamed(value, names)
+            key: names[key].get(value, value) if key in names and type(value) is str else _renamed(value, names)
             for key, value in data.items()
         }
     return data

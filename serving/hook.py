@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from features.contract import format_time
+from features.contract import format_time, parse_time
 from features.errors import BadInput, LeadscoreError
+from serving import ledger
 from serving.hubspot import (
     FILE,
     Change,
@@ -33,6 +34,7 @@ from serving.hubspot import (
     records_of,
 )
 from serving.resources import LiveRecords
+from serving.store import NAMES, VERSIONS
 from serving.values import decode
 
 PART = "hubspot"  # our table among those of the store
@@ -85,6 +87,8 @@ class LiveWriter:
             fresh = _fresh(connection, patch)
             if record is not None and not fresh:
                 return None
+            if record is None and patch.like:
+                return revised(None, patch, {**_joined(connection, patch), **fresh})
             return revised(record, patch, fresh)
 
         return self.live.revise(patch.table, patch.id, change)
@@ -124,10 +128,39 @@ def revised(record: Mapping[str, Any] | None, patch: Patch, fields: Mapping[str,
     if patch.table == "prospects" and out.get("created_at") is None:
         out["created_at"] = format_time(patch.at)
     if patch.table != "accounts" and out.get("account_id") is None:
-        out["account_id"] = f"of-{patch.id}"
+        out["account_id"] = _own_account(patch.id)
     if attributes:
         out["attributes"] = attributes
     return {name: value for name, value in out.items() if value is not None}
+
+
+def _joined(connection: Connection, patch: Patch) -> dict[str, Any]:
+    """What the records said that a new one stands for: the first of them, and the earliest creation.
+
+    HubSpot makes a new contact of two merged ones; created at the merge, it would lose the outcomes from before.
+    """
+    known = [ledger.newest(connection, patch.table, id) for id in patch.like if not _gone(connection, patch.table, id)]
+    found = [record for record in known if record is not None]
+    if not found:
+        return {}
+    out = {name: value for name, value in found[0].items() if name != "attributes"}
+    out |= {f"attributes.{name}": value for name, value in (found[0].get("attributes") or {}).items()}
+    if out.get("account_id") in {_own_account(id) for id in patch.like}:
+        del out["account_id"]
+    if patch.table == "prospects":
+        out["created_at"] = min((record["created_at"] for record in found), key=parse_time)
+    return out
+
+
+def _gone(connection: Connection, table: str, id: str) -> bool:
+    stone = ledger.tombstone(ledger.tombstone_key(connection), table, id)
+    query = sa.select(sa.literal(1)).where(NAMES.c.kind == table, NAMES.c.id == stone, NAMES.c.erased.is_(True))
+    return connection.execute(query).first() is not None
+
+
+def _own_account(id: str) -> str:
+    """The account of a person whose company is not known."""
+    return f"of-{id}"
 
 
 def _fresh(connection: Connection, patch: Patch) -> dict[str, Any]:
@@ -149,12 +182,18 @@ def _fresh(connection: Connection, patch: Patch) -> dict[str, Any]:
 def forget(connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str] = ()) -> None:
     """Remove what is remembered of erased people, as part of the transaction that erases them.
 
-    Of prospects that an erased contact only had events with, nothing but the time of their fields is remembered.
+    Of prospects that an erased contact only had events with, nothing but the time of their fields is remembered. The
+    name of an account that was theirs alone goes with the last record in it.
     """
     gone = (("contacts", contact_ids),) if contact_ids else (("prospects", prospect_ids),)
     for kind, ids in gone:
         for id in ids:
             connection.execute(SEEN.delete().where(SEEN.c.kind == kind, SEEN.c.id == id))
+            own = _own_account(id)
+            account = sa.and_(VERSIONS.c.kind == "accounts", VERSIONS.c.id == own)
+            used = sa.exists().where(sa.or_(VERSIONS.c.account_id == own, account))
+            alone = (NAMES.c.kind == "accounts", NAMES.c.id == own, NAMES.c.target.is_(None), ~used)
+            connection.execute(NAMES.delete().where(*alone))
 
 
 class Hook:
@@ -203,8 +242,16 @@ def apply(notices: Sequence[Mapping[str, Any]], rules: Rules, writer: Writer) ->
         try:
             changes = records_of(notice, rules)
             counts["ignored"] += not changes
+            stopped: LeadscoreError | None = None
             for change in changes:
-                counts["accepted" if _written(change, writer) else "repeated"] += 1
+                try:
+                    counts["accepted" if _written(change, writer) else "repeated"] += 1
+                except LeadscoreError as e:
+                    if e.code != "erased":
+                        raise
+                    stopped = stopped or e  # of one who was erased; the others of a merge are still to be one
+            if stopped is not None:
+                raise stopped
         except LeadscoreError as e:
             if e.code.startswith("store_"):
                 raise

@@ -331,12 +331,14 @@ class Patch:
     """Fields of a record that are now so; ``at`` is the time of the notice in microseconds.
 
     A None takes a field back. A record that is not there is made; an empty patch makes it and changes nothing else.
+    ``like`` are records that it will stand for: what is made says what they said, created when the first of them was.
     """
 
     table: str
     id: str
     fields: Mapping[str, Any]
     at: int
+    like: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -448,9 +450,10 @@ def _merges(notice: Mapping[str, Any], tables: tuple[str, ...], at: int) -> Iter
     merged = notice.get("mergedObjectIds", [])
     if type(merged) is not list:
         raise wrong(merged, "a list of ids")
-    gone = {primary, *(_id(other, "mergedObjectIds") for other in merged)} - {into}
+    others = {_id(other, "mergedObjectIds") for other in merged} - {primary}
+    gone = tuple(id for id in (primary, *sorted(others)) if id != into)
     for table in tables:
-        yield Patch(table, into, {}, at)
+        yield Patch(table, into, {}, at, gone)
         for other in sorted(gone):
             yield Merge(table, other, into)
 

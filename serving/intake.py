@@ -6,7 +6,6 @@ The canonical text of a record holds neither the ids that say whom it is about n
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,10 +14,10 @@ from features.contract import DAY, KEYS, MICRO, STANDARD, Column, Dataset, forma
 from features.errors import BadInput
 from serving.faults import mismatch, missing, optional, shown, within
 from serving.ledger import Fact, State
+from serving.ledger import text_of as _write
 from serving.rows import Row, Scope, StateReader, careful_event, read_outcome
 from serving.values import read_category, reader_of, wrong
 
-_write = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False).encode
 _AHEAD = DAY // 24  # how far a sender's clock may be ahead of ours
 _LONGEST = 256  # characters of an id: what an index of PostgreSQL holds in any case
 _ID = reader_of(Column("id", "key"))

@@ -17,13 +17,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from features.contract import ALWAYS, KEYS, format_time
+from features.contract import ALWAYS, KEYS, NEVER, format_time
 from features.errors import BadInput, LeadscoreError
 from serving.store import FACTS, NAMES, VERSIONS, get_meta
 
 Name = tuple[str, str]  # kind and id
 _CHUNK = 400  # ids in one statement
 _DEEP = 64  # aliases of aliases that are followed
+
+# The canonical text of a record.
+text_of = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False).encode
 
 Eraser = Callable[[Connection, Sequence[str], Sequence[str]], None]  # takes what else is kept of prospects, contacts
 
@@ -91,34 +94,41 @@ def put(connection: Connection, state: State, now: int) -> Put:
     root = names.root(state.kind, state.id, KEYS[state.kind])
     account_id = state.account_id and names.root("accounts", state.account_id, "account_id")
     _births(connection, names, [state], [root])
+    record = _record(names, state, root)
     newest = connection.execute(_NEWEST, {"kind": state.kind, "id": root}).first()
-    if newest is not None and (newest.record, newest.account_id) == (state.record, account_id):
+    if newest is not None and (newest.record, newest.account_id) == (record, account_id):
         return Put(root, newest.observed_at, False, False)
     stamp = now if newest is None else max(now, newest.observed_at + 1)
-    _insert_version(connection, state.kind, root, stamp, account_id, state.record)
+    _insert_version(connection, state.kind, root, stamp, account_id, record)
     return Put(root, stamp, newest is None, True)
 
 
 def put_versions(connection: Connection, states: Sequence[State]) -> Added:
     """Keep versions of one kind that bring their own time (a backfill); the same version again changes nothing.
 
-    Raises BadInput ``conflicting_versions`` where another one is known from the same moment, ``created_at_changes``,
-    ``outcome_before_creation``; what is erased is left out.
+    What a record said before it was merged stays its own: the other one said nothing of it then. What is erased is
+    left out. Raises BadInput ``conflicting_versions`` where another one is known from the same moment,
+    ``created_at_changes``, ``outcome_before_creation``.
     """
     names = _Names(connection, [name for state in states for name in _about(state)])
     kept = [s for s in states if not names.erased(s.kind, s.id)]
-    roots = [names.root(s.kind, s.id, KEYS[s.kind]) for s in kept]
+    times = [ALWAYS if s.observed_at is None else s.observed_at for s in kept]
+    roots = [names.root(s.kind, s.id, KEYS[s.kind], at) for s, at in zip(kept, times, strict=True)]
     _births(connection, names, kept, roots)
     known = _versions_of(connection, sorted({(s.kind, root) for s, root in zip(kept, roots, strict=True)}))
     rows = []
-    for state, root in zip(kept, roots, strict=True):
+    for state, root, at in zip(kept, roots, times, strict=True):
         account_id = state.account_id and names.root("accounts", state.account_id, "account_id")
-        key = (state.kind, root, ALWAYS if state.observed_at is None else state.observed_at)
-        content = (state.record, account_id)
+        key = (state.kind, root, at)
+        content = (_record(names, state, root), account_id)
         if key not in known:
             known[key] = content
-            rows.append(_version(*key, account_id, state.record))
-        elif known[key] != content:
+            rows.append(_version(*key, account_id, content[0]))
+            _, ended = names.alias(state.kind, root)
+            if ended is not None and (state.kind, root, ended) not in known:  # merged before anything of it was here
+                known[state.kind, root, ended] = (None, None)
+                rows.append(_version(state.kind, root, ended, None, None))
+        elif not _alike(connection, known[key], content):
             raise BadInput(
                 "conflicting_versions",
                 "the store knows another version of this record from the same moment.",
@@ -127,7 +137,23 @@ def put_versions(connection: Connection, states: Sequence[State]) -> Added:
             )
     if rows:
         connection.execute(VERSIONS.insert(), rows)
-    return Added(len(rows), len(kept) - len(rows), None)
+    new = sum(row["record"] is not None for row in rows)
+    return Added(new, len(kept) - new, None)
+
+
+def _record(names: _Names, state: State, root: str) -> str:
+    """A record as it is kept under the id that it stands under: a prospect keeps its own creation."""
+    born = names.created_at(root) if state.kind == "prospects" and root != state.id else None
+    if born is None or born == state.created_at:
+        return state.record
+    return text_of({**json.loads(state.record), "created_at": format_time(born)})
+
+
+def _alike(connection: Connection, known: tuple[str | None, Any], given: tuple[str | None, Any]) -> bool:
+    """Whether two versions say the same, an account that was merged meanwhile being the one that it is now."""
+    if known[0] != given[0] or known[1] == given[1]:
+        return known[0] == given[0]
+    return known[1] is not None and follow(connection, "accounts", known[1]) == given[1]
 
 
 def _versions_of(connection: Connection, ids: Sequence[Name]) -> dict[tuple[str, str, int], tuple[str | None, Any]]:
@@ -206,6 +232,10 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
         contact_id = fact.contact_id
         contact = contact_id if contact_id is None else names.root("contacts", contact_id, _at(fact, "contact_id"))
         recorded_at = now if fact.recorded_at is None else fact.recorded_at
+        retracted_at = fact.retracted_at
+        if backfill:  # of the one that it was merged into, nobody knew it before the merge
+            recorded_at = max(recorded_at, names.since("prospects", fact.prospect_id))
+            retracted_at = retracted_at and max(retracted_at, recorded_at)
         content = (owner, contact, fact.occurred_at, fact.replaces, fact.record)
         key = (fact.kind, fact.id)
         old = known.get(key)
@@ -237,7 +267,7 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
             "contact_id": contact,
             "occurred_at": fact.occurred_at,
             "recorded_at": recorded_at,
-            "retracted_at": fact.retracted_at,
+            "retracted_at": retracted_at,
             "replaces": fact.replaces,
             "record": fact.record,
         }
@@ -251,12 +281,14 @@ def add(connection: Connection, facts: Sequence[Fact], now: int, *, backfill: bo
 
 
 def _retracted(connection: Connection, event_id: str, at: int) -> None:
-    """A backfill says when an event was taken back; of two such times the earlier one counts."""
-    this = (FACTS.c.kind == "events", FACTS.c.id == event_id)
-    last = sa.select(sa.func.max(FACTS.c.part)).where(*this).scalar_subquery()
+    """A backfill says when an event was taken back; of two such times the earlier one counts.
+
+    What a merge moved meanwhile was moved in vain: there it counts for no moment.
+    """
     later = sa.or_(FACTS.c.retracted_at.is_(None), FACTS.c.retracted_at > at)
+    never = sa.case((FACTS.c.recorded_at > at, FACTS.c.recorded_at), else_=at)
     connection.execute(
-        FACTS.update().where(*this, FACTS.c.part == last, FACTS.c.recorded_at <= at, later).values(retracted_at=at)
+        FACTS.update().where(FACTS.c.kind == "events", FACTS.c.id == event_id, later).values(retracted_at=never)
     )
 
 
@@ -331,6 +363,7 @@ def retract(connection: Connection, event_id: str, now: int) -> int:
     Raises LeadscoreError ``unknown_event``.
     """
     wanted = (FACTS.c.kind == "events", FACTS.c.id == event_id)
+    _hold(connection, [], sa.and_(*wanted))
     query = sa.select(FACTS.c.part, FACTS.c.retracted_at, FACTS.c.recorded_at).where(*wanted)
     newest = connection.execute(query.order_by(FACTS.c.part.desc()).with_for_update()).first()
     if newest is None:
@@ -434,8 +467,9 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
     if since is not None:
         return {"erased_at": since, "versions": 0, "events": 0, "outcomes": 0}
     ids = _family(connection, kind, names.root(kind, id, KEYS[kind]))
-    concerned = list(ids) if kind == "prospects" else _concerned(connection, ids)
     column = FACTS.c.prospect_id if kind == "prospects" else FACTS.c.contact_id
+    _hold(connection, [(kind, i) for i in ids], column.in_(ids))
+    concerned = list(ids) if kind == "prospects" else _concerned(connection, ids)
     facts = {(r.kind, r.id) for r in connection.execute(sa.select(FACTS.c.kind, FACTS.c.id).where(column.in_(ids)))}
     for of in ("events", "outcomes"):
         gone = sorted(i for k, i in facts if k == of)
@@ -454,6 +488,19 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
         forget(connection, concerned, ids if kind == "contacts" else ())
     counts = {of: sum(1 for k, _ in facts if k == of) for of in ("events", "outcomes")}
     return {"erased_at": now, "versions": versions, **counts}
+
+
+def _hold(connection: Connection, held: Iterable[Name], these: Any) -> None:
+    """Lock whom these facts are about, until no merge that is under way can move one of them unseen."""
+    locked = set(held)
+    while True:
+        found = connection.execute(sa.select(FACTS.c.prospect_id, FACTS.c.contact_id).where(these).distinct()).all()
+        about = {("prospects", row.prospect_id) for row in found}
+        about |= {("contacts", row.contact_id) for row in found if row.contact_id is not None}
+        if about <= locked:
+            return
+        _Names(connection, about)
+        locked |= about
 
 
 def _family(connection: Connection, kind: str, root: str) -> list[str]:
@@ -577,14 +624,21 @@ class _Names:
         row = self._rows[kind, id]
         return row.target, row.since
 
-    def root(self, kind: str, id: str, where: str) -> str:
-        """The id that this one stands for; raises ``erased`` with the place."""
+    def root(self, kind: str, id: str, where: str, at: int = NEVER) -> str:
+        """The id that this one stands for (at a time); raises ``erased`` with the place."""
         row = self._rows[kind, id]
-        while row.target is not None:
+        while row.target is not None and row.since <= at:
             row = self._rows[kind, row.target]
         if row.erased:
             raise erased(where)
         return str(row.id)
+
+    def since(self, kind: str, id: str) -> int:
+        """Since when the id stands for the one that it stands for now; always where it is no alias."""
+        at, row = ALWAYS, self._rows[kind, id]
+        while row.target is not None:
+            at, row = max(at, int(row.since)), self._rows[kind, row.target]
+        return at
 
     def created_at(self, prospect_id: str) -> int | None:
         """The creation of a prospect (not of an alias), where its record is there."""

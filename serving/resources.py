@@ -190,9 +190,9 @@ class LiveRecords:
             if only_names(data, "prospect", "prospect_id"):
                 raise unknown_at("prospect", t)
             return Completed(data, now)
-        found = await self._look_up(
-            lambda: self.history.prospect(prospect_id, t), only_names(data, "prospect", "prospect_id")
-        )
+        bare = only_names(data, "prospect", "prospect_id")
+        brought = not bare or any(data.get(name) is not None for name in ("account", "contacts", "related"))
+        found = await self._look_up(lambda: self.history.prospect(prospect_id, t, brought), bare)
         if isinstance(found, LeadscoreError):
             return Completed(data, now, (_unread(found),))
         if found is None:

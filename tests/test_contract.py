@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import re
@@ -203,7 +204,7 @@ def test_every_path_that_answers_is_in_it(server: Server) -> None:
 def test_a_path_is_what_it_says_to_the_letter(server: Server) -> None:
     """An id may hold slashes, percent signs and more; a line's end makes it no other's."""
     record = {"created_at": "2026-03-01T09:00:00Z"}
-    for id in ("a/b", "a%2Fb", "a?b#c", "ü €", "a/merge/b"):
+    for id in ("a/b", "a%2Fb", "a?b#c", "ü €", "a/merge/b", "replaced \ufffd"):
         url = f"/v1/prospects/{quote(id, safe='')}"
         assert server.client.put(url, json=record).json()["prospect_id"] == id
         assert server.client.get(url).json()["prospect"]["prospect_id"] == id
@@ -212,6 +213,9 @@ def test_a_path_is_what_it_says_to_the_letter(server: Server) -> None:
         answer = server.client.request(method, "/v1/prospects/line%0A", json=record)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_path")
     assert server.client.get("/v1/prospects/line").status_code == 200
+    for method, spelt in itertools.product(("GET", "PUT", "DELETE"), ("%E9", "%FF", "%ED%A0%80")):  # no UTF-8
+        answer = server.client.request(method, f"/v1/prospects/{spelt}", json=record)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_text")
 
 
 ORDER = ("put", "post", "get", "delete")

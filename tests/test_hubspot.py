@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from features.contract import format_time, parse_time
 from features.errors import BadInput, LeadscoreError
-from serving.hook import Hook, LiveWriter, apply
+from serving.hook import SEEN, Hook, LiveWriter, apply
 from serving.hubspot import (
     DEFAULT,
     FILE,
@@ -37,7 +38,7 @@ from serving.hubspot import (
 )
 from serving.resources import LiveRecords
 from serving.settings import Settings
-from serving.store import open_store
+from serving.store import FACTS, NAMES, VERSIONS, open_store
 from tests.postgres import postgres
 from tests.server import point, put_bundle, serving, until
 
@@ -385,6 +386,43 @@ def test_merging_and_privacy(live: LiveRecords) -> None:
     # what comes later is acknowledged, and not kept
     late = change("jobtitle", "DSI", eventId=77)
     assert apply([late], RULES, writer)["refused"] == [{"event_id": "77", "code": "erased"}]
+
+
+def test_a_contact_made_of_two_is_as_old_as_the_older_and_keeps_what_they_achieved(live: LiveRecords) -> None:
+    writer = LiveWriter(live)
+    apply([notice("contact.creation", occurredAt=AT - 9000)], RULES, writer)
+    apply([notice("contact.creation", objectId=102, occurredAt=AT - 5000)], RULES, writer)
+    apply([change("hs_analytics_source", "PAID", occurredAt=AT - 4000)], RULES, writer)
+    apply([change("lifecyclestage", "customer", objectId=102, occurredAt=AT - 3000)], RULES, writer)
+    merged = notice("contact.merge", primaryObjectId=101, mergedObjectIds=[102], newObjectId=103)
+    assert apply([merged], RULES, writer)["refused"] == []
+    body = live.prospect("101", None)
+    assert body["prospect"] == {
+        **body["prospect"],
+        "prospect_id": "103",
+        "created_at": format_time((AT - 9000) * 1000),
+        "source": "PAID",
+        "account_id": "of-103",
+    }
+    assert [o["outcome"] for o in body["outcomes"]] == ["won"]
+    assert apply([merged], RULES, writer)["accepted"] == 0
+    # One of them was erased: the other's is kept.
+    apply([notice("contact.privacyDeletion", objectId=201)], RULES, writer)
+    apply([notice("contact.creation", objectId=202, occurredAt=AT - 5000)], RULES, writer)
+    third = notice("contact.merge", eventId=9, primaryObjectId=201, mergedObjectIds=[202], newObjectId=203)
+    assert apply([third], RULES, writer)["refused"] == [{"event_id": "9", "code": "erased"}]
+    assert live.prospect("202", None)["prospect"]["prospect_id"] == "203"
+    assert live.prospect("203", None)["prospect"]["created_at"] == format_time((AT - 5000) * 1000)
+
+
+def test_no_account_is_left_that_bears_an_erased_persons_id(live: LiveRecords) -> None:
+    writer = LiveWriter(live)
+    apply([notice("contact.creation"), notice("contact.creation", objectId=102)], RULES, writer)
+    apply([notice("contact.privacyDeletion")], RULES, writer)
+    with live.store.engine.connect() as connection:
+        kept = repr([connection.execute(sa.select(table)).all() for table in (NAMES, VERSIONS, FACTS, SEEN)])
+    assert "'of-102'" in kept
+    assert "101'" not in kept
 
 
 def test_one_bad_notice_spoils_no_other_and_a_failing_store_all(live: LiveRecords, tmp_path: Path) -> None:

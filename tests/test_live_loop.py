@@ -173,3 +173,76 @@ def test_erased_people_stay_away_when_the_folder_is_loaded_again(data: Path, tmp
     export_folder(live.store, tmp_path / "out")
     assert name not in read_tables(tmp_path / "out").prospects.prospect_id.execute().tolist()
     live.close()
+
+
+FOLDER = {
+    "accounts": "account_id,country\na,FR\nb,FR\n",
+    "contacts": "contact_id,account_id,role\nc,a,buyer\nd,a,user\n",
+    "prospects": "prospect_id,created_at,account_id,source\n"
+    "p,2026-01-01T00:00:00Z,a,web\nq,2026-02-01T00:00:00Z,a,fair\nr,2026-02-01T00:00:00Z,b,fair\n",
+    "events": "event_id,prospect_id,type,occurred_at,contact_id,retracted_at\n"
+    "e1,p,call,2026-03-01T00:00:00Z,c,\ne2,p,call,2026-03-02T00:00:00Z,c,\n",
+    "outcomes": "prospect_id,outcome,occurred_at\nr,won,2026-03-01T00:00:00Z\n",
+}
+
+
+def folder_of(folder: Path, files: dict[str, str]) -> Tables:
+    folder.mkdir()
+    (folder / "dataset.toml").write_text('[goal]\noutcome = "won"\nhorizon_days = 30\n')
+    for table, text in files.items():
+        (folder / f"{table}.csv").write_text(text)
+    return read_tables(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gone", "into"), [("prospects", "p", "q"), ("accounts", "a", "b"), ("contacts", "c", "d")]
+)
+def test_a_load_after_a_merge_tells_nothing_of_before_it(kind: str, gone: str, into: str, tmp_path: Path) -> None:
+    """The history that a merged record had stays its own: the other one was not what it was."""
+    tables = folder_of(tmp_path / "data", FOLDER)
+    live = records(store_url("", tmp_path))
+    load_tables(tables, live.store)
+    live.merge(kind, gone, {"into": into})
+    now = parse_time("2026-04-01T00:00:00Z")
+    before = [live.history.prospect(name, t) for name in "pqr" for t in (now, None)]
+    again = load_tables(tables, live.store)
+    assert set(again.accepted.values()) == {0}
+    assert again.repeated == dict(tables.rows)
+    assert [live.history.prospect(name, t) for name in "pqr" for t in (now, None)] == before
+    export_folder(live.store, tmp_path / "out")
+    found = set(read_tables(tmp_path / "out").prospects.prospect_id.execute())
+    assert found == {"p", "q", "r"} - ({gone} if kind == "prospects" else set())
+    live.close()
+
+
+def test_history_that_comes_after_its_merge_is_known_of_the_other_from_then_on(tmp_path: Path) -> None:
+    tables = folder_of(tmp_path / "data", FOLDER)
+    live = records(store_url("", tmp_path))
+    live.put("prospects", "q", {"created_at": "2026-02-01T00:00:00Z", "account_id": "a"})
+    live.merge("prospects", "p", {"into": "q"})
+    load_tables(tables, live.store)
+    then = live.history.prospect("q", parse_time("2026-04-01T00:00:00Z"))
+    now = live.history.prospect("q", None)
+    assert then is not None
+    assert now is not None
+    assert (then.body["prospect"]["source"], ids(then.body["events"])) == ("fair", [])
+    assert ids(now.body["events"]) == ["e1", "e2"]
+    assert now.body["related"]["prospects"] == []  # what was merged stands beside nobody
+    # Taken back before the merge, told after it: it counts for no moment of the other.
+    told = {**FOLDER, "events": FOLDER["events"].replace("02T00:00:00Z,c,", "02T00:00:00Z,c,2026-03-05T00:00:00Z")}
+    load_tables(folder_of(tmp_path / "more", told), live.store)
+    now = live.history.prospect("q", None)
+    assert now is not None
+    assert ids(now.body["events"]) == ["e1"]
+    live.close()
+
+
+def test_a_merged_contact_plays_no_role_in_an_export(tmp_path: Path) -> None:
+    live = records(store_url("", tmp_path))
+    load_tables(folder_of(tmp_path / "data", FOLDER), live.store)
+    live.merge("contacts", "c", {"into": "d"})
+    export_folder(live.store, tmp_path / "out")
+    versions = pd.read_parquet(tmp_path / "out" / "contacts.parquet")
+    assert versions.loc[versions["contact_id"] == "c", "role"].fillna("").tolist() == ["buyer", ""]
+    read_tables(tmp_path / "out")
+    live.close()

@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import sqlalchemy as sa
 
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
-from serving import history
+from serving import history, ledger
 from serving.resources import LiveRecords
 from serving.schema import RequestReader
 from serving.store import FACTS, NAMES, SCHEMA, VERSIONS, open_store, store_url
@@ -354,6 +356,18 @@ def test_a_merged_prospect_gives_its_facts_to_the_other_from_then_on(live: LiveR
     assert "e1" not in ids(body(live, "into")["events"])
 
 
+def test_what_comes_by_the_old_id_moves_no_creation(live: LiveRecords, now: Clock) -> None:
+    put(live, "old")
+    live.put("prospects", "p", {"created_at": "2026-05-01T00:00:00Z"})
+    live.merge("prospects", "old", {"into": "p"})
+    now.tick()
+    put(live, "old", source="fair")  # as the CRM knows it, with its own creation
+    assert body(live, "p")["prospect"]["source"] == "fair"
+    assert body(live, "p")["prospect"]["created_at"] == "2026-05-01T00:00:00Z"
+    same = live.put("prospects", "p", {"created_at": "2026-05-01T00:00:00Z", "source": "fair"})
+    assert same["observed_at"] == format_time(now.now)
+
+
 def test_merges_follow_one_another_and_never_go_round(live: LiveRecords, now: Clock) -> None:
     for name in ("p", "q", "r"):
         put(live, name)
@@ -393,6 +407,23 @@ def test_merged_accounts_bring_their_people_and_prospects_together(live: LiveRec
     known = live.history.account("a", None)
     assert known is not None
     assert known.body["account"]["account_id"] == "b"
+
+
+def test_a_request_may_go_on_calling_an_account_by_its_old_id(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    live.put("accounts", "b", {"country": "DE"})
+    live.merge("accounts", "a", {"into": "b"})
+    stored = body(live)
+    record = {"prospect_id": "p", "created_at": CREATED, "account_id": "a"}
+    told = asyncio.run(live.complete({"prospect": record}, now.now, DATASET)).data
+    assert told["prospect"] == {**record, "account_id": "b"}
+    assert (told["account"], told["related"]) == (stored["account"], stored["related"])
+    contacts = [{"contact_id": "n", "account_id": "a", "role": "user"}]
+    whole = {"account": {"account_id": "a"}, "contacts": contacts}
+    told = asyncio.run(live.complete_account(whole, now.now, DATASET)).data
+    assert {c["account_id"] for c in told["contacts"]} == {"b"}
+    told = asyncio.run(live.complete({"prospect": {"prospect_id": "p"}, "contacts": contacts}, now.now, DATASET)).data
+    assert {c["account_id"] for c in told["contacts"]} == {"b"}
 
 
 def test_a_merged_contact_gives_its_events_to_the_other(live: LiveRecords, now: Clock) -> None:
@@ -638,6 +669,40 @@ def test_merges_and_writes_at_once_lose_nothing(url: str) -> None:
         assert all(isinstance(r, dict) for r in results), results
         assert len(body(stores[0], new)["events"]) == 15
     for live in stores:
+        live.close()
+
+
+@pytest.mark.parametrize("late", ["retract", "erase contacts", "erase prospects"])
+def test_a_merge_under_way_brings_nothing_back(late: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that is moved while it is taken back, or while its person is erased, does not survive as the copy."""
+    one, other = records(url), records(url)
+    for name in ("old", "new"):
+        put(one, name)
+        one.put("contacts", name, {"account_id": "a"})
+    one.add("events", event("e1", "old", contact_id="old"))
+    move, moved, go = ledger._move, threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> None:
+        move(*args)
+        moved.set()
+        go.wait(10)
+
+    monkeypatch.setattr(ledger, "_move", slow)
+    kind = "contacts" if late == "erase prospects" else "prospects"
+    with ThreadPoolExecutor(2) as pool:
+        merging = pool.submit(one.merge, kind, "old", {"into": "new"})
+        assert moved.wait(10)
+        call = other.retract if late == "retract" else partial(other.erase, late.split()[1])
+        coming = pool.submit(call, "e1" if late == "retract" else "old")
+        with suppress(TimeoutError):
+            coming.result(0.3)
+        go.set()
+        merging.result(30)
+        coming.result(30)
+    with one.store.engine.connect() as connection:
+        query = sa.select(sa.func.count()).where(FACTS.c.id == "e1", FACTS.c.retracted_at.is_(None))
+        assert connection.execute(query).scalar() == 0
+    for live in (one, other):
         live.close()
 
 

@@ -102,9 +102,9 @@ class World:
             for of in (self.events, self.outcomes)
         ]
         named = {contact for _, contact, *_ in facts[0].values()}
-        people = {
-            c: row for c, row in self.contacts.items() if (account is not None and row[0] == account) or c in named
-        }
+        of = {c: row for c, row in self.contacts.items() if account is not None and row[0] == account}
+        # Who is of another account, and named by an event of this one, stands here for this one.
+        people = {c: (None, *row[1:]) for c, row in self.contacts.items() if c in named and c not in of} | of
         return root, self.prospects[root], {s: self.prospects[s] for s in siblings}, people, *facts
 
 
@@ -135,7 +135,7 @@ def read(live: LiveRecords, prospect_id: str, t: int) -> Any:
         return record.get("account_id"), record["source"]
 
     siblings = {s["prospect_id"]: row(s) for s in body.get("related", {}).get("prospects", [])}
-    people = {c["contact_id"]: (c["account_id"], c.get("job_title")) for c in body.get("contacts", [])}
+    people = {c["contact_id"]: (c.get("account_id"), c.get("job_title")) for c in body.get("contacts", [])}
     return (
         known.id,
         row(body["prospect"]),

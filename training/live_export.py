@@ -112,10 +112,18 @@ def _read(connection: Connection) -> _Found:
     aliases = set(connection.execute(merged).scalars())
     rows: dict[str, list[Row]] = {table: [] for table in STANDARD}
     newest = ALWAYS
-    versions = sa.select(VERSIONS).where(VERSIONS.c.record.is_not(None))
-    for v in connection.execute(versions.order_by(VERSIONS.c.kind, VERSIONS.c.id, VERSIONS.c.observed_at)):
+    stood: dict[str, str] = {}  # the account of each contact, by its version before
+    versions = sa.select(VERSIONS).order_by(VERSIONS.c.kind, VERSIONS.c.id, VERSIONS.c.observed_at)
+    for v in connection.execute(versions):
         if v.kind == "prospects" and v.id in aliases:
             continue
+        if v.record is None:  # ended by a merge; a contact that stands for nobody any more has no role
+            if v.kind == "contacts" and v.id in stood:
+                rows["contacts"].append({"contact_id": v.id, "account_id": stood[v.id], "observed_at": v.observed_at})
+                newest = max(newest, v.observed_at)
+            continue
+        if v.kind == "contacts":
+            stood[v.id] = v.account_id
         row = json.loads(v.record)
         row |= row.pop("attributes", {})
         row[KEYS[v.kind]] = v.id
