@@ -38,8 +38,9 @@ Mask = npt.NDArray[np.bool_]
 
 LADDER = (50, 100, 200, 400)
 HALF = 0.5  # the logistic share of a blend
-PLAIN = Blend(100)  # what the figures are told against
-STEADY = Blend(LADDER[0], HALF)  # what is taken unless another is clearly better: least led astray by few outcomes
+PLAIN = Blend(100)  # what is taken unless another is clearly better, and what the figures are told against
+STEADY = Blend(LADDER[0], HALF)  # what takes its place below so many outcomes, by which 100 trees are led astray
+FEW = 200
 BY_REGIME = (Blend(100, HALF), Blend(LADDER[0], 1.0))  # tried with own effects, beside what was chosen for all
 CANDIDATES = (*map(Blend, LADDER), Blend(LADDER[0], 1.0), *(Blend(trees, HALF) for trees in LADDER))
 SHARES = (0.4, 0.6, 0.8)
@@ -47,7 +48,7 @@ FEWEST = 20  # outcomes before a cut and after it, for it to tell models apart
 HALF_LIFE = 30.0  # days; how recent the level is, to which a hazard is shifted
 SURE = 3.0  # standard errors by which a shift is shrunk
 ENOUGH = 1.0  # standard errors within which fewer trees are as good
-CLEAR = 2.0  # standard errors by which a candidate must beat the steady one
+CLEAR = 2.0  # standard errors by which a candidate must beat the usual one
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Choice:
     """What was chosen, by which cuts (microseconds), and each candidate's figures against the plain recipe.
 
     ``candidates`` hold name, log_loss (nats per landmark), difference to the plain recipe and its standard error.
-    Without cuts there was too little to choose by, and ``chosen`` is the steady one. ``regimes`` are the same of what
+    Without cuts there was too little to choose by, and ``chosen`` is the usual one. ``regimes`` are the same of what
     was chosen for all regimes (``pooled``) and of models with each regime's own effects, whose differences are to it;
     empty where these were not in question.
     """
@@ -79,7 +80,8 @@ class Choice:
 
 
 def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapping[str, Any], seed: int = 0) -> Choice:
-    """The candidate with the least rolling log loss, or the steady one where the gain is not clear.
+    """The candidate with the least rolling log loss, or the plain one (below ``FEW`` outcomes the steady one) where the
+    gain is not clear.
 
     Args:
         pooled: the pooled rows; where they are many, a sample of them chooses.
@@ -89,10 +91,11 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
         params: LightGBM parameters, but for the number of trees.
         seed: of the trees.
     """
+    usual = STEADY if len(np.unique(pooled.prospect[pooled.row[pooled.y == 1]])) < FEW else PLAIN
     pooled = pooled.thinned(seed, TO_CHOOSE)
     cuts = _cuts(pooled, as_of)
     if not cuts:
-        return Choice(STEADY, (), ())
+        return Choice(usual, (), ())
     windows = _windows(pooled, as_of, horizons, cuts, until)
     learned = [past for _, past, _ in windows]
     losses = _Losses(pooled)
@@ -110,7 +113,7 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
             told.append({blend: (now[blend], then[blend], learnt[blend]) for blend in CANDIDATES})
     rows = sum(len(np.unique(pooled.row[ahead])) for _, _, ahead in windows)
     figures = losses.figures(CANDIDATES, PLAIN, rows)
-    chosen = _clearly_best(CANDIDATES, losses.figures(CANDIDATES, STEADY, rows), STEADY)
+    chosen = _clearly_best(CANDIDATES, losses.figures(CANDIDATES, usual, rows), usual)
     alike = [blend for blend in CANDIDATES if blend.logistic == chosen.logistic and blend.trees <= chosen.trees]
     chosen = _fewest_trees(alike, losses.figures(alike, chosen, rows))
     if pooled.regime is None:
