@@ -44,9 +44,11 @@ class Run:
         return self.cpu / self.count
 
 
-def post(path: str, body: bytes) -> bytes:
+def post(path: str, body: bytes, method: str = "POST") -> bytes:
     """A request as it goes over the wire."""
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    head = (
+        f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    )
     return f"{head}\r\n\r\n".encode() + body
 
 

@@ -14,8 +14,10 @@ ratio of the answers per second stands that of the processor's time per answer, 
 cheaper than the peer): on a machine with other work it is the steadier.
 
 The requests are made of the champion's own example, so that any model can be measured; the prospect has a buyer and a
-user, its prescriber is missing, so that its answer holds what a sign from one would do. Without ``--home`` a champion
-is trained on the demo's simulated CRM first, which takes some minutes.
+user, its prescriber is missing, so that its answer holds what a sign from one would do. Where the records are *stored*,
+the same ones are sent to the service's store first, and the requests, to the peer as well, hold only the prospect's id.
+The store is one of the benchmark's own, not the home's. Without ``--home`` a champion is trained on the demo's
+simulated CRM first, which takes some minutes.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ REASONS, PLAIN, NOTHING, MLFLOW = "ours, 5 reasons", "ours, no reasons", "nothin
 EVENTS = (0, 20, 200)
 CONNECTIONS = (1, 8)
 BATCH = 100
+KINDS = ("singles", "stored", "tail", "batch")
 VARIANTS = 50  # different requests of one kind
 SPREAD_DAYS = 60  # over which the events of a prospect lie
 Runs = dict[str, list[Run]]
@@ -74,6 +77,29 @@ def bodies(example: Mapping[str, Any], events: int) -> list[dict[str, Any]]:
         for name, empty in (("outcomes", []), ("related", {"prospects": [], "events": [], "outcomes": []})):
             request.setdefault(name, empty)
         out.append(request)
+    return out
+
+
+def stored(example: Mapping[str, Any], events: int, server: Server) -> list[bytes]:
+    """Requests that hold only an id; the records, as of now, are sent to the store of a server before."""
+    now = format_time(time.time_ns() // 1_000_000_000 * 1_000_000)
+    out = []
+    for variant, body in enumerate(bodies({**example, "as_of": now}, events)):
+        own = f"stored-{events}-{variant}"
+        account = {n: v for n, v in body.get("account", {}).items() if n != "account_id"}
+        prospect = {n: v for n, v in body["prospect"].items() if n not in ("prospect_id", "observed_at")}
+        server.ask(post(f"/v1/accounts/{own}", _dump(account), "PUT"))
+        server.ask(post(f"/v1/prospects/{own}", _dump({**prospect, "account_id": own}), "PUT"))
+        for person in body["contacts"]:
+            record = {"role": person["role"], "account_id": own}
+            server.ask(post(f"/v1/contacts/{own}-{person['contact_id']}", _dump(record), "PUT"))
+        facts = []
+        for event in body["events"]:
+            ids = {"event_id": f"{own}-{event['event_id']}", "contact_id": f"{own}-{event['contact_id']}"}
+            facts.append({**event, **ids, "prospect_id": own})
+        if facts:
+            server.ask(post("/v1/events", _dump(facts)))
+        out.append(post("/score", _dump({"prospect": {"prospect_id": own}})))
     return out
 
 
@@ -114,9 +140,10 @@ def _mlflow_rows(bundle: Bundle, example: Mapping[str, Any]) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def _ours(home: Path, reasons: int) -> Iterator[Server]:
+def _ours(home: Path, reasons: int, store: Path) -> Iterator[Server]:
     port = free_port()
-    command, environment = serve_command(home, port=port, environ={**os.environ, "LEADSCORE_REASONS": str(reasons)})
+    set_ = {"LEADSCORE_REASONS": str(reasons), "LEADSCORE_STORE": f"sqlite:///{store.absolute()}"}
+    command, environment = serve_command(home, port=port, environ={**os.environ, **set_})
     with running(command, environment, port, "/readyz") as server:
         yield server
 
@@ -182,15 +209,20 @@ class Bench:
         self.rounds = rounds
         self.console = Console(width=140, highlight=False)
 
-    def singles(self, events: Sequence[int], connections: Sequence[int]) -> None:
-        """Single requests: by events, connections and reasons."""
-        table = Table("events", "connections", "answers of nothing", *(f"{n}\n/ nothing" for n in (PLAIN, REASONS)))
+    def singles(self, events: Sequence[int], connections: Sequence[int], from_store: bool = False) -> None:
+        """Single requests: by events, connections and reasons; their records in the body, or in the store."""
+        table = Table(
+            "events\nin the store" if from_store else "events\nin the body",
+            "connections",
+            "answers of nothing",
+            *(f"{n}\n/ nothing" for n in (PLAIN, REASONS)),
+        )
         for name in (PLAIN, REASONS):
             table.add_column(f"{name}\n/ MLflow")
         table.title = "answers per second against the peer's (processor time per answer, the same way up)"
         ready_made = _mlflow_rows(self.bundle, self.example)
         for count in events:
-            requests = _singles(self.example, count)
+            requests = stored(self.example, count, self.servers[PLAIN]) if from_store else _singles(self.example, count)
             for connected in connections:
 
                 def load(name: str, requests: list[bytes] = requests, connected: int = connected) -> Callable[[], Run]:
@@ -267,7 +299,7 @@ def main() -> int:
     parser.add_argument("--slice", type=float, default=0.4, help="seconds of load at a time")
     parser.add_argument("--events", type=int, nargs="*", default=EVENTS)
     parser.add_argument("--connections", type=int, nargs="*", default=CONNECTIONS)
-    parser.add_argument("--only", nargs="*", choices=("singles", "tail", "batch"), default=("singles", "tail", "batch"))
+    parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("--without-mlflow", action="store_true", help="leave that peer out")
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -279,8 +311,8 @@ def main() -> int:
         bundle = _champion(home)
         began = time.monotonic()
         servers = {
-            PLAIN: stack.enter_context(_ours(home, 0)),
-            REASONS: stack.enter_context(_ours(home, 5)),
+            PLAIN: stack.enter_context(_ours(home, 0, folder / "live.db")),
+            REASONS: stack.enter_context(_ours(home, 5, folder / "live.db")),
             NOTHING: stack.enter_context(_nothing(home)),
         }
         if not given.without_mlflow:
@@ -292,6 +324,8 @@ def main() -> int:
         )
         if "singles" in given.only:
             bench.singles(given.events, given.connections)
+        if "stored" in given.only:
+            bench.singles(given.events, given.connections, from_store=True)
         if "tail" in given.only:
             bench.tail(20, 8, 3.0)
         if "batch" in given.only:

@@ -1,8 +1,9 @@
 """Receipts: every score is kept with its features, its version and its answer, for as long as the setting says.
 
 Keeping one never slows or fails a score: it is put into a bounded queue, and a thread writes what waits there to the
-store, many in one transaction. What finds no room is dropped and counted. The ids rise with time, so that the newest
-receipt of a prospect has its greatest id, and the old ones are those below an id.
+store, many in one transaction and many in one statement: the interpreter's lock, which the scores need too, is let go
+while the database works. What finds no room is dropped and counted. The ids rise with time, so that the newest receipt
+of a prospect has its greatest id, and the old ones are those below an id.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,16 +30,16 @@ from features.contract import DAY
 from features.errors import LeadscoreError
 from serving.ledger import tombstone, tombstone_key
 from serving.store import NAMES, Store
+from serving.wire import encode
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
 Effects = npt.NDArray[np.float32]
 
 PART = "receipts"  # our tables among those of the store
-_EVERY = 0.25  # seconds between two looks at the queue
+_EVERY = 1.0  # seconds between two looks at the queue: a transaction costs as much as many receipts
 _CHUNK = 250  # receipts in one transaction: it holds the store's only writer for some milliseconds
-_SLICE = 50  # receipts between two pauses of the writing thread: scores are computed by the same interpreter
-_PAUSE = 0.0002  # seconds: to let go for no time at all would hand nothing over
+_SLICE = 50  # receipts in one statement: its parameters are bound under the interpreter's lock
 _AGAIN = 1.0  # seconds until the next attempt after a failure
 _LAST = 5.0  # seconds that the end of the service waits for what is still in the queue
 _PRUNED = 3600.0  # seconds between two looks for what is too old
@@ -95,8 +97,6 @@ def _first(connection: Connection) -> None:
 
 
 STEPS = (_first,)  # each takes the tables one version further; never changed once released
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Model(NamedTuple):
@@ -231,6 +231,10 @@ class Receipts:
         self._thread = threading.Thread(target=self._run, name="receipts", daemon=True)
         self._thread.start()
 
+    def hurry(self) -> None:
+        """Write what waits now: somebody asks for it."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Write what waits, for five seconds at most; what is left then is dropped, counted and told."""
         self._ending = True
@@ -254,6 +258,8 @@ class Receipts:
                 pruned = time.monotonic()
                 self._quietly(self.prune)
             self._wake.wait(_AGAIN if failed else _EVERY)
+            if not self._ending:
+                self._wake.clear()
 
     def _flush(self) -> bool:
         """Write what waits; False where that failed, with everything still waiting."""
@@ -286,9 +292,7 @@ class Receipts:
 
     def _write(self, batch: list[Receipt]) -> None:
         try:
-            rows = {
-                receipt.id: row for some in _slices(batch) for receipt, row in zip(some, map(_row, some), strict=True)
-            }
+            rows = {receipt.id: _row(receipt) for receipt in batch}
             kept = self.store.write(lambda connection: self._insert(connection, batch, rows))
         except LeadscoreError:
             raise
@@ -304,7 +308,7 @@ class Receipts:
         self.written += kept
         self.last_written = max(self.last_written, *(receipt.id for receipt in batch))
 
-    def _insert(self, connection: Connection, batch: list[Receipt], rows: Mapping[str, dict[str, Any]]) -> int:
+    def _insert(self, connection: Connection, batch: list[Receipt], rows: Mapping[str, tuple[Any, ...]]) -> int:
         if connection.dialect.name == "postgresql":  # nobody is erased between the look and the writing
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
         gone = _erased(connection, {name for receipt in batch for name in _names(receipt)})
@@ -314,11 +318,12 @@ class Receipts:
         models = {receipt.model.digest: receipt.model for receipt in batch}
         new = [m for digest, m in models.items() if digest not in self._models]
         if new:
-            named = [{**m._asdict(), "names": _encode(m.names)} for m in new]
+            named = [{**m._asdict(), "names": encode(m.names)} for m in new]
             connection.execute(_insert_new(connection, MODELS), named)
-        insert = _insert_new(connection, RECEIPTS)  # a transaction may run twice where its end was not heard of
-        for some in _slices(batch):
-            connection.execute(insert, [rows[receipt.id] for receipt in some])
+        for start in range(0, len(batch), _SLICE):
+            some = [rows[receipt.id] for receipt in batch[start : start + _SLICE]]
+            text = _insert_rows(connection.dialect.name, len(some))
+            connection.exec_driver_sql(text, tuple(chain.from_iterable(some)))
         mentions = [
             {"kind": kind, "id": id, "receipt_id": receipt.id} for receipt in batch for kind, id in receipt.mentions
         ]
@@ -357,37 +362,47 @@ def _names(receipt: Receipt) -> list[tuple[str, str]]:
     return [*own, *receipt.mentions]
 
 
-def _slices(batch: list[Receipt]) -> Iterator[list[Receipt]]:
-    for start in range(0, len(batch), _SLICE):
-        if start:
-            time.sleep(_PAUSE)
-        yield batch[start : start + _SLICE]
+def _row(receipt: Receipt) -> tuple[Any, ...]:
+    """The values of a receipt in the order of the table's columns."""
+    model, effects = receipt.model, receipt.effects
+    return (
+        receipt.id,
+        receipt.kind,
+        receipt.subject,
+        receipt.part_of,
+        model.goal,
+        model.version,
+        model.digest,
+        receipt.as_of,
+        receipt.language,
+        receipt.probability,
+        receipt.regime,
+        None if receipt.features is None else encode(receipt.features),
+        None if effects is None else effects.tobytes(),
+        receipt.answer,
+    )
 
 
-def _row(receipt: Receipt) -> dict[str, Any]:
-    effects = receipt.effects
-    return {
-        "id": receipt.id,
-        "kind": receipt.kind,
-        "subject": receipt.subject,
-        "part_of": receipt.part_of,
-        "goal": receipt.model.goal,
-        "version": receipt.model.version,
-        "digest": receipt.model.digest,
-        "as_of": receipt.as_of,
-        "language": receipt.language,
-        "probability": receipt.probability,
-        "regime": receipt.regime,
-        "features": None if receipt.features is None else _encode(receipt.features),
-        "effects": None if effects is None else effects.tobytes(),
-        "answer": receipt.answer,
-    }
+@lru_cache(maxsize=2 * _SLICE)
+def _insert_rows(dialect: str, count: int) -> str:
+    """The statement that inserts so many receipts; one that is there stays, since a transaction may run twice."""
+    names = RECEIPTS.c.keys()
+    values = ", ".join(["?" if dialect == "sqlite" else "%s"] * len(names))
+    rows = ", ".join([f"({values})"] * count)
+    return f"INSERT INTO {RECEIPTS.name} ({', '.join(names)}) VALUES {rows} ON CONFLICT DO NOTHING"
 
 
 def _insert_new(connection: Connection, table: sa.Table) -> Any:
     """An insert that leaves alone what is there."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table).on_conflict_do_nothing()
+
+
+_STONES = sa.select(NAMES.c.kind, NAMES.c.id).where(
+    NAMES.c.kind.in_(("prospects", "contacts")),
+    NAMES.c.id.in_(sa.bindparam("ids", expanding=True)),
+    NAMES.c.erased.is_(True),
+)
 
 
 def _erased(connection: Connection, names: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -397,12 +412,8 @@ def _erased(connection: Connection, names: Iterable[tuple[str, str]]) -> set[tup
     asked = sorted({stone for _, stone in stones})
     found: set[tuple[str, str]] = set()
     for start in range(0, len(asked), _OLD):
-        some = sa.select(NAMES.c.kind, NAMES.c.id).where(
-            NAMES.c.kind.in_(("prospects", "contacts")),
-            NAMES.c.id.in_(asked[start : start + _OLD]),
-            NAMES.c.erased.is_(True),
-        )
-        found.update(stones[row.kind, row.id] for row in connection.execute(some) if (row.kind, row.id) in stones)
+        some = connection.execute(_STONES, {"ids": asked[start : start + _OLD]})
+        found.update(stones[kind, id] for kind, id in some if (kind, id) in stones)
     return found
 
 

@@ -143,6 +143,7 @@ class Recorder:
                 return dict(await off(partial(self.replayer.answer, kept)))
             if time.monotonic() >= end:
                 raise _unknown()
+            self.receipts.hurry()
             await asyncio.sleep(0.1)
 
     def _model(self, champion: Champion) -> Model:

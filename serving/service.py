@@ -135,9 +135,15 @@ class Answer(bentoml.IODescriptor):  # type: ignore[misc]
         return {"type": "object", "title": "Answer"}
 
 
+@lru_cache(maxsize=1)
+def _current_service() -> Callable[[], Any]:
+    found: Callable[[], Any] = bentoml.get_current_service  # looked up once: each look imports a module by name
+    return found
+
+
 def _service() -> LeadScore:
     """The running service of this worker."""
-    service: LeadScore = bentoml.get_current_service()
+    service: LeadScore = _current_service()()
     return service
 
 

@@ -38,7 +38,19 @@ def json_answer(content: Any, status: int = 200) -> Response:
 
 def text_answer(text: str, status: int = 200) -> Response:
     """An answer that is JSON already."""
-    return Response(text, status, media_type="application/json")
+    return _Text(text, status)
+
+
+class _Text(Response):
+    """A text of JSON as an answer, with the headers that Starlette would find out for each anew."""
+
+    media_type = "application/json"
+
+    def __init__(self, text: str, status: int) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = text.encode()
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", b"application/json")]
 
 
 def error_answer(error: LeadscoreError, status: int | None = None) -> Response:
