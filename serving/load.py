@@ -13,6 +13,7 @@ is not the refused who fill the turns.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +26,7 @@ from serving.settings import Settings
 
 T = TypeVar("T")
 _ARRIVING = 16  # times as many bodies may be on their way as requests are worked on: these only wait
+_AGES = 86_400.0  # seconds: no bound that a call could meet
 _SLICE = 0.002  # seconds of work in one turn of the loop, before others wait for the next
 _MANY = 8  # waiting requests from which on turns are spent on looking
 _LOOKS = (
@@ -219,9 +221,12 @@ def enter(passage: Passage) -> None:
 
 
 def current() -> Passage:
-    """The passage of the current request. Raises LookupError outside of one."""
-    passage = _CURRENT.get()
-    assert passage is not None
+    """The passage of the current request; one without bounds for a call within the process, past the gate."""
+    passage = _CURRENT.get(None)
+    if passage is None:
+        passage = Passage(Load(sys.maxsize, sys.maxsize, _AGES), 0)
+        passage._until = time.monotonic() + _AGES
+        _CURRENT.set(passage)
     return passage
 
 

@@ -358,9 +358,14 @@ def test_the_log_is_lines_of_json_with_receipts_and_nothing_of_the_prospect(serv
     refused = server.client.post("/score", json={**request, "nonsense": "anna.someone@firm.example"})
     assert refused.status_code == 422
     server.client.get("/v1/anna.someone@firm.example")
-    lines = server.output().splitlines()
-    own = [json.loads(line) for line in lines if line.startswith("{")]
-    answered = [line for line in own if line["message"] == "answered"]
+    answered: list[dict[str, Any]] = []
+    for _ in range(100):  # a line is written after its answer was sent
+        lines = server.output().splitlines()
+        own = [json.loads(line) for line in lines if line.startswith("{")]
+        answered = [line for line in own if line["message"] == "answered"]
+        if answered[-1:] and answered[-1]["path"] == "other":
+            break
+        time.sleep(0.05)
     (line,) = [line for line in answered if line.get("receipt_id") == scored["receipt_id"]]
     assert (line["path"], line["method"], line["status"], line["version"]) == ("/score", "POST", 200, "7")
     assert 0 < line["seconds"] < 60

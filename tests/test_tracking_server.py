@@ -89,7 +89,7 @@ def test_runs_have_what_one_compares_them_by(trained: tuple[dict[str, Any], dict
     for run, told in zip((first, second), trained, strict=True):
         assert run.info.status == "FINISHED"
         assert (run.data.tags["goal"], run.data.tags["horizon_days"]) == ("won", HORIZONS)
-        assert run.data.params["num_iterations"] == "100"
+        assert run.data.params["num_iterations"] == "50"  # of the steady recipe: the outcomes are few
         assert run.data.params["trained_until"].startswith("2025-10-28")
         assert not {"verbosity", "num_threads", "features", "until"} & set(run.data.params)
         low, high = told["metrics"]["interval"]["auc"]
