@@ -31,6 +31,7 @@ DATASET = Dataset(
         ),
     )
 )
+READER = RequestReader(DATASET)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_stamps_increase_though_the_clock_stands_still_or_goes_back(live: LiveRe
     known = live.history.prospect("p", None)
     assert known is not None
     assert format_time(known.newest) == stamps[-1]
-    whole = asyncio.run(live.complete({"prospect": {"prospect_id": "p"}}, now.now, DATASET))
+    whole = asyncio.run(live.complete({"prospect": {"prospect_id": "p"}}, now.now, READER))
     assert whole.now == known.newest  # what was acknowledged is seen, whatever the clock says
     assert whole.data["prospect"]["source"] == "last"
 
@@ -276,7 +277,7 @@ def test_an_event_is_taken_back_or_replaced_from_then_on(live: LiveRecords, now:
     # A request that still sends what was taken back does not bring it back either.
     own = {k: v for k, v in event("e1").items() if k != "prospect_id"}
     merged = whole(live, {"prospect": {"prospect_id": "p"}, "events": [own]})
-    read = RequestReader(DATASET).read(merged.data, merged.now).records.events
+    read = READER.read(merged.data, merged.now).records.events
     assert {e.event_id for e in read or () if e.retracted_at is None} == {"e3"}
     assert ids(body(live, t=before)["events"]) == ["e1", "e2"]
     assert refusal(lambda: live.retract("nobody")).code == "unknown_event"
@@ -415,14 +416,14 @@ def test_a_request_may_go_on_calling_an_account_by_its_old_id(live: LiveRecords,
     live.merge("accounts", "a", {"into": "b"})
     stored = body(live)
     record = {"prospect_id": "p", "created_at": CREATED, "account_id": "a"}
-    told = asyncio.run(live.complete({"prospect": record}, now.now, DATASET)).data
+    told = asyncio.run(live.complete({"prospect": record}, now.now, READER)).data
     assert told["prospect"] == {**record, "account_id": "b"}
     assert (told["account"], told["related"]) == (stored["account"], stored["related"])
     contacts = [{"contact_id": "n", "account_id": "a", "role": "user"}]
     whole = {"account": {"account_id": "a"}, "contacts": contacts}
-    told = asyncio.run(live.complete_account(whole, now.now, DATASET)).data
+    told = asyncio.run(live.complete_account(whole, now.now, READER)).data
     assert {c["account_id"] for c in told["contacts"]} == {"b"}
-    told = asyncio.run(live.complete({"prospect": {"prospect_id": "p"}, "contacts": contacts}, now.now, DATASET)).data
+    told = asyncio.run(live.complete({"prospect": {"prospect_id": "p"}, "contacts": contacts}, now.now, READER)).data
     assert {c["account_id"] for c in told["contacts"]} == {"b"}
 
 
@@ -522,7 +523,7 @@ def test_sqlite_keeps_no_bytes_of_what_was_erased(tmp_path: Path) -> None:
 
 
 def whole(live: LiveRecords, data: Any, now: int = START + 10**9) -> Any:
-    return asyncio.run(live.complete(data, now, DATASET))
+    return asyncio.run(live.complete(data, now, READER))
 
 
 def test_a_requests_own_records_stand_with_the_stored_ones(live: LiveRecords) -> None:
@@ -559,14 +560,13 @@ def test_a_contact_of_another_account_stands_in_the_way_of_no_score(live: LiveRe
     family(live)
     live.put("contacts", "far", {"account_id": "b", "role": "user"})
     live.add("events", event("e4", contact_id="far"))
-    reader = RequestReader(DATASET)
     found = whole(live, {"prospect": {"prospect_id": "p"}})
-    assert set(reader.read(found.data, found.now).records.contacts or ()) == {"c", "far"}
+    assert set(READER.read(found.data, found.now).records.contacts or ()) == {"c", "far"}
     # The request knows better: it has moved, and of the former account those come along whom its events name.
     live.put("contacts", "idle", {"account_id": "a"})
     moved = {"prospect_id": "p", "created_at": CREATED, "account_id": "z"}
     found = whole(live, {"prospect": moved})
-    read = reader.read(found.data, found.now).records
+    read = READER.read(found.data, found.now).records
     assert set(read.contacts or ()) == {"c", "far"}
     assert read.related is None
     assert read.accounts is None
@@ -629,6 +629,14 @@ def test_two_stores_on_one_database_give_one_truth(url: str) -> None:
     assert ids(body(other)["events"]) == ["e"]
     for live in (one, other):
         live.close()
+
+
+def test_workers_that_meet_over_a_new_file_wait_for_each_other(tmp_path: Path) -> None:
+    for n in range(40):  # SQLite itself refuses one in ten of such meetings
+        stores = [open_store(f"sqlite:///{tmp_path / f'{n}.db'}") for _ in range(2)]
+        assert at_once(*(store.ready for store in stores)) == [None, None]
+        for store in stores:
+            store.close()
 
 
 def test_writers_at_once_leave_one_content_for_an_id_and_one_order_of_versions(url: str) -> None:
