@@ -181,19 +181,6 @@ class Linear:
         soon[:, self._order], late[:, self._order] = seen.soon, seen.late
         return soon, late
 
-    def by_table(self, matrix: Matrix) -> list[tuple[int, Matrix]]:
-        """What each table adds to the log-odds in each interval, (rows, intervals), with its feature's position."""
-        x = matrix.take(self._tabled, axis=1)
-        found = self._look(squash(x), np.isnan(x))
-        return [(column, found[:, i]) for i, column in enumerate(self._tabled.tolist())]
-
-    def log_odds(self, soon: Matrix, late: Matrix, tables: Sequence[tuple[int, Matrix]]) -> Matrix:
-        """What the parts of rows add to the log-odds in each interval, shape (rows, intervals)."""
-        out: Matrix = self.intervals + soon.sum(axis=1)[:, None] + late.sum(axis=1)[:, None] * self.late
-        for _, table in tables:
-            out = out + table
-        return out
-
 
 def knots(x: Matrix, at: Matrix) -> tuple[npt.NDArray[np.intp], Matrix]:
     """Between which values (given as log(1 + value)) each x lies: the lower one's index, the share of the next."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from features.contract import DAY, NEVER
+from features.offline import feature_table
 from tests.test_model import planted, rows_of
 from training.census import WORTH, Census, OpenTime
-from training.dataset import TrainingSet
+from training.dataset import TrainingSet, build
+from training.goal import landmark_spine
 from training.model import Model, columns, fit
 
 EDGES = (0, 1, 3, 7)
@@ -117,3 +120,14 @@ def test_the_sample_holds_nothing_that_was_not_known(rows: TrainingSet) -> None:
     closed = dict(zip(rows.rows["prospect_id"], rows.goal_at, strict=True))
     who = census.sample.rows["prospect_id"]
     assert all(t < closed.get(p, NEVER) for p, t in zip(who, census.sample.as_of, strict=True))
+
+
+def test_features_at_hand_for_landmarks_leave_the_census_its_own(rows: TrainingSet) -> None:
+    """A rolling evaluation computes the landmarks' features once for all cuts; the moments of each cut are others."""
+    tables = planted(1_500, seed=4)
+    at_hand = feature_table(rows.features, tables, landmark_spine(tables, rows.goal))
+    again = build(tables, rows.features, computed=at_hand, with_open=False)
+    assert rows.census is not None
+    assert again.census is not None
+    pd.testing.assert_frame_equal(again.census.sample.values, rows.census.sample.values)
+    pd.testing.assert_frame_equal(again.values, rows.values)

@@ -15,7 +15,7 @@ from features.contract import DAY
 from features.errors import BadBundle
 from features.spec import Attribute, Expression, FeatureSet
 from serving.bundle import make_bundle
-from serving.linear import Linear
+from serving.linear import Linear, at_knots
 from serving.scorer import Scorer, encode, interval_weights
 from tests.fixtures_bundle import SPEC, make_records, parts, training_rows
 from tests.funnels import planted
@@ -139,11 +139,13 @@ def test_reasons_of_a_blend_are_the_parts_of_both() -> None:
     soon, late = Linear(SPEC.names, linear).parts(matrix)
     trees = scorer._hazards.trees.contributions(expanded)[:, :-2]
     each = 0.5 * trees + soon + np.array(linear["late"])[:, None] * late
-    tables = Linear(SPEC.names, linear).by_table(matrix)
-    for i, table in tables:
-        each[:, i] += table[0]
-    raw_log_odds = 0.5 * scorer._hazards.trees.raw(expanded)
-    raw_log_odds += Linear(SPEC.names, linear).log_odds(soon, late, tables)[0]
+    raw_log_odds = 0.5 * scorer._hazards.trees.raw(expanded) + linear["intervals"]
+    raw_log_odds += soon.sum() + np.array(linear["late"]) * late.sum()
+    for table in linear["tables"]:
+        i = SPEC.names.index(table["feature"])
+        added = at_knots(matrix[:, i], np.log1p(table["at"]), np.array(table["log_odds"]))[0]
+        each[:, i] += added
+        raw_log_odds += added
     constants = scorer.constants
     z = (constants.intercept + constants.slope * (np.array(constants.starting_score) + raw_log_odds)).tolist()
     expected = 0.9 * (np.array(interval_weights(z))[:, None] * each).sum(axis=0)

@@ -253,5 +253,5 @@ def _flat(pooled: Pooled, linear: Mapping[str, Any], begun: Start) -> Floats:
     tables = Linear(pooled.names, linear)
     used, at = np.unique(pooled.row, return_inverse=True)
     encoded = pooled.encoded[used]
-    added = tables.log_odds(*tables.parts(encoded), tables.by_table(encoded))[at, pooled.k]
+    added = tables.of(tables.see(encoded))[at, pooled.k]
     return np.asarray(begun.intervals[pooled.k] + added, dtype=np.float64)

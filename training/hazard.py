@@ -184,7 +184,7 @@ class Hazard:
             part = encoded[at : at + step]
             raw = trees.raw(expand(part, [count] * len(part))).reshape(-1, count)
             if linear is not None:
-                raw = linear.trees * raw + linear.log_odds(*linear.parts(part), linear.by_table(part))
+                raw = linear.trees * raw + linear.of(linear.see(part))
             out[at : at + step] = self.starting + raw
         return out
 
