@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from features.contract import MICRO, STANDARD, Column, format_time
+from features.contract import STANDARD, Column, format_time
 from features.errors import BadInput
 from features.spec import Attribute, FeatureSet, walk
+from serving.values import plain
 
 if TYPE_CHECKING:
     from features.tables import Tables
@@ -194,7 +195,7 @@ class _World:
         out = {}
         for column in STANDARD[table]:
             if row[column.name] is not None and column.name not in implied:
-                out[column.name] = _plain(column, row[column.name])
+                out[column.name] = plain(column, row[column.name])
         attributes = {
             name: row[name]
             for name, column in self._declared(table).items()
@@ -203,13 +204,3 @@ class _World:
         if attributes:
             out["attributes"] = attributes
         return out
-
-
-def _plain(column: Column, value: Any) -> Any:
-    if column.kind == "time":
-        return format_time(value)
-    if column.kind == "date":
-        return format_time(value)[:10]
-    if column.kind == "value":
-        return value / MICRO
-    return value

@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from features.contract import ALWAYS, KEYS, NEVER, Column, Dataset, format_time
+from features.contract import ALWAYS, KEYS, NEVER, Column, format_time
 from features.errors import BadInput, LeadscoreError
 from features.records import first_recorded
 from serving.ledger import erased, tombstone, tombstone_key
 from serving.rows import Scope, careful_event, read_outcome
 from serving.store import FACTS, NAMES, VERSIONS, Store
 from serving.values import read_time, reader_of
+
+if TYPE_CHECKING:
+    from serving.schema import RequestReader
 
 Row = dict[str, Any]
 _CHUNK = 400
@@ -340,13 +343,13 @@ def only_names(data: Row, part: str = "prospect", key: str = "prospect_id") -> b
     return type(record) is dict and {n for n, v in record.items() if v is not None} == {key}
 
 
-def complete(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
-    """A request about a prospect with what is known of it; ``dataset`` says what the model can read.
+def complete(data: Row, known: Known, now: int, reader: RequestReader) -> Completed:
+    """A request about a prospect with what is known of it; ``reader`` is that of the model, which can read so much.
 
     The request's own state records count as the newest versions of their ids, its facts stand beside the stored ones.
     Raises BadInput where one id comes with two contents.
     """
-    stored, warnings = _readable(known.body, dataset)
+    stored, warnings = _readable(known.body, reader)
     now = max(now, known.newest)
     own = stored["prospect"]
     names: dict[str, dict[str, str]] = {}
@@ -395,12 +398,12 @@ def complete(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
     return Completed(out, now, tuple(warnings))
 
 
-def complete_account(data: Row, known: Known, now: int, dataset: Dataset) -> Completed:
+def complete_account(data: Row, known: Known, now: int, reader: RequestReader) -> Completed:
     """A request that names an account and lists no prospects, with what is known of it.
 
     Its own account, contacts, events and outcomes stand with the stored ones as in ``complete``.
     """
-    stored, warnings = _readable(known.body, dataset)
+    stored, warnings = _readable(known.body, reader)
     if known.asked != known.id:
         text = "the account was merged into the one that this answer names, and is scored as it."
         warnings.append({"code": "merged", "text": text})
@@ -420,10 +423,9 @@ def complete_account(data: Row, known: Known, now: int, dataset: Dataset) -> Com
     return Completed(out, max(now, known.newest), tuple(warnings))
 
 
-def _readable(body: Row, dataset: Dataset) -> tuple[Row, list[dict[str, str]]]:
+def _readable(body: Row, reader: RequestReader) -> tuple[Row, list[dict[str, str]]]:
     """The stored body without what the model's data set does not declare, and a warning of what it cannot read."""
     unread: set[str] = set()
-    columns = {table: dataset.columns(table) for table in KEYS}
 
     def fit(table: str, record: Row) -> Row:
         attributes = record.get("attributes")
@@ -431,11 +433,11 @@ def _readable(body: Row, dataset: Dataset) -> tuple[Row, list[dict[str, str]]]:
             return record
         kept = {}
         for name, value in attributes.items():
-            column = columns[table].get(name)
-            if column is None:
+            found = reader.declared[table].get(name)
+            if found is None:
                 continue
             try:
-                reader_of(column)(value)
+                found[0](value)
             except BadInput:
                 unread.add(name)
                 continue

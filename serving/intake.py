@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from features.contract import DAY, KEYS, MICRO, STANDARD, Column, Dataset, format_time
+from features.contract import DAY, KEYS, STANDARD, Column, Dataset
 from features.errors import BadInput
 from serving.faults import mismatch, missing, optional, shown, within
 from serving.ledger import Fact, State
 from serving.ledger import text_of as _write
 from serving.rows import Row, Scope, StateReader, careful_event, read_outcome
-from serving.values import read_category, reader_of, wrong
+from serving.values import plain, read_category, reader_of, wrong
 
 _AHEAD = DAY // 24  # how far a sender's clock may be ahead of ours
 _LONGEST = 256  # characters of an id: what an index of PostgreSQL holds in any case
@@ -170,19 +170,6 @@ def outcome_fact(
 def event_text(row: Mapping[str, Any]) -> str:
     """The canonical text of an event."""
     return _write({c.name: plain(c, row[c.name]) for c in _EVENT_FIELDS if row.get(c.name) is not None})
-
-
-def plain(column: Column, value: Any) -> Any:
-    """A canonical value as JSON writes it."""
-    if column.kind == "time":
-        return format_time(value)
-    if column.kind == "date":
-        return format_time(value)[:10]
-    if column.kind == "value":
-        return value / MICRO
-    if column.kind == "number":
-        return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(value)
-    return value
 
 
 def _owned(data: Any) -> tuple[Row, str]:

@@ -1,6 +1,6 @@
 """Our metrics on ``/metrics``: scores, latency by stage and path, errors, queues, drops and what serves.
 
-In the files that BentoML's workers share, an observation costs some four microseconds, and a score makes seven. What
+In the files that BentoML's workers share, an observation costs a call into a mapped file, and a score makes seven. What
 is frequent is therefore counted in plain numbers and written down every second, and before each scrape of this worker.
 Labels come from closed sets: versions, codes, stages, and the paths' templates. No id becomes one.
 """

@@ -1,7 +1,7 @@
 """What changed since a prospect's last score: its last receipt, and the reasons that moved since then.
 
 A look at the newest receipt must not cost a score its speed. What this worker gave is remembered for a while, bounded;
-beyond that a receipt is looked up by one indexed statement: at once on SQLite, where it takes some twenty microseconds,
+beyond that a receipt is looked up by one indexed statement: at once on SQLite, where it takes no way to a server,
 and beside the event loop, for a bounded time, on PostgreSQL. Where the store is slow or gone, nothing is said.
 """
 

@@ -481,11 +481,3 @@ def _kept(row: Any, names: tuple[str, ...], parts: tuple[Kept, ...] = ()) -> Kep
         answer=answer,
         parts=parts,
     )
-
-
-def needed_bundles(connection: Connection) -> dict[str, Model]:
-    """The bundles that receipts need to be replayed, by digest: what must not be deleted yet."""
-    return {
-        row.digest: Model(row.goal, row.version, row.digest, tuple(json.loads(row.names)))
-        for row in connection.execute(sa.select(MODELS))
-    }

@@ -34,7 +34,7 @@ from serving.history import (
 )
 from serving.intake import Intake, read_id, union
 from serving.load import in_time
-from serving.schema import items_of
+from serving.schema import RequestReader, items_of
 from serving.store import NAMES, Store, get_meta, slow
 from serving.values import read_time, wrong
 
@@ -176,7 +176,7 @@ class LiveRecords:
             raise ledger.unknown("prospects", "prospect_id")
         return known.body if t is None else {**known.body, "as_of": format_time(t)}
 
-    async def complete(self, data: Any, now: int, dataset: Dataset) -> Completed:
+    async def complete(self, data: Any, now: int, reader: RequestReader) -> Completed:
         """A score request with what is stored about its prospect.
 
         Raises LeadscoreError ``unknown_prospect`` where neither holds its record, ``erased``, what the store raises
@@ -199,9 +199,9 @@ class LiveRecords:
             if only_names(data, "prospect", "prospect_id"):
                 raise unknown_at("prospect", t)
             return Completed(data, now)
-        return complete(data, found, now, dataset)
+        return complete(data, found, now, reader)
 
-    async def complete_account(self, data: Any, now: int, dataset: Dataset) -> Completed:
+    async def complete_account(self, data: Any, now: int, reader: RequestReader) -> Completed:
         """A request about an account with what is stored about it, as ``complete`` does for a prospect.
 
         One that lists prospects itself stands alone.
@@ -217,7 +217,7 @@ class LiveRecords:
             if only_names(data, "account", "account_id"):
                 raise unknown_at("account", t)
             return Completed(data, now)  # the reader says what is missing
-        return complete_account(data, found, now, dataset)
+        return complete_account(data, found, now, reader)
 
     async def _look_up(self, look: Callable[[], Known | None], needed: bool) -> Known | LeadscoreError | None:
         try:
@@ -254,28 +254,26 @@ def _items(data: Any, most: int) -> tuple[list[Any], str]:
 Answer = Callable[[LiveRecords, Request, Callable[[Request], Awaitable[Any]]], Awaitable[Any]]
 
 
-def _put(kind: str) -> Answer:
+def _with_body(work: Callable[[LiveRecords, Request, Any], Any]) -> Answer:
+    """A call that works with the body that it is sent."""
+
     async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
         data = await body(request)
-        return await live.off(lambda: live.put(kind, request.path_params["id"], data))
+        return await live.off(lambda: work(live, request, data))
 
     return answer
+
+
+def _put(kind: str) -> Answer:
+    return _with_body(lambda live, request, data: live.put(kind, request.path_params["id"], data))
 
 
 def _add(kind: str) -> Answer:
-    async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
-        data = await body(request)
-        return await live.off(lambda: live.add(kind, data))
-
-    return answer
+    return _with_body(lambda live, _, data: live.add(kind, data))
 
 
 def _merge(kind: str) -> Answer:
-    async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
-        data = await body(request)
-        return await live.off(lambda: live.merge(kind, request.path_params["id"], data))
-
-    return answer
+    return _with_body(lambda live, request, data: live.merge(kind, request.path_params["id"], data))
 
 
 def _erase(kind: str) -> Answer:

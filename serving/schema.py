@@ -55,6 +55,8 @@ class RequestReader:
         self._prospects = StateReader("prospects", dataset)
         self._accounts = StateReader("accounts", dataset)
         self._contacts = StateReader("contacts", dataset)
+        # By table, the readers of its declared columns and whether a feature may name them.
+        self.declared = {r.table: r.declared for r in (self._prospects, self._accounts, self._contacts)}
 
     def read(self, data: Any, now: int, place: str = "") -> ParsedRequest:
         """A decoded request in canonical form; ``now`` (microseconds) is the default of ``as_of``.

@@ -209,7 +209,7 @@ def _straight(answer: Callable[[LeadScore, bytes | LeadscoreError], Awaitable[Re
     """An app that gives the body to a method of the service, and its answer back.
 
     BentoML's own way there (its router, four middlewares of which this service uses none, a signature that is bound
-    anew for every call) takes as long as half of a score. Its API is declared all the same, for its clients and its
+    anew for every call) costs every score. Its API is declared all the same, for its clients and its
     document, and calls the same method.
     """
 
@@ -423,7 +423,7 @@ class LeadScore:
             data = decode(body)
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
-            whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
+            whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.reader)
             found = await current().in_thread(score, champion, whole)
             if isinstance(found, AccountScore):
                 receipt_id, text = self.recorder.account(found, champion)
@@ -472,7 +472,7 @@ class LeadScore:
         watch("parse")
         try:
             champion: Champion = state.champion(goal_of(data))
-            whole = await self.live.complete(data, time.time_ns() // 1000, champion.scorer.spec.dataset)
+            whole = await self.live.complete(data, time.time_ns() // 1000, champion.reader)
         except LeadscoreError as e:
             raise within(e, place) from None
         watch("lookup")

@@ -15,12 +15,14 @@ from pydantic_core import from_json
 
 from features.contract import (
     EPOCH,
+    MICRO,
     MICROSECOND,
     TIME_MAX,
     TIME_MIN,
     WHITESPACE,
     Column,
     clean_text,
+    format_time,
     parse_date,
     parse_time,
     to_micro,
@@ -334,4 +336,17 @@ def read_list(value: Any, place: str) -> list[Any]:
     """A list as it stands at a path; a fault names that."""
     if type(value) is not list:
         raise within(optional(wrong(value, "a list")), place)
+    return value
+
+
+def plain(column: Column, value: Any) -> Any:
+    """A canonical value of a column as a request writes it: what the reader makes that value of again."""
+    if column.kind == "time":
+        return format_time(value)
+    if column.kind == "date":
+        return format_time(value)[:10]
+    if column.kind == "value":
+        return value / MICRO
+    if column.kind == "number":
+        return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(value)
     return value

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import PackageNotFoundError
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -222,10 +221,9 @@ def test_a_check_that_fails_by_itself_is_a_finding(home: Path, monkeypatch: pyte
     assert only(found["champion"]).state == "ok"
 
 
-# -- the stores, where this version has them -------------------------------------------------------------------------
+# -- the stores ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(find_spec("serving.store") is None, reason="no live records in this version")
 def test_the_live_store(home: Path) -> None:
     assert only(look(home)["store"]).state == "note"
     assert not (home / "live.db").exists()
@@ -244,7 +242,6 @@ def test_the_live_store(home: Path) -> None:
     assert "secret" not in found.text
 
 
-@pytest.mark.skipif(find_spec("serving.keys") is None, reason="no API keys in this version")
 def test_the_keys(home: Path) -> None:
     from serving.keys import add_key, revoke_key
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -233,15 +232,15 @@ def test_the_command_over_a_data_folder_and_over_the_live_records(tmp_path: Path
     assert "No receipts are kept here" in shown.stdout
     code, none = run("monitor", "--home", home)
     assert (code, none["error"]["code"]) == (2, "no_data")
-    if find_spec("training.live_export") is not None:  # the same records, loaded into the live store
-        code, loaded = run("load", data, "--home", home)
-        assert code == 0, loaded
-        code, live = run("monitor", "--home", home)
-        assert code == 0, live
-        judged = [line for line in live["matured"] if line["source"] == "champion"]
-        assert [(m["days"], m["n"], m["expected"], m["observed"]) for m in judged] == [
-            (m["days"], m["n"], pytest.approx(m["expected"]), m["observed"]) for m in answer["matured"]
-        ]
+    # The same records, loaded into the live store.
+    code, loaded = run("load", data, "--home", home)
+    assert code == 0, loaded
+    code, live = run("monitor", "--home", home)
+    assert code == 0, live
+    judged = [line for line in live["matured"] if line["source"] == "champion"]
+    assert [(m["days"], m["n"], m["expected"], m["observed"]) for m in judged] == [
+        (m["days"], m["n"], pytest.approx(m["expected"]), m["observed"]) for m in answer["matured"]
+    ]
 
 
 def test_without_data_and_without_live_records(tmp_path: Path) -> None:
@@ -252,7 +251,6 @@ def test_without_data_and_without_live_records(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(find_spec("serving.receipts") is None, reason="no receipts in this version")
 def test_receipts_are_read_from_the_store(tmp_path: Path) -> None:
     from serving.receipts import MODELS, PART, RECEIPTS, STEPS, new_id
     from serving.store import open_store, store_url

@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +58,6 @@ def test_what_the_text_names_is_there() -> None:
         assert (ROOT / "docs" / target).resolve().exists(), target
     commands = set(re.findall(r"^leadscore (\w+)", TEXT, re.M))
     assert {"doctor", "monitor", "train"} <= commands
-    if find_spec("serving.keys") is None:
-        commands.discard("keys")
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command
     assert "operations.md" in (ROOT / "README.md").read_text(encoding="utf-8")
@@ -266,7 +263,6 @@ def test_a_backup_overwrites_nothing_and_passes_on_no_damage(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
-@pytest.mark.skipif(find_spec("serving.store") is None, reason="no live records in this version")
 def test_the_live_records_come_back(tmp_path: Path) -> None:
     """The real store and a champion, backed up, restored elsewhere, and found sound by the doctor."""
     from serving.store import get_meta, open_store, put_meta, store_url
@@ -294,7 +290,6 @@ def commands_of(tool: str) -> list[str]:
     return [line.split("   #")[0] for line in re.findall(rf"^{tool} .*$", TEXT, re.M)]
 
 
-@pytest.mark.skipif(find_spec("serving.store") is None, reason="no live records in this version")
 def test_live_records_in_postgresql_come_back_by_the_commands_of_the_text(tmp_path: Path) -> None:
     """On a real server, which the doctor finds sound, and then away."""
     from serving.store import get_meta, open_store, put_meta

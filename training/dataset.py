@@ -232,7 +232,7 @@ def _moments(tables: Tables, goal: Goal, until: int, observed_until: int) -> tup
     who, as_of, days = time.moments(MOMENTS)
     if not len(who):
         return None
-    sample = pd.DataFrame({"prospect_id": ids[who], "as_of": as_of}).drop_duplicates()
+    sample = pd.DataFrame({"prospect_id": ids[who], "as_of": as_of})
     return ibis.memtable(sample), days, time
 
 

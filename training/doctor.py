@@ -17,9 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -237,25 +235,22 @@ class _UndoneError(Exception):
 
 
 def _store(home: Home, environ: Mapping[str, str]) -> Iterator[Check]:
-    if find_spec("serving.store") is None:
-        yield Check("store", "skipped", "this version keeps no live records.")
-        return
-    stores: Any = import_module("serving.store")
+    from serving.store import FILE, open_store, put_meta, store_url
+
     try:
-        settings: Any = Settings.from_environment({**environ, "LEADSCORE_HOME": str(home.path)})
+        settings = Settings.from_environment({**environ, "LEADSCORE_HOME": str(home.path)})
     except LeadscoreError:
         yield Check("store", "skipped", "a setting is wrong: see above.")
         return
-    file = home.path / stores.FILE
+    file = home.path / FILE
     if not settings.store and not file.exists():
         yield Check("store", "note", f"{file} is not there yet; the first record or score makes it.")
         return
-    url = stores.store_url(settings.store, home.path)
-    store = stores.open_store(url)
+    store = open_store(store_url(settings.store, home.path))
     try:
 
         def trial(connection: Any) -> None:
-            stores.put_meta(connection, "doctor", "a trial")
+            put_meta(connection, "doctor", "a trial")
             raise _UndoneError
 
         store.ready()
@@ -270,10 +265,9 @@ def _store(home: Home, environ: Mapping[str, str]) -> Iterator[Check]:
 
 
 def _keys(home: Home) -> Iterator[Check]:
-    if find_spec("serving.keys") is None:
-        yield Check("keys", "skipped", "this version asks for no API keys.")
-        return
-    found = import_module("serving.keys").read_keys(home.path)
+    from serving.keys import read_keys
+
+    found = read_keys(home.path)
     make = "leadscore keys add NAME --scope score"
     if found is None:
         yield Check("keys", "note", "there are none: the service answers clients on this machine alone.", make)

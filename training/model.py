@@ -26,7 +26,6 @@ from serving.scorer import Scorer, encode
 from training import goal as goals
 from training.account import AccountMap, census_step, fit_map
 from training.calibration import Platt, platt
-from training.census import Census
 from training.choice import choose, level
 from training.dataset import TrainingSet, intervals, labels, regime_horizons
 from training.evaluate import metrics, weak_signal
@@ -149,7 +148,11 @@ def fit(
     row, k, y = intervals(training_set, edges)
     _check(training_set, edges, k, y)
     categories, rare = _levels(training_set)
-    encoded = encode(columns(training_set.values, features), features.names, categories, list(rare))
+
+    def coded(values: pd.DataFrame) -> Floats:
+        return encode(columns(values, features), features.names, categories, list(rare))
+
+    encoded = coded(training_set.values)
     ends = training_set.as_of[row] + np.asarray(edges, dtype=np.int64)[k + 1] * DAY
     at = {name: i for i, name in enumerate(features.names)}
     _, prospect = np.unique(training_set.rows["prospect_id"].to_numpy(dtype=object), return_inverse=True)
@@ -180,14 +183,15 @@ def fit(
         guard = platt(held_out[pooled.row, pooled.k], pooled.y, prospect[pooled.row], pooled.weight)
     slope, intercept = guard.used
     if params is None and training_set.census is not None:
-        shift = _census_shift(training_set.census, features, whole, guard.used, categories, rare)
+        asked = coded(training_set.census.sample.values)
+        shift = training_set.census.shift(intercept + slope * whole.log_odds(asked), edges)
         whole, *others = (hazard.shifted(shift / slope) for hazard in (whole, *others))
         held_out = held_out + shift / slope
     if others:
         judged = _Judged.of(training_set, intercept + slope * held_out, edges, base_rates, seed)
         account = _account(training_set, others, numbers, fold, (slope, intercept), categories, rare)
         people, seen = _population(training_set)
-        served = encode(columns(seen, features), features.names, categories, list(rare))
+        served = coded(seen)
         until = regime_horizons(goal, people)
         own, *rest = (
             _logit_within(intercept + slope * each.log_odds(served), edges, until)
@@ -461,20 +465,6 @@ def _account(
         p[here] = _within(intercept + slope * hazard.log_odds(encoded[here]), edges, found.horizons()[here])
     step, horizon = float(census_step(found.goal)), float(found.horizons().mean())
     return fit_map(p[usable], y[usable], who[usable], found.as_of[usable], step, horizon)
-
-
-def _census_shift(
-    census: Census,
-    features: FeatureSet,
-    hazard: Hazard,
-    line: tuple[float, float],
-    categories: Mapping[str, Sequence[str]],
-    rare: Mapping[str, Sequence[str]],
-) -> Floats:
-    """What the intervals lack, in log-odds, among those who are served."""
-    slope, intercept = line
-    encoded = encode(columns(census.sample.values, features), features.names, categories, list(rare))
-    return census.shift(intercept + slope * hazard.log_odds(encoded), goals.edges(census.sample.goal))
 
 
 def _within(log_odds: Floats, edges: Sequence[int], horizons: Ints) -> Floats:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,27 +166,25 @@ def receipts_of(home: Path, goal: str, url: str = "") -> pd.DataFrame | None:
         ``SAID`` with ``version``. Raises LeadscoreError where the store fails.
     """
     import pandas as pd
-
-    if find_spec("serving.receipts") is None:
-        return None
-    stores: Any = import_module("serving.store")
-    kept: Any = import_module("serving.receipts")
-    if not url and not (home / stores.FILE).exists():
-        return None
     import sqlalchemy as sa
 
-    table = kept.RECEIPTS.c
+    from serving.receipts import PART, RECEIPTS, STEPS, moment_of
+    from serving.store import FILE, open_store, store_url
+
+    if not url and not (home / FILE).exists():
+        return None
+    table = RECEIPTS.c
     query = sa.select(table.id, table.subject, table.version, table.as_of, table.probability, table.answer)
     query = query.where(table.kind == "prospect", table.goal == goal)
-    store = stores.open_store(stores.store_url(url, home))
+    store = open_store(store_url(url, home))
     try:
-        store.add_part(kept.PART, kept.STEPS)
+        store.add_part(PART, STEPS)
         rows = store.read(lambda connection: connection.execute(query).all())
     finally:
         store.close()
     found = []
     for row in rows:
-        given = kept.moment_of(row.id)
+        given = moment_of(row.id)
         if given is not None and abs(given - row.as_of) <= DAY:  # not asked in hindsight
             days = json.loads(row.answer)["horizon_days"]
             found.append((row.subject, row.as_of, days, row.probability, row.version))
@@ -200,18 +196,16 @@ def live_tables(home: Path, goal: str | None, url: str = "") -> Tables:
     import tempfile
 
     from features.tables import read_tables
+    from serving.store import FILE, open_store, store_url
+    from training.live_export import champion_dataset, export_folder
 
-    remedy = "Name a data folder: leadscore monitor DATA."
-    if find_spec("training.live_export") is None:
-        raise BadInput("no_data", "this version keeps no live records.", where="DATA", remedy=remedy)
-    stores: Any = import_module("serving.store")
-    export: Any = import_module("training.live_export")
-    if not url and not (home / stores.FILE).exists():
-        raise BadInput("no_data", "there are no live records yet.", where=str(home / stores.FILE), remedy=remedy)
-    store = stores.open_store(stores.store_url(url, home))
+    if not url and not (home / FILE).exists():
+        remedy = "Name a data folder: leadscore monitor DATA."
+        raise BadInput("no_data", "there are no live records yet.", where=str(home / FILE), remedy=remedy)
+    store = open_store(store_url(url, home))
     try:
         with tempfile.TemporaryDirectory(prefix="leadscore-") as folder:
-            export.export_folder(store, Path(folder) / "live", export.champion_dataset(home, goal))
+            export_folder(store, Path(folder) / "live", champion_dataset(home, goal))
             return read_tables(Path(folder) / "live", need_outcomes=True)
     finally:
         store.close()
