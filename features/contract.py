@@ -168,10 +168,14 @@ class Dataset:
     order_only: bool = False
     stages: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
-    def columns(self, table: str) -> dict[str, Column]:
+    def columns(self, table: str) -> Mapping[str, Column]:
         """Every column that the table may hold, standard ones first."""
-        mine = dict(self.declared).get(table, ())
-        return {c.name: c for c in (*STANDARD[table], *mine)}
+        return self._columns[table]
+
+    @cached_property  # the regime of each prospect that is scored asks for it
+    def _columns(self) -> dict[str, dict[str, Column]]:
+        mine = dict(self.declared)
+        return {table: {c.name: c for c in (*given, *mine.get(table, ()))} for table, given in STANDARD.items()}
 
     def declared_columns(self, table: str) -> dict[str, Column]:
         """The declared columns of a table."""

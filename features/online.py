@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from features.aggregates import CLOSED, OPERATIONS, Group, needs_contacts
 from features.contract import DAY, EPOCH
@@ -19,12 +19,13 @@ from features.titles import buying_role, read_title
 
 # What an aggregate selects: table, scope, type, direction, role, channel, rank, stage.
 _Filter = tuple[str, str, str | None, str | None, str | None, str | None, str | None, str | None]
+_What = tuple[_Filter, str, int | None]  # and what it makes of them: operation, days
 
 
 class _Context:
     """What is known about one prospect at t; made once for a row, read by every feature."""
 
-    __slots__ = ("account", "groups", "open", "prospect", "records", "siblings", "t")
+    __slots__ = ("account", "groups", "open", "prospect", "records", "row", "siblings", "t")
 
     def __init__(self, records: Records, t: int, wide: bool) -> None:
         self.t = t
@@ -42,6 +43,7 @@ class _Context:
                 if row is not None and row.get("account_id") == account_id:
                     self.siblings[prospect_id] = row
         self.groups: list[Group] = []
+        self.row: list[Any] = []  # the features; those of a group are there before any that is made of others
         self.open: float | None = None  # how many of the siblings are open, where a feature asks for it
 
 
@@ -82,10 +84,12 @@ class Compiled:
         self._others: list[tuple[int, _Getter]] = []
         self._reads: dict[int, frozenset[int]] = {}  # of the others: the groups that each is made of
         for i, f in enumerate(features.features):
-            if isinstance(f, Aggregate) and f.table != "prospects" and f.operation != "share":
+            if isinstance(f, Aggregate) and _by_group(f):
                 self._aggregates.append((i, f, filters.setdefault(_filter(f), len(filters))))
-            else:
-                used = _Used(filters)
+        at_hand = {_what(f): i for i, f, _ in self._aggregates}
+        for i, f in enumerate(features.features):
+            if not (isinstance(f, Aggregate) and _by_group(f)):
+                used = _Used(filters, at_hand)
                 self._others.append((i, _compile(f, features, used)))
                 self._reads[i] = frozenset(used.indices)
         inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
@@ -104,7 +108,6 @@ class Compiled:
         }
         self._whole = [index in whole for index in range(len(filters))]
         self._matching: dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        self._moved: dict[tuple[int, ...], list[tuple[int, _Getter]]] = {}
         self._plans: dict[tuple[bool, ...], _Plan] = {}
 
     def __call__(self, records: Records, t: int) -> list[Any]:
@@ -140,9 +143,16 @@ class Compiled:
                     groups[index].times.append(t)
                 for index in full:
                     groups[index].add(event, contact, role)
-                for index in touched:
-                    _reduce(groups[index], plan.of[index], context, changed)
-                for i, get in self._dependent(touched):
+                context.row = changed
+                change = self._more(plan, touched)
+                for i in change.counts:  # every window holds what happens at t
+                    changed[i] += 1.0
+                for i in change.lasts:
+                    changed[i] = 0.0
+                for i, window, reduce, index in change.others:
+                    group = groups[index]
+                    changed[i] = reduce(group, 0 if window is None else bisect_right(group.times, t - window), t)
+                for i, get in change.dependent:
                     changed[i] = get(context)
                 for index in plain:
                     groups[index].times.pop()
@@ -152,12 +162,12 @@ class Compiled:
         return out
 
     def _row(self, context: _Context, plan: _Plan) -> list[Any]:
-        row = plan.empty.copy()
-        for i, get in self._others:
-            row[i] = get(context)
+        row = context.row = plan.empty.copy()
         for group, steps in zip(context.groups, plan.of, strict=True):
             if group.times:
-                _reduce(group, steps, context, row)
+                _reduce(group, steps, context.t, row)
+        for i, get in self._others:
+            row[i] = get(context)
         return row
 
     def _plan(self, context: _Context) -> _Plan:
@@ -175,7 +185,7 @@ class Compiled:
             events, outcomes, contacts, related_events, related_outcomes = known
             own = {"events": events, "outcomes": outcomes}
             related = {"events": related_events, "outcomes": related_outcomes}
-            plan = _Plan([None] * self._width, [_Steps([], [], []) for _ in self._whole])
+            plan = _Plan([None] * self._width, [_Steps([], [], []) for _ in self._whole], {})
             for i, a, index in self._aggregates:
                 if not own[a.table] or (needs_contacts(a) and not contacts):
                     continue
@@ -256,13 +266,19 @@ class Compiled:
                 self._matching[key] = found
         return found
 
-    def _dependent(self, indices: tuple[int, ...]) -> list[tuple[int, _Getter]]:
-        """The features that read one of these groups."""
-        found = self._moved.get(indices)
+    def _more(self, plan: _Plan, touched: tuple[int, ...]) -> _More:
+        """What one more event in each of these groups changes."""
+        found = plan.more.get(touched)
         if found is None:
-            found = [(i, get) for i, get in self._others if not self._reads[i].isdisjoint(indices)]
-            if len(self._moved) < 10_000:
-                self._moved[indices] = found
+            steps = [plan.of[index] for index in touched]
+            found = _More(
+                [i for each in steps for i, _ in each.counts],
+                [i for each in steps for i in each.lasts],
+                [(*other, index) for index, each in zip(touched, steps, strict=True) for other in each.others],
+                [(i, get) for i, get in self._others if not self._reads[i].isdisjoint(touched)],
+            )
+            if len(plan.more) < 10_000:  # the texts that events are told apart by come from outside: bounded
+                plan.more[touched] = found
         return found
 
 
@@ -286,21 +302,32 @@ class _Plan:
 
     empty: list[Any]
     of: list[_Steps]
+    more: dict[tuple[int, ...], _More]  # by the groups that one more event falls into
 
 
-def _reduce(group: Group, steps: _Steps, context: _Context, row: list[Any]) -> None:
+class _More(NamedTuple):
+    """What one more event at t changes: the features of its groups as in ``_Steps``, then those made of others."""
+
+    counts: list[int]
+    lasts: list[int]
+    others: list[tuple[int, int | None, Callable[[Group, int, int], float | None], int]]  # and the group
+    dependent: list[tuple[int, _Getter]]
+
+
+def _reduce(group: Group, steps: _Steps, t: int, row: list[Any]) -> None:
     """Set the features of a group that is not empty, each but those whose window is."""
-    t, count = context.t, len(group.times)
+    times = group.times
+    count = len(times)
     for i, window in steps.counts:
-        start = 0 if window is None else bisect_right(group.times, context.t - window)
+        start = 0 if window is None else bisect_right(times, t - window)
         if start < count:
             row[i] = float(count - start)
     if steps.lasts:
-        since = float(t - group.times[-1]) / float(DAY)
+        since = float(t - times[-1]) / float(DAY)
         for i in steps.lasts:
             row[i] = since
     for i, window, reduce in steps.others:
-        start = 0 if window is None else bisect_right(group.times, context.t - window)
+        start = 0 if window is None else bisect_right(times, t - window)
         if start < count:
             row[i] = reduce(group, start, t)
 
@@ -326,10 +353,11 @@ class _Times(Group):
 
 
 class _Used:
-    """The groups of all features, and those that one feature asks for."""
+    """The groups of all features, those that one feature asks for, and where in the row its parts are at hand."""
 
-    def __init__(self, filters: dict[_Filter, int]) -> None:
+    def __init__(self, filters: dict[_Filter, int], at_hand: Mapping[_What, int]) -> None:
         self.filters = filters
+        self.at_hand = at_hand
         self.indices: set[int] = set()
 
     def index(self, wanted: _Filter) -> int:
@@ -340,6 +368,15 @@ class _Used:
 
 def _filter(a: Aggregate) -> _Filter:
     return (a.table, a.scope, a.type, a.direction, a.role, a.channel, a.rank, a.stage)
+
+
+def _what(a: Aggregate) -> _What:
+    return (_filter(a), a.operation, a.days)
+
+
+def _by_group(a: Aggregate) -> bool:
+    """Whether the aggregate is reduced from the events of one group."""
+    return a.table != "prospects" and a.operation != "share"
 
 
 def _known(records: Records, context: _Context, t: int, wide: bool) -> list[Event]:
@@ -421,6 +458,9 @@ def _aggregate(feature: Aggregate, filters: _Used) -> _Getter:
         return lambda context: context.open
     operation = OPERATIONS[feature.operation]
     index = filters.index(_filter(feature))
+    position = filters.at_hand.get(_what(feature))
+    if position is not None:
+        return lambda context: context.row[position]
     share = feature.operation == "share"
     everything = (feature.table, feature.scope, None, None, None, None, None, None)
     whole = filters.index(everything) if share else index

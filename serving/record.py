@@ -70,9 +70,9 @@ class Recorder:
         return receipt_id, text
 
     async def recall(self, scores: Sequence[Score]) -> None:
-        """Look up the scores before several of one goal in one go, before ``prospect`` is called for each."""
-        if scores:
-            await self.previous.recall(scores[0].goal, [score.prospect_id for score in scores])
+        """Look up the scores before several in one go, before ``prospect`` is called for each."""
+        for goal in dict.fromkeys(score.goal for score in scores):
+            await self.previous.recall(goal, [score.prospect_id for score in scores if score.goal == goal])
 
     def account(self, score: AccountScore, champion: Champion) -> tuple[str, str]:
         """The answer of ``POST /score_account`` as ``prospect`` does; its prospects get receipts too.

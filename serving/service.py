@@ -45,6 +45,7 @@ from serving.schema import ParsedRequest, bounded, goal_of, items_of
 from serving.scorer import Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
+from serving.together import Together
 from serving.values import decode
 from serving.wire import crashed, encode, error_answer, json_answer, read_body, text_answer
 
@@ -284,6 +285,7 @@ class LeadScore:
         self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
         self.load = Load.of(self.settings)
+        self.together = Together(self._scores)
         self._watch: asyncio.Task[None] | None = None
         self._report: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -458,14 +460,28 @@ class LeadScore:
 
     async def _score(self, data: Any, state: State, watch: Watch) -> str:
         asked = await self._read(data, state, watch)
-        score = asked.champion.scorer.score(
-            asked.parsed.records,
-            asked.parsed.as_of,
-            reasons=self.settings.reasons,
-            language=self.settings.language,
-            ended=watch,
-        )
-        return await self._answer(score, asked)
+        return await self._answer(await self.together.do(asked), asked)
+
+    def _scores(self, asked: Sequence[_Asked]) -> list[Score | Exception]:
+        """The score of each, or why there is none; those of one champion are scored in one call."""
+        watch = Watch(self.metrics)
+        how: dict[str, Any] = {"reasons": self.settings.reasons, "language": self.settings.language, "ended": watch}
+        out: dict[int, Score | Exception] = {}
+        by_champion: dict[int, list[int]] = {}
+        for i, each in enumerate(asked):
+            by_champion.setdefault(id(each.champion), []).append(i)
+        for group in by_champion.values():
+            scorer = asked[group[0]].champion.scorer
+            records = [(asked[i].parsed.records, asked[i].parsed.as_of) for i in group]
+            with suppress(Exception):  # it is the fault of one of them, and told of that one below
+                out.update(zip(group, scorer.score_each(records, **how), strict=True))
+                continue
+            for i, (one, as_of) in zip(group, records, strict=True):
+                try:
+                    out[i] = scorer.score(one, as_of, **how)
+                except Exception as e:
+                    out[i] = e
+        return [out[i] for i in range(len(asked))]
 
     async def _read(self, data: Any, state: State, watch: Watch, place: str = "") -> _Asked:
         """One request, with what is stored, and the champion that is to answer it."""
@@ -487,32 +503,26 @@ class LeadScore:
         return text
 
     async def _score_part(self, items: Sequence[Any], state: State, first: int) -> list[str]:
-        """A score or an error for each item; those of one champion are scored in one call."""
+        """A score or an error for each item, scored together."""
         watch = Watch(self.metrics)
         out = [""] * len(items)
-        together: dict[str, list[tuple[int, _Asked]]] = {}
+        read: dict[int, _Asked] = {}
         for i, item in enumerate(items):
             try:
-                asked = await self._read(item, state, watch, f"items[{first + i}]")
-                together.setdefault(asked.champion.goal, []).append((i, asked))
+                read[i] = await self._read(item, state, watch, f"items[{first + i}]")
             except Exception as e:
                 out[i] = self._fault(e)
-        how: dict[str, Any] = {"reasons": self.settings.reasons, "language": self.settings.language, "ended": watch}
-        for each in together.values():
-            scorer = each[0][1].champion.scorer
-            scores: list[Score | None] = [None] * len(each)
-            with suppress(Exception):  # it is the fault of one of them, and told of that one below
-                scores[:] = scorer.score_each([(asked.parsed.records, asked.parsed.as_of) for _, asked in each], **how)
-            await self.recorder.recall([score for score in scores if score is not None])
-            for (i, asked), score in zip(each, scores, strict=True):
-                try:
-                    if score is None:
-                        score = scorer.score(asked.parsed.records, asked.parsed.as_of, **how)
-                    out[i] = await self._answer(score, asked)
-                except BadInput as e:
-                    out[i] = self._fault(within(e, f"items[{first + i}]"))
-                except Exception as e:
-                    out[i] = self._fault(e)
+        scores = self._scores(list(read.values()))
+        await self.recorder.recall([score for score in scores if isinstance(score, Score)])
+        for (i, asked), score in zip(read.items(), scores, strict=True):
+            try:
+                if isinstance(score, Exception):
+                    raise score
+                out[i] = await self._answer(score, asked)
+            except BadInput as e:
+                out[i] = self._fault(within(e, f"items[{first + i}]"))
+            except Exception as e:
+                out[i] = self._fault(e)
         return out
 
     def _fault(self, e: Exception) -> str:
