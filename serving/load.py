@@ -33,6 +33,7 @@ _LOOKS = (
     3,
     10,
 )  # turns between two requests' work: so many always, since a caller needs three to appear; so many at most
+_GLANCES = 32  # turns between two parts of long work, which take longer than a request, as long as someone comes
 _LONG = 2  # long pieces of work at a time: each takes from the short ones
 
 
@@ -148,6 +149,17 @@ class Passage:
         load.working += 1
         self._until = time.monotonic() + load.seconds
         await load.begin()
+        self.check()
+
+    async def pause(self) -> None:
+        """Between two parts of long work: let the loop see who is there. Raises ``deadline`` where it is too late."""
+        quiet = 0
+        for _ in range(_GLANCES):
+            self._load._someone = False
+            await asyncio.sleep(0)
+            quiet = 0 if self._load._someone else quiet + 1
+            if quiet == _LOOKS[0]:
+                break
         self.check()
 
     def check(self) -> None:

@@ -399,8 +399,7 @@ class LeadScore:
                 items = items_of(decode(body), self.settings.batch_items)
                 for start in range(0, len(items), _PAUSE):
                     if start:
-                        await asyncio.sleep(0)
-                        passage.check()
+                        await passage.pause()
                     results += await self._score_part(items[start : start + _PAUSE], state, start)
             return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:

@@ -47,6 +47,12 @@ MUTATIONS = (
     Mutation(
         "online: window open on the wrong side",
         "online.py",
+        "bisect_right(times, t - window)",
+        "bisect_right(times, t - window - 1)",
+    ),
+    Mutation(
+        "online: window of a share open on the wrong side",
+        "online.py",
         "bisect_right(group.times, context.t - window)",
         "bisect_right(group.times, context.t - window - 1)",
     ),
