@@ -30,24 +30,23 @@ Row = dict[str, Any]
 _CHUNK = 400
 _MOST = 50_000  # facts of one look-up: what a request could hold too, and a score can go through
 _ID = reader_of(Column("id", "key"))
-_FACT_KEYS = {"events": "event_id", "outcomes": "outcome_id"}
+_LEVELS = 5  # of a request at most: itself, related, a list, a record's versions, one of these; ids stand no deeper
 
 
 @dataclass(frozen=True)
 class Known:
     """What was known of a prospect (or an account): the body of a request about it, under the id that remains.
 
-    ``newest`` is the latest moment at which any of it was recorded; ``also`` the aliases of the id by then. ``has``
-    says of which tables the store holds anything at all: the others are unknown, not empty. ``accounts`` are the
-    aliases of a prospect's account, where they were asked for.
+    ``newest`` is the latest moment at which any of it was recorded. A table is in the body where the store held
+    anything of it by then: the others are unknown, not empty. ``names`` says, by their key, which of the ids that a
+    request holds were merged by then, and into which.
     """
 
     id: str
     body: Row
     newest: int
     asked: str = ""
-    also: tuple[str, ...] = ()
-    accounts: tuple[str, ...] = ()
+    names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,20 @@ _NAME = sa.select(NAMES).where(
 _QUICK: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
     NAMES.c.kind == sa.bindparam("kind"), NAMES.c.id.in_([sa.bindparam("id"), sa.bindparam("stone")])
 )
-_ALIASES = sa.select(NAMES.c.id, NAMES.c.since).where(
-    NAMES.c.kind == sa.bindparam("kind"), NAMES.c.target == sa.bindparam("id"), NAMES.c.since <= _T
+_ALIASES = sa.select(NAMES.c.id, NAMES.c.target).where(
+    NAMES.c.kind == sa.bindparam("kind"),
+    NAMES.c.id.in_(sa.bindparam("ids", expanding=True)),
+    NAMES.c.target.is_not(None),
+    NAMES.c.since <= _T,
 )
+_HELD = {
+    table: sa.select(sa.literal(1)).where(of.c.kind == table, since <= _T).limit(1)
+    for of, since, tables in (
+        (VERSIONS, VERSIONS.c.observed_at, tuple(KEYS)),
+        (FACTS, FACTS.c.recorded_at, ("events", "outcomes")),
+    )
+    for table in tables
+}
 
 
 class History:
@@ -108,19 +118,19 @@ class History:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._key: bytes | None = None
-        self._tables: set[str] = set()  # of which the store was seen to hold something
+        self._held: dict[str, int] = {}  # by table a time by which the store was seen to hold something of it
 
-    def prospect(self, prospect_id: str, t: int | None, accounts: bool = False) -> Known | None:
+    def prospect(self, prospect_id: str, t: int | None, request: Any = None) -> Known | None:
         """What was known of a prospect at t (microseconds), or is known (None); None where its record was not there.
 
-        ``accounts`` asks for the aliases of its account too. Raises LeadscoreError ``erased``, and as ``Store.read``
+        ``request`` is the one whose ids are looked up too. Raises LeadscoreError ``erased``, and as ``Store.read``
         does.
         """
-        return self.store.read(lambda connection: self._prospect(connection, prospect_id, t, accounts))
+        return self.store.read(lambda connection: self._prospect(connection, prospect_id, t, request))
 
-    def account(self, account_id: str, t: int | None) -> Known | None:
+    def account(self, account_id: str, t: int | None, request: Any = None) -> Known | None:
         """What was known of an account with all its prospects, as ``prospect`` gives it for one."""
-        return self.store.read(lambda connection: self._account(connection, account_id, t))
+        return self.store.read(lambda connection: self._account(connection, account_id, t, request))
 
     def spoken_of(self, prospect_id: str) -> bool:
         """False where the store certainly knows nothing of a prospect: told in microseconds, by SQLite only."""
@@ -150,7 +160,7 @@ class History:
             self._key = tombstone_key(connection)
         return self._key
 
-    def _prospect(self, connection: Connection, prospect_id: str, t: int | None, accounts: bool) -> Known | None:
+    def _prospect(self, connection: Connection, prospect_id: str, t: int | None, request: Any) -> Known | None:
         root = self.root(connection, "prospects", prospect_id, t)
         if root is None:
             return None
@@ -165,11 +175,11 @@ class History:
         events, outcomes = self._facts(connection, [root, *(s["prospect_id"] for s in siblings)], t, seen)
         self._named(connection, people, (*events, *outcomes), at, seen)
         own_id = {root}
-        if self._holds(connection, "contacts", people):
+        if self._holds(connection, "contacts", people, at):
             body["contacts"] = [people[c] for c in sorted(people)]
-        if self._holds(connection, "events", events):
+        if self._holds(connection, "events", events, at):
             body["events"] = [_bare(e) for e in events if e["prospect_id"] in own_id]
-        if self._holds(connection, "outcomes", outcomes):
+        if self._holds(connection, "outcomes", outcomes, at):
             body["outcomes"] = [_bare(o) for o in outcomes if o["prospect_id"] in own_id]
         if account_id is not None:
             related: Row = {"prospects": siblings}
@@ -178,11 +188,9 @@ class History:
             if "outcomes" in body:
                 related["outcomes"] = [o for o in outcomes if o["prospect_id"] not in own_id]
             body["related"] = related
-        also = self._aliases(connection, "prospects", root, at)
-        theirs = self._aliases(connection, "accounts", account_id, at) if accounts and account_id is not None else ()
-        return Known(root, body, seen.newest, prospect_id, also, theirs)
+        return Known(root, body, seen.newest, prospect_id, self._names(connection, request, at))
 
-    def _account(self, connection: Connection, account_id: str, t: int | None) -> Known | None:
+    def _account(self, connection: Connection, account_id: str, t: int | None, request: Any) -> Known | None:
         root = self.root(connection, "accounts", account_id, t)
         if root is None:
             return None
@@ -196,23 +204,28 @@ class History:
         events, outcomes = self._facts(connection, [p["prospect_id"] for p in prospects], t, seen)
         self._named(connection, people, (*events, *outcomes), at, seen)
         body["prospects"] = prospects
-        if self._holds(connection, "contacts", people):
+        if self._holds(connection, "contacts", people, at):
             body["contacts"] = [people[c] for c in sorted(people)]
-        if self._holds(connection, "events", events):
+        if self._holds(connection, "events", events, at):
             body["events"] = events
-        if self._holds(connection, "outcomes", outcomes):
+        if self._holds(connection, "outcomes", outcomes, at):
             body["outcomes"] = outcomes
-        return Known(root, body, seen.newest, account_id, self._aliases(connection, "accounts", root, at))
+        return Known(root, body, seen.newest, account_id, self._names(connection, request, at))
 
-    def _aliases(self, connection: Connection, kind: str, root: str, at: int) -> tuple[str, ...]:
-        out: list[str] = []
-        ask = [root]
-        while ask:
-            found = connection.execute(_ALIASES, {"kind": kind, "id": ask.pop(), "t": at})
-            new = [row.id for row in found if row.id not in out]
-            out += new
-            ask += new
-        return tuple(sorted(out))
+    def _names(self, connection: Connection, request: Any, at: int) -> dict[str, dict[str, str]]:
+        """By key, the ids in a request that were merged by then, each with the one that it stands for."""
+        out = {}
+        for kind, key in KEYS.items():
+            into: dict[str, str] = {}
+            ask = sorted(_ids(request, key))
+            while ask:
+                for start in range(0, len(ask), _CHUNK):
+                    wanted = {"kind": kind, "ids": ask[start : start + _CHUNK], "t": at}
+                    into.update((row.id, row.target) for row in connection.execute(_ALIASES, wanted))
+                ask = sorted({target for target in into.values() if target not in into} - set(ask))
+            if into:
+                out[key] = {id: _end(id, into) for id in into}
+        return out
 
     def _around(
         self, connection: Connection, account_id: str | None, at: int, seen: _Seen, body: Row, prospect_id: str | None
@@ -265,16 +278,14 @@ class History:
             for row in connection.execute(_SEVERAL, wanted):
                 people[row.id] = {name: value for name, value in seen.state(row).items() if name != "account_id"}
 
-    def _holds(self, connection: Connection, table: str, found: Any) -> bool:
-        """Whether the store holds anything of a table: else it is unknown to us, and not empty."""
-        if found or table in self._tables:
-            self._tables.add(table)
+    def _holds(self, connection: Connection, table: str, found: Any, at: int) -> bool:
+        """Whether the store held anything of a table by then: else it is unknown to us, and not empty."""
+        held = self._held.get(table, NEVER + 1)
+        if held <= at:
             return True
-        of = VERSIONS if table in KEYS else FACTS
-        query = sa.select(sa.literal(1)).select_from(of).where(of.c.kind == table).limit(1)
-        if connection.execute(query).scalar() is None:
+        if not found and connection.execute(_HELD[table], {"t": at}).scalar() is None:
             return False
-        self._tables.add(table)
+        self._held[table] = min(held, at)
         return True
 
 
@@ -315,6 +326,22 @@ def _bare(fact: Row) -> Row:
 # A request and what is known ------------------------------------------------------------------------------------------
 
 
+def _ids(data: Any, key: str, levels: int = _LEVELS) -> set[str]:
+    """The ids under a key, anywhere in a request."""
+    if not levels or type(data) not in (dict, list):
+        return set()
+    inner = data if type(data) is list else data.values()
+    found = set().union(*[_ids(value, key, levels - 1) for value in inner if type(value) in (dict, list)])
+    own = data.get(key) if type(data) is dict else None
+    return {*found, own} if type(own) is str else found
+
+
+def _end(id: str, into: Mapping[str, str]) -> str:
+    while id in into:
+        id = into[id]
+    return id
+
+
 def id_of(data: Any, part: str, key: str) -> str | None:
     """The id of the record that a request is about, where it can be read; what is wrong with it is the reader's."""
     record = data.get(part) if type(data) is dict else None
@@ -352,12 +379,7 @@ def complete(data: Row, known: Known, now: int, reader: RequestReader) -> Comple
     stored, warnings = _readable(known.body, reader)
     now = max(now, known.newest)
     own = stored["prospect"]
-    names: dict[str, dict[str, str]] = {}
-    if known.asked != known.id or known.also:
-        names["prospect_id"] = dict.fromkeys((known.asked, *known.also), known.id)
-    if known.accounts:
-        names["account_id"] = dict.fromkeys(known.accounts, own["account_id"])
-    body = _renamed(data, names) if names else data
+    body = _renamed(data, known.names) if known.names else data
     if known.asked != known.id:
         warnings.append(
             {
@@ -407,11 +429,11 @@ def complete_account(data: Row, known: Known, now: int, reader: RequestReader) -
     if known.asked != known.id:
         text = "the account was merged into the one that this answer names, and is scored as it."
         warnings.append({"code": "merged", "text": text})
-    if known.also:
-        data = _renamed(data, {"account_id": dict.fromkeys(known.also, known.id)})
+    if known.names:
+        data = _renamed(data, known.names)
     out = {name: value for name, value in data.items() if value is not None}
     given = out["account"]
-    if only_names(data, "account", "account_id") or known.asked != known.id:
+    if only_names(data, "account", "account_id"):
         out["account"] = stored["account"]
     else:
         out["account"] = _versions(given, stored["account"], {})
@@ -553,13 +575,15 @@ def _facts(out: Row, stored: Row, name: str, place: str, read: Any) -> None:
     out[name] = [*given, *stored[name]]
 
 
-def _renamed(data: Any, names: Mapping[str, Mapping[str, str]]) -> Any:
+def _renamed(data: Any, names: Mapping[str, Mapping[str, str]], levels: int = _LEVELS) -> Any:
     """A request with the aliases of ids replaced by the ids that remain; ``names`` says which, by their key."""
-    if type(data) is list:
-        return [_renamed(item, names) for item in data]
-    if type(data) is dict:
+    if levels and type(data) is list:
+        return [_renamed(item, names, levels - 1) for item in data]
+    if levels and type(data) is dict:
         return {
-            key: names[key].get(value, value) if key in names and type(value) is str else _renamed(value, names)
+            key: names[key].get(value, value)
+            if key in names and type(value) is str
+            else _renamed(value, names, levels - 1)
             for key, value in data.items()
         }
     return data

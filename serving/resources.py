@@ -191,8 +191,7 @@ class LiveRecords:
                 raise unknown_at("prospect", t)
             return Completed(data, now)
         bare = only_names(data, "prospect", "prospect_id")
-        brought = not bare or any(data.get(name) is not None for name in ("account", "contacts", "related"))
-        found = await self._look_up(lambda: self.history.prospect(prospect_id, t, brought), bare)
+        found = await self._look_up(lambda: self.history.prospect(prospect_id, t, data), bare)
         if isinstance(found, LeadscoreError):
             return Completed(data, now, (_unread(found),))
         if found is None:
@@ -210,7 +209,7 @@ class LiveRecords:
         if account_id is None or data.get("prospects") is not None:
             return Completed(data, now)
         t = as_of_of(data)
-        found = await self._look_up(lambda: self.history.account(account_id, t), True)
+        found = await self._look_up(lambda: self.history.account(account_id, t, data), True)
         if isinstance(found, LeadscoreError):
             raise found
         if found is None:

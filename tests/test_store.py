@@ -442,6 +442,66 @@ def test_a_merged_contact_gives_its_events_to_the_other(live: LiveRecords, now: 
     assert {e["contact_id"] for e in body(live)["events"]} == {"d"}
 
 
+def test_a_request_may_go_on_calling_people_and_siblings_by_their_old_ids(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    live.put("contacts", "d", {"account_id": "a", "role": "user"})
+    put(live, "elder", account_id="a")
+    before = now.now
+    now.tick()
+    live.merge("contacts", "c", {"into": "d"})
+    live.merge("prospects", "sibling", {"into": "elder"})
+    own = [
+        {n: v for n, v in event(e, contact_id="c").items() if n != "prospect_id"} for e in ("e1", "new")
+    ]  # one is stored
+    theirs = [event("e2", "sibling"), event("e9", "sibling")]
+    lost = {"prospect_id": "sibling", "outcome": "lost", "occurred_at": "2026-04-01T00:00:00Z"}
+    related = {"prospects": [{"prospect_id": "sibling", "created_at": CREATED}], "events": theirs, "outcomes": [lost]}
+    people = [{"contact_id": "c", "role": "user"}]
+    request = {"prospect": {"prospect_id": "p"}, "contacts": people, "events": own, "related": related}
+    read = READER.read(whole(live, request).data, now.now).records
+    assert {e.event_id: e.contact_id for e in read.events or () if e.retracted_at is None} == {"e1": "d", "new": "d"}
+    assert set(read.contacts or ()) == {"d"}
+    assert set(read.related or ()) == {"elder"}
+    assert {e.event_id for e in read.related_events or ()} == {"e2", "e9"}
+    assert {e.prospect_id for e in (*(read.related_events or ()), *(read.related_outcomes or ()))} == {"elder"}
+    # As of before they were merged, they are who they were.
+    told = whole(live, {**request, "as_of": format_time(before)}).data
+    assert {e["contact_id"] for e in told["events"] if e["event_id"] == "new"} == {"c"}
+    assert {e["prospect_id"] for e in told["related"]["events"]} == {"sibling"}
+    # And so in a request about their account.
+    of_all = {"account": {"account_id": "a"}, "contacts": people, "events": [event("e1", contact_id="c"), *theirs]}
+    told = asyncio.run(live.complete_account(of_all, now.now, READER)).data
+    account = READER.read_account(told, now.now).records
+    assert set(account.contacts or ()) == {"d"}
+    assert {e.event_id for e in (account.events or {})["elder"]} == {"e2", "e9"}
+    assert {e.contact_id for e in (account.events or {})["p"]} == {"d"}
+
+
+def test_what_a_request_says_of_an_account_counts_under_its_old_id_too(live: LiveRecords, now: Clock) -> None:
+    family(live)
+    live.put("accounts", "b", {"country": "DE"})
+    live.merge("accounts", "a", {"into": "b"})
+    for name in ("a", "b"):
+        told = asyncio.run(
+            live.complete_account({"account": {"account_id": name, "headcount": 10}}, now.now, READER)
+        ).data
+        assert told["account"] == {"account_id": "b", "headcount": 10}
+
+
+def test_a_list_is_unknown_at_a_time_before_the_store_held_anything_of_it(live: LiveRecords, now: Clock) -> None:
+    put(live, account_id="a")
+    before = now.now
+    then = body(live, t=before)
+    assert not {"contacts", "events", "outcomes"} & set(then)
+    now.tick()
+    live.put("contacts", "c", {"account_id": "x"})
+    live.add("events", event("e", "stranger"))
+    live.add("outcomes", {"prospect_id": "stranger", "outcome": "won", "occurred_at": "2026-04-01T00:00:00Z"})
+    found = body(live)
+    assert (found["contacts"], found["events"], found["outcomes"]) == ([], [], [])
+    assert body(live, t=before) == then  # what came later, of whomever, changes nothing of what was known then
+
+
 # Erasure --------------------------------------------------------------------------------------------------------------
 
 
