@@ -179,7 +179,7 @@ def _fresh(connection: Connection, patch: Patch) -> dict[str, Any]:
     return fresh
 
 
-def forget(connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str] = ()) -> None:
+def forget(connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str], now: int) -> None:
     """Remove what is remembered of erased people, as part of the transaction that erases them.
 
     Of prospects that an erased contact only had events with, nothing but the time of their fields is remembered. The

@@ -39,9 +39,16 @@ def read_id(value: Any, where: str) -> str:
                 f"the id is longer than {_LONGEST} characters.",
                 remedy="Send the identifier that your CRM uses itself.",
             )
-        return text
+        return one_line(text)
     except BadInput as e:
         raise within(e, where) from None
+
+
+def one_line(id: str) -> str:
+    """The id, which a path can hold; raises BadInput ``bad_id``, without a place, where it has a line break."""
+    if "\n" in id:  # a path ends there for those who route it: the record could be neither read nor erased
+        raise BadInput("bad_id", "the id has a line break.", remedy="Send the identifier that your CRM uses itself.")
+    return id
 
 
 def union(datasets: Iterable[Dataset]) -> Dataset | None:

@@ -42,7 +42,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LOCK = ".keys.lock"
 _NAME_LENGTH = 100
 # What a proxy adds: behind one, every client looks as if it were on this machine.
-_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+_FORWARDED = frozenset(
+    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+)
 _OPEN = frozenset(
     {
         "/",
@@ -308,11 +310,11 @@ class Keys:
                     "the service cannot read its keys, so it answers nobody.",
                     remedy="See the service's log, and mend or remove the key file.",
                 )
-            if client is None or not _is_loopback(client[0]) or any(name in _FORWARDED for name, _ in headers):
+            if client is None or not _is_loopback(client[0]) or _from_elsewhere(headers):
                 raise LeadscoreError(
                     "no_keys",
                     "the service has no keys yet, and so answers only clients on its own machine.",
-                    remedy="Make a key where the service runs: leadscore keys add NAME --scope score.",
+                    remedy="Call it there as 127.0.0.1; or make a key: leadscore keys add NAME --scope score.",
                 )
             return None
         given = _given(headers)
@@ -359,6 +361,26 @@ def _given(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         elif name == b"x-api-key":
             other = value.strip()
     return other
+
+
+def _from_elsewhere(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether another machine asks through this one: a proxy, or a page that a browser here was made to load.
+
+    A page's own script gives itself away by its origin, one behind a name that was bound to this address by that name.
+    """
+    for name, value in headers:
+        if name in _FORWARDED or (name == b"host" and not _here(value)):
+            return True
+        if name == b"origin" and not _here(value.rpartition(b"://")[2]):
+            return True
+    return False
+
+
+@lru_cache(maxsize=64)
+def _here(host: bytes) -> bool:
+    """Whether a host, with or without its port, is this machine by name or number."""
+    name = host.lower() if host.endswith(b"]") else host.rpartition(b":")[0].lower() or host.lower()
+    return name == b"localhost" or _is_loopback(name.strip(b"[]").decode("latin-1"))
 
 
 @lru_cache(maxsize=1024)

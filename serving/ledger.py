@@ -28,7 +28,7 @@ _DEEP = 64  # aliases of aliases that are followed
 # The canonical text of a record.
 text_of = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False).encode
 
-Eraser = Callable[[Connection, Sequence[str], Sequence[str]], None]  # takes what else is kept of prospects, contacts
+Eraser = Callable[[Connection, Sequence[str], Sequence[str], int], Any]  # what else is kept of prospects, contacts; now
 
 
 @dataclass(frozen=True)
@@ -485,7 +485,7 @@ def erase(connection: Connection, kind: str, id: str, now: int, erasers: Iterabl
     ]
     connection.execute(NAMES.insert(), stones)
     for forget in erasers:
-        forget(connection, concerned, ids if kind == "contacts" else ())
+        forget(connection, concerned, ids if kind == "contacts" else (), now)
     counts = {of: sum(1 for k, _ in facts if k == of) for of in ("events", "outcomes")}
     return {"erased_at": now, "versions": versions, **counts}
 

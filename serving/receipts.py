@@ -46,6 +46,8 @@ _PRUNED = 3600.0  # seconds between two looks for what is too old
 _OLD = 500  # receipts that are removed in one transaction
 _MIB = 1024 * 1024
 _MOST_BYTES = 64 * _MIB  # of the answers that wait
+_UNDER_WAY = 2_000_000  # microseconds after a contact's erasure in which an answer may still rest on it
+_WAITED = 3_600_000_000  # microseconds for which no receipt waits to be written
 _LOCK = 0x1EAD5C0F  # of PostgreSQL's advisory locks: whoever erases, against those that write receipts
 
 METADATA = sa.MetaData()
@@ -91,12 +93,25 @@ MENTIONS = sa.Table(  # whom else an answer speaks of: the people in a ranking, 
     sa.Index("receipt_mentions_receipt", "receipt_id"),
 )
 
+ENDS = (
+    sa.Table(  # prospects whose answers rested on a contact that was erased: what was answered until then is not kept
+        "receipt_ends",
+        METADATA,
+        sa.Column("subject", sa.String, primary_key=True),
+        sa.Column("until", sa.BigInteger, nullable=False),
+    )
+)
+
 
 def _first(connection: Connection) -> None:
-    METADATA.create_all(connection, checkfirst=True)
+    METADATA.create_all(connection, tables=[RECEIPTS, MODELS, MENTIONS], checkfirst=True)
 
 
-STEPS = (_first,)  # each takes the tables one version further; never changed once released
+def _second(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[ENDS], checkfirst=True)
+
+
+STEPS = (_first, _second)  # each takes the tables one version further; never changed once released
 
 
 class Model(NamedTuple):
@@ -312,7 +327,8 @@ class Receipts:
         if connection.dialect.name == "postgresql":  # nobody is erased between the look and the writing
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
         gone = _erased(connection, {name for receipt in batch for name in _names(receipt)})
-        batch = [receipt for receipt in batch if gone.isdisjoint(_names(receipt))]
+        ended: dict[str, int] = {row.subject: row.until for row in connection.execute(sa.select(ENDS))}
+        batch = [receipt for receipt in batch if gone.isdisjoint(_names(receipt)) and not _over(receipt, ended)]
         if not batch:
             return 0
         models = {receipt.model.digest: receipt.model for receipt in batch}
@@ -338,6 +354,8 @@ class Receipts:
         """
         bound = new_id(max(0, self._clock() - int(self.days * DAY)))
         removed = 0
+        over = ENDS.c.until < self._clock() - _WAITED
+        self.store.write(lambda connection: connection.execute(ENDS.delete().where(over)))
         old = sa.select(RECEIPTS.c.id).where(RECEIPTS.c.id < bound).order_by(RECEIPTS.c.id).limit(_OLD)
 
         def some(connection: Connection) -> int:
@@ -360,6 +378,14 @@ class Receipts:
 def _names(receipt: Receipt) -> list[tuple[str, str]]:
     own = [("prospects", receipt.subject)] if receipt.kind == "prospect" else []
     return [*own, *receipt.mentions]
+
+
+def _over(receipt: Receipt, ended: Mapping[str, int]) -> bool:
+    """Whether it was given before the erasure of a contact that it may rest on."""
+    if not ended:
+        return False
+    until = max((ended.get(id, 0) for kind, id in _names(receipt) if kind == "prospects"), default=0)
+    return (moment_of(receipt.id) or 0) <= until
 
 
 def _row(receipt: Receipt) -> tuple[Any, ...]:
@@ -424,11 +450,13 @@ def _remove(connection: Connection, ids: Sequence[str]) -> None:
         connection.execute(RECEIPTS.delete().where(RECEIPTS.c.id.in_(these)))
 
 
-def forget(connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str] = ()) -> int:
+def forget(connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str], now: int) -> int:
     """Remove every receipt about these prospects or that names them or these contacts; returns how many.
 
     It is part of the transaction that erases them, after their tombstones. With a prospect's own receipts go those of
-    the accounts that it was scored with; what was said of their other prospects stays.
+    the accounts that it was scored with; what was said of their other prospects stays. With contacts, the prospects
+    are those whose answers rest on them: what was answered about these until ``now`` (microseconds), or is being
+    answered, is not written either.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -445,6 +473,11 @@ def forget(connection: Connection, prospect_ids: Sequence[str], contact_ids: Seq
                 for row in connection.execute(own):
                     found.update(filter(None, row))
     _remove(connection, sorted(found))
+    if contact_ids and prospect_ids:
+        for start in range(0, len(prospect_ids), _OLD):
+            these = prospect_ids[start : start + _OLD]
+            connection.execute(ENDS.delete().where(ENDS.c.subject.in_(these)))
+            connection.execute(ENDS.insert(), [{"subject": i, "until": now + _UNDER_WAY} for i in these])
     return len(found)
 
 

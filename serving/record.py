@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from features.errors import LeadscoreError
 from serving.account import AccountContacts, AccountScore
 from serving.live import Champion
+from serving.load import overloaded
 from serving.previous import Last, Previous, effects_of, told
 from serving.receipts import Kept, Model, Receipt, Receipts, forget, moment_of, new_id, read_receipt
 from serving.replay import Replayer
@@ -26,6 +27,7 @@ Off = Callable[[Callable[[], Any]], Awaitable[Any]]  # does synchronous work in 
 
 _FRESH = 5_000_000  # microseconds for which a receipt may not be written yet
 _PATIENCE = 2.0  # seconds that who asks for such a one waits
+_PATIENT = 8  # may wait at a time: an id can be made up
 
 
 class Recorder:
@@ -39,6 +41,7 @@ class Recorder:
         self._reasons = reasons
         self._models: dict[tuple[str, str], Model] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting = 0  # who asks for receipts that may not be written yet
 
     def start(self) -> None:
         """Begin to write receipts; to be called on the event loop."""
@@ -50,9 +53,9 @@ class Recorder:
         self.receipts.stop()
         self.previous.close()
 
-    def forget(self, connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str] = ()) -> None:
+    def forget(self, connection: Connection, prospect_ids: Sequence[str], contact_ids: Sequence[str], now: int) -> None:
         """Remove the receipts about these prospects and those that name these contacts, as part of a transaction."""
-        forget(connection, prospect_ids, contact_ids)
+        forget(connection, prospect_ids, contact_ids, now)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.previous.forget, tuple(prospect_ids))
 
@@ -130,12 +133,13 @@ class Recorder:
     async def find(self, receipt_id: str, off: Off) -> dict[str, Any]:
         """What ``GET /v1/scores/{receipt_id}`` answers.
 
-        Raises LeadscoreError ``unknown_receipt``, and what the store raises.
+        Raises LeadscoreError ``unknown_receipt``, ``overloaded`` where too many wait, and what the store raises.
         """
         given_at = moment_of(receipt_id)
         if given_at is None:
             raise _unknown()
-        end = time.monotonic() + (_PATIENCE if time.time_ns() // 1000 - given_at < _FRESH else 0.0)
+        fresh = abs(time.time_ns() // 1000 - given_at) < _FRESH
+        end = time.monotonic() + (_PATIENCE if fresh else 0.0)
         store = self.receipts.store
         while True:
             kept: Kept | None = await off(lambda: store.read(lambda connection: read_receipt(connection, receipt_id)))
@@ -143,8 +147,14 @@ class Recorder:
                 return dict(await off(partial(self.replayer.answer, kept)))
             if time.monotonic() >= end:
                 raise _unknown()
+            if self._waiting >= _PATIENT:
+                raise overloaded()
             self.receipts.hurry()
-            await asyncio.sleep(0.1)
+            self._waiting += 1
+            try:
+                await asyncio.sleep(0.1)
+            finally:
+                self._waiting -= 1
 
     def _model(self, champion: Champion) -> Model:
         key = (champion.digest, champion.version)

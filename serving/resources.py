@@ -32,7 +32,7 @@ from serving.history import (
     only_names,
     unknown_at,
 )
-from serving.intake import Intake, read_id, union
+from serving.intake import Intake, one_line, read_id, union
 from serving.load import in_time
 from serving.schema import RequestReader, items_of
 from serving.store import NAMES, Store, get_meta, slow
@@ -185,6 +185,10 @@ class LiveRecords:
         prospect_id = id_of(data, "prospect", "prospect_id")
         if prospect_id is None:
             return Completed(data, now)
+        try:
+            one_line(prospect_id)  # its receipt is kept under it
+        except BadInput as e:
+            raise within(e, "prospect.prospect_id") from None
         t = as_of_of(data)
         if not self.history.spoken_of(prospect_id):
             if only_names(data, "prospect", "prospect_id"):

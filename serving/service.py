@@ -11,7 +11,7 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ from serving.schema import ParsedRequest, bounded, goal_of, items_of
 from serving.scorer import Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
-from serving.together import Together
+from serving.together import MOST, Together
 from serving.values import decode
 from serving.wire import crashed, encode, error_answer, json_answer, read_body, text_answer
 
@@ -79,7 +79,7 @@ _PATHS = frozenset(
 )
 _UNUSED = frozenset({"TimeoutMiddleware", "RunnerTrafficMetricsMiddleware"})
 _STORE_SECONDS = 2.0  # between two looks at the store of live records
-_PAUSE = 20  # items of a batch between two looks at other requests, scored together
+_EVENTS = 200  # weigh as much as the rest of a score
 
 
 @lru_cache(maxsize=1)
@@ -237,6 +237,31 @@ class _Asked(NamedTuple):
     parsed: ParsedRequest
     warnings: tuple[dict[str, str], ...]
 
+    def weight(self) -> float:
+        """About how long its score takes, that of a prospect with few events taken as 1."""
+        records = self.parsed.records
+        return 1 + (len(records.events or ()) + len(records.related_events or ())) / _EVENTS
+
+
+def _parts(items: Sequence[Any]) -> Iterator[range]:
+    """A batch in parts, between which other requests are looked at: as heavy as one call of ``Together`` may be."""
+    start, room = 0, MOST
+    for i, item in enumerate(items):
+        room -= 1 + _listed(item) / _EVENTS
+        if room < 0 and i > start:
+            yield range(start, i)
+            start, room = i, MOST - 1 - _listed(item) / _EVENTS
+    if start < len(items):
+        yield range(start, len(items))
+
+
+def _listed(item: Any) -> int:
+    """How many events an item holds, as it came."""
+    if type(item) is not dict:
+        return 0
+    lists = [part.get("events") for part in (item, item.get("related")) if type(part) is dict]
+    return sum(len(each) for each in lists if type(each) is list)
+
 
 class LeadScoreService(bentoml.Service):  # type: ignore[misc]
     """BentoML's service, with our gate around its app and our contract in its OpenAPI document."""
@@ -285,7 +310,7 @@ class LeadScore:
         self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
         self.load = Load.of(self.settings)
-        self.together = Together(self._scores)
+        self.together = Together(self._scores, _Asked.weight)
         self._watch: asyncio.Task[None] | None = None
         self._report: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -397,10 +422,10 @@ class LeadScore:
             passage = current()
             async with passage.turn():
                 items = items_of(decode(body), self.settings.batch_items)
-                for start in range(0, len(items), _PAUSE):
-                    if start:
+                for part in _parts(items):
+                    if part.start:
                         await passage.pause()
-                    results += await self._score_part(items[start : start + _PAUSE], state, start)
+                    results += await self._score_part(items[part.start : part.stop], state, part.start)
             return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))

@@ -14,17 +14,21 @@ from typing import Generic, TypeVar
 Asked = TypeVar("Asked")
 Done = TypeVar("Done")
 
-_MOST = 16  # in one call: it holds the event loop for as long as it takes
+MOST = 20.0  # of weight in one call: it holds the event loop for as long as that takes
 
 
 class Together(Generic[Asked, Done]):
     """Does what is asked in the next turn of the loop, with all else that is asked in this one.
 
-    ``work`` gives for each of those asked, in their order, what was done or the exception that it raised.
+    ``work`` gives for each of those asked, in their order, what was done or the exception that it raised; ``weigh``
+    says how heavy each is: in one call they are not more than ``MOST``, or only one.
     """
 
-    def __init__(self, work: Callable[[Sequence[Asked]], Sequence[Done | Exception]]) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[Asked]], Sequence[Done | Exception]], weigh: Callable[[Asked], float]
+    ) -> None:
         self._work = work
+        self._weigh = weigh
         self._waiting: deque[tuple[Asked, asyncio.Future[Done]]] = deque()
         self._called = False
 
@@ -39,7 +43,10 @@ class Together(Generic[Asked, Done]):
         return await mine
 
     def _next(self) -> None:
-        part = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
+        part = [self._waiting.popleft()]
+        room = MOST - self._weigh(part[0][0])
+        while self._waiting and (room := room - self._weigh(self._waiting[0][0])) >= 0:
+            part.append(self._waiting.popleft())
         self._called = bool(self._waiting)
         if self._called:
             asyncio.get_running_loop().call_soon(self._next)

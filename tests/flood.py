@@ -31,8 +31,8 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byte
 async def _caller(order: dict[str, Any], number: int, until: float, seen: Seen) -> None:
     body = order["body"].encode()
     head = (
-        f"POST {order['path']} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        "\r\n"
+        f"POST {order['path']} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
     )
     request = head.encode() + body
     pause = order["callers"] / order["rate"] if order["rate"] else 0.0  # between two sendings of one caller

@@ -121,8 +121,23 @@ def test_without_keys_only_this_machine_is_answered(tmp_path: Path) -> None:
         assert code_of(keys, [], "score", there) == "no_keys"
         assert code_of(keys, [], None, there) == ""
     # a proxy on this machine speaks for whoever stands behind it
-    for name in (b"x-forwarded-for", b"forwarded", b"x-real-ip"):
+    for name in (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via", b"x-forwarded-host", b"x-forwarded-proto"):
         assert code_of(keys, [(name, b"192.0.2.7")], "score") == "no_keys"
+    # and a browser on this machine for the page that it shows
+    for name in (b"localhost", b"127.0.0.1", b"[::1]", b"LOCALHOST"):
+        for port in (b"", b":3000"):
+            assert keys.check([(b"host", name + port), (b"origin", b"http://" + name + port)], "admin", HERE) is None
+    for name in (
+        b"evil.example",
+        b"127.0.0.1.evil.example",
+        b"evil:127.0.0.1",
+        b"localhost.evil",
+        b"192.0.2.7:80",
+        b"",
+    ):
+        assert code_of(keys, [(b"host", name)], "score") == "no_keys"
+        assert code_of(keys, [(b"host", b"localhost"), (b"origin", b"https://" + name)], "score") == "no_keys"
+    assert code_of(keys, [(b"host", b"localhost"), (b"origin", b"null")], "score") == "no_keys"
 
 
 def test_a_key_opens_what_its_scopes_name(tmp_path: Path) -> None:
@@ -310,6 +325,8 @@ def test_a_service_asks_for_keys_from_the_first_one_on(server: Server, home: Pat
     assert refusal(score(**{"x-forwarded-for": "192.0.2.7"})) == (403, "no_keys")
     assert refusal(score(**{"x-forwarded-for": "127.0.0.1"})) == (403, "no_keys")
     assert refusal(score(**{"forwarded": "for=192.0.2.7"})) == (403, "no_keys")
+    assert refusal(score(origin="https://evil.example")) == (403, "no_keys")
+    assert refusal(score(host="evil.example")) == (403, "no_keys")
 
     first, key = add_key(home, "crm", ["score"])
     until(lambda: score().status_code == 401, "the first key is asked for")

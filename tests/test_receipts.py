@@ -27,6 +27,7 @@ from serving.bundle import make_bundle, read_bundle
 from serving.live import Champion
 from serving.previous import Previous
 from serving.receipts import (
+    ENDS,
     MENTIONS,
     MODELS,
     RECEIPTS,
@@ -383,6 +384,36 @@ def test_what_is_not_there_is_told(home: Home) -> None:
         assert caught.value.code == "unknown_receipt"
 
 
+def test_few_wait_for_a_receipt_that_may_not_be_written_yet(home: Home) -> None:
+    """An id of this moment can be made up: whoever asks for many of them keeps no others from being answered."""
+    flush(home.receipts)
+    now = time.time_ns() // 1000
+
+    async def off(work: Callable[[], Any]) -> Any:
+        return work()
+
+    async def code(moment: int) -> str:
+        try:
+            await home.recorder.find(new_id(moment), off)
+        except LeadscoreError as e:
+            return e.code
+        return ""
+
+    async def ask() -> tuple[list[str], str, str]:
+        asked = [asyncio.create_task(code(now)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        early = [task.result() for task in asked if task.done()]
+        others = await code(now + DAY // 24), await code(now - DAY)
+        assert sum(not task.done() for task in asked) == 8  # of a time to come, or long past: nobody waits
+        late = await asyncio.gather(*asked)
+        assert early == ["overloaded"] * 12
+        return late, *others
+
+    late, ahead, old = asyncio.run(ask())
+    assert sorted(late) == ["overloaded"] * 12 + ["unknown_receipt"] * 8
+    assert (ahead, old) == ("unknown_receipt", "unknown_receipt")
+
+
 # -- what moved --------------------------------------------------------------------------------------------------------
 
 
@@ -544,6 +575,24 @@ def test_an_erased_prospect_leaves_no_receipt(store: Store) -> None:
     assert sorted(left) == [("prospect", s) for s in ("p10", "p2", "p2", "p3")]
     assert count(store, MENTIONS) == 0
     assert count(store, MODELS) == 1
+
+
+def test_no_answer_that_rests_on_an_erased_contact_is_written_after_it(store: Store) -> None:
+    receipts = Receipts(store, 90, 100, clock=lambda: NOW + 2 * 3_600_000_000)
+    event = ledger.Fact("events", "e1", "p1", NOW - DAY, '{"type":"call"}', "c1")
+    store.write(lambda c: ledger.put(c, ledger.State("prospects", "p1", "{}", created_at=NOW - DAY), NOW))
+    store.write(lambda c: ledger.add(c, [event], NOW))
+    seconds = 1_000_000
+    whole = receipt("a1", at=NOW, kind="account", features=None, mentions=(("prospects", "p1"),))
+    receipts.keep(receipt("p1", at=NOW - seconds), receipt("p1", at=NOW + seconds), whole)  # waiting, and under way
+    receipts.keep(receipt("p2", at=NOW - seconds), receipt("p1", at=NOW + 5 * seconds))
+    erase(store, "contacts", "c1")
+    flush(receipts)
+    left = store.read(lambda c: [tuple(r) for r in c.execute(sa.select(RECEIPTS.c.kind, RECEIPTS.c.subject))])
+    assert sorted(left) == [("prospect", "p1"), ("prospect", "p2")]
+    assert count(store, ENDS) == 1
+    receipts.prune()
+    assert count(store, ENDS) == 0  # remembered no longer than anything waits
 
 
 def test_an_erased_contact_is_in_no_receipt(store: Store) -> None:

@@ -153,6 +153,12 @@ def test_an_id_may_hold_anything(server: Server, name: str) -> None:
         ("POST", "/v1/events", {"items": [event("x"), {**event("y"), "value": "much"}]}, 422, "wrong_type", None),
         ("POST", "/v1/events", {"items": 3}, 422, "wrong_type", "items"),
         ("POST", "/v1/events", {"items": [], "more": 1}, 422, "unknown_field", "more"),
+        # A line break ends a path: what bears one could be neither read nor erased.
+        ("POST", "/v1/events", event("x\ny"), 422, "bad_id", "event_id"),
+        ("POST", "/v1/events", [event("x", "p\n1")], 422, "bad_id", "[0].prospect_id"),
+        ("POST", "/v1/outcomes", {"prospect_id": "x\ny", "outcome": "won"}, 422, "bad_id", "prospect_id"),
+        ("PUT", "/v1/prospects/x%0Ay", {"created_at": CREATED}, 404, "unknown_path", None),
+        ("POST", "/score", {"prospect": {"prospect_id": "x\ny", "created_at": CREATED}}, 422, "bad_id", None),
         ("POST", "/v1/outcomes", [3], 422, "wrong_type", "[0]"),
         ("POST", "/v1/outcomes", {"prospect_id": "x"}, 422, "missing_field", None),
         ("POST", "/v1/prospects/x/merge", {"into": "x"}, 422, "merge_cycle", "into"),

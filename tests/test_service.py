@@ -360,7 +360,8 @@ def raw_call(server: Server, text: str, close: bool = False) -> bytes:
 
 
 def test_a_body_that_does_not_arrive(server: Server) -> None:
-    head = f"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{MARK}"
+    lines = ("POST /score HTTP/1.1", "host: 127.0.0.1", "content-type: application/json", "content-length: 999")
+    head = "\r\n".join((*lines, "", MARK))
     answer = raw_call(server, head)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"body_timeout"' in answer

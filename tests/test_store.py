@@ -519,7 +519,7 @@ def test_an_erased_prospect_leaves_a_stone_without_a_name(live: LiveRecords, now
     live.add("events", event("event-eight", "former-name"))
     live.merge("prospects", "former-name", {"into": "secret-person@example.com"})
     told: list[Any] = []
-    live.erasers.append(lambda connection, prospects, contacts: told.extend(prospects))
+    live.erasers.append(lambda connection, prospects, contacts, now: told.extend(prospects))
     at = now.tick()
     gone = live.erase("prospects", "former-name")  # by its alias, as everything is
     assert gone == {"prospect_id": "former-name", "erased_at": at, "versions": 3, "events": 2, "outcomes": 0}
@@ -547,7 +547,7 @@ def test_an_erased_prospect_leaves_a_stone_without_a_name(live: LiveRecords, now
 def test_an_erased_contact_takes_its_events_along(live: LiveRecords) -> None:
     family(live)
     told: list[Any] = []
-    live.erasers.append(lambda connection, prospects, contacts: told.extend(prospects))
+    live.erasers.append(lambda connection, prospects, contacts, now: told.extend(prospects))
     gone = live.erase("contacts", "c")
     assert (gone["versions"], gone["events"]) == (1, 1)
     assert told == ["p", "sibling"]  # whose answers may speak of it
@@ -560,7 +560,7 @@ def test_an_erased_contact_takes_its_events_along(live: LiveRecords) -> None:
 def test_an_eraser_that_fails_leaves_everything(live: LiveRecords) -> None:
     family(live)
 
-    def fail(connection: sa.Connection, prospects: Any, contacts: Any) -> None:
+    def fail(connection: sa.Connection, prospects: Any, contacts: Any, now: int) -> None:
         raise RuntimeError
 
     live.erasers.append(fail)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from serving.together import _MOST, Together
+from serving.service import _parts
+from serving.together import MOST, Together
 from tests.fixtures_bundle import GOAL, make_request
 from tests.server import Server, point, put_bundle, serving
 
@@ -31,13 +32,17 @@ class Work:
         return [ValueError(n) if n % 2 else 2 * n for n in asked]
 
 
+def alike(_: int) -> float:
+    return 1.0
+
+
 async def gathered(together: Together[int, int], numbers: Sequence[int]) -> list[Any]:
     return await asyncio.gather(*map(together.do, numbers), return_exceptions=True)
 
 
 def test_those_of_one_turn_are_done_in_one_call_and_each_gets_its_own() -> None:
     work = Work()
-    found = asyncio.run(gathered(Together(work), [2, 4, 5, 6]))
+    found = asyncio.run(gathered(Together(work, alike), [2, 4, 5, 6]))
     assert work.calls == [[2, 4, 5, 6]]
     assert [found[0], found[1], found[3]] == [4, 8, 12]
     assert isinstance(found[2], ValueError)
@@ -47,7 +52,7 @@ def test_who_is_alone_does_not_wait() -> None:
     work = Work()
 
     async def one_after_the_other() -> list[int]:
-        together = Together(work)
+        together = Together(work, alike)
         return [await together.do(2), await together.do(4)]
 
     assert asyncio.run(one_after_the_other()) == [4, 8]
@@ -56,24 +61,45 @@ def test_who_is_alone_does_not_wait() -> None:
 
 def test_a_call_holds_no_more_than_its_share_of_the_loop() -> None:
     work = Work()
-    numbers = list(range(0, 4 * _MOST + 2, 2))
-    assert asyncio.run(gathered(Together(work), numbers)) == [2 * n for n in numbers]
-    assert [len(call) for call in work.calls] == [_MOST, _MOST, 1]
+    most = int(MOST)
+    numbers = list(range(0, 4 * most + 2, 2))
+    assert asyncio.run(gathered(Together(work, alike), numbers)) == [2 * n for n in numbers]
+    assert [len(call) for call in work.calls] == [most, most, 1]
+    work.calls.clear()
+    heavy = Together(work, lambda n: MOST * 2 if n == 4 else MOST / 2)
+    assert asyncio.run(gathered(heavy, [0, 2, 4, 6, 8, 10])) == [0, 4, 8, 12, 16, 20]
+    assert work.calls == [[0, 2], [4], [6, 8], [10]]
 
 
 def test_a_call_that_fails_as_a_whole_fails_for_all_of_its_own() -> None:
     work = Work()
-    numbers = [*range(0, 2 * _MOST - 2, 2), 7, 100]
-    found = asyncio.run(gathered(Together(work), numbers))
-    assert all(isinstance(each, KeyError) for each in found[:_MOST])
-    assert found[_MOST] == 200
+    most = int(MOST)
+    numbers = [*range(0, 2 * most - 2, 2), 7, 100]
+    found = asyncio.run(gathered(Together(work, alike), numbers))
+    assert all(isinstance(each, KeyError) for each in found[:most])
+    assert found[most] == 200
+
+
+def test_a_batch_is_worked_on_in_parts_of_like_weight() -> None:
+    def item(events: int, related: int = 0) -> dict[str, Any]:
+        return {"events": [{}] * events, "related": {"events": [{}] * related}}
+
+    light, heavy = int(MOST), int(MOST) * 200
+    assert list(_parts([item(0)] * (2 * light + 1))) == [
+        range(light),
+        range(light, 2 * light),
+        range(2 * light, 2 * light + 1),
+    ]
+    assert list(_parts([item(heavy), item(0, heavy), item(0)])) == [range(1), range(1, 2), range(2, 3)]
+    assert list(_parts([None, 7, {"events": 5, "related": []}, {"related": {"events": None}}])) == [range(4)]
+    assert list(_parts([])) == []
 
 
 def test_who_went_away_is_not_worked_for() -> None:
     work = Work()
 
     async def run() -> int:
-        together = Together(work)
+        together = Together(work, alike)
         gone, stays = asyncio.create_task(together.do(2)), asyncio.create_task(together.do(4))
         asyncio.get_running_loop().call_soon(gone.cancel)  # after both have asked, before the call
         return await stays
