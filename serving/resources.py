@@ -291,6 +291,9 @@ async def _retract(live: LiveRecords, request: Request, body: Callable[[Request]
 
 
 async def _prospect(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
+    for name in request.query_params:
+        if name != "as_of":  # a slip of the pen would get what is known today
+            raise unknown_field(name, ("as_of",))
     as_of = request.query_params.get("as_of")
     return await live.off(lambda: live.prospect(request.path_params["id"], as_of))
 

@@ -164,6 +164,7 @@ def test_an_id_may_hold_anything(server: Server, name: str) -> None:
         ("POST", "/v1/prospects/x/merge", {"into": "x"}, 422, "merge_cycle", "into"),
         ("POST", "/v1/prospects/x/merge", {"into": "nobody at all"}, 404, "unknown_prospect", "into"),
         ("GET", "/v1/prospects/nobody", None, 404, "unknown_prospect", "prospect_id"),
+        ("GET", "/v1/prospects/x?as_off=2026-03-01T09:00:00Z", None, 422, "unknown_field", "as_off"),
         ("DELETE", "/v1/events/nobody", None, 404, "unknown_event", "event_id"),
         ("PUT", "/v1/prospects/", {"created_at": CREATED}, 422, "empty_key", "prospect_id"),
         ("GET", "/v1/accounts/x", None, 405, "method_not_allowed", None),
