@@ -188,7 +188,8 @@ class History:
             if "outcomes" in body:
                 related["outcomes"] = [o for o in outcomes if o["prospect_id"] not in own_id]
             body["related"] = related
-        return Known(root, body, seen.newest, prospect_id, self._names(connection, request, at))
+        names = self._names(connection, request, at, ("prospects", prospect_id, root))
+        return Known(root, body, seen.newest, prospect_id, names)
 
     def _account(self, connection: Connection, account_id: str, t: int | None, request: Any) -> Known | None:
         root = self.root(connection, "accounts", account_id, t)
@@ -210,14 +211,21 @@ class History:
             body["events"] = events
         if self._holds(connection, "outcomes", outcomes, at):
             body["outcomes"] = outcomes
-        return Known(root, body, seen.newest, account_id, self._names(connection, request, at))
+        names = self._names(connection, request, at, ("accounts", account_id, root))
+        return Known(root, body, seen.newest, account_id, names)
 
-    def _names(self, connection: Connection, request: Any, at: int) -> dict[str, dict[str, str]]:
-        """By key, the ids in a request that were merged by then, each with the one that it stands for."""
+    def _names(
+        self, connection: Connection, request: Any, at: int, known: tuple[str, str, str]
+    ) -> dict[str, dict[str, str]]:
+        """By key, the ids in a request that were merged by then, each with the one that it stands for.
+
+        ``known`` is the kind of the one that is asked for, its id, and what that stands for.
+        """
+        of, asked, root = known
         out = {}
         for kind, key in KEYS.items():
-            into: dict[str, str] = {}
-            ask = sorted(_ids(request, key))
+            into = {asked: root} if kind == of and asked != root else {}
+            ask = sorted(_ids(request, key) - ({asked, root} if kind == of else set()))
             while ask:
                 for start in range(0, len(ask), _CHUNK):
                     wanted = {"kind": kind, "ids": ask[start : start + _CHUNK], "t": at}

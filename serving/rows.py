@@ -167,12 +167,10 @@ def read_event(data: Any, scope: Scope) -> Event:
         event_id, kind, contact_id, channel = get("event_id"), get("type"), get("contact_id"), get("channel")
         if (
             type(event_id) is str
-            and event_id.isascii()
-            and event_id.isprintable()
-            and event_id.strip(" ")
+            and _plain_id(event_id)
             and type(kind) is str
             and (kind in _WORDS or _word(kind))
-            and (contact_id is None or (type(contact_id) is str and contact_id.isalnum() and contact_id.isascii()))
+            and (contact_id is None or (type(contact_id) is str and _plain_id(contact_id)))
             and (channel is None or (type(channel) is str and (channel in _WORDS or _word(channel))))
             and get("prospect_id") in (None, scope.own)
             and not scope.related
@@ -196,6 +194,11 @@ def read_event(data: Any, scope: Scope) -> Event:
 
 _WORDS: set[str] = set()  # event types and channels that were met, and are kept as they come
 _DIRECTIONS = frozenset(DIRECTIONS)
+
+
+def _plain_id(text: str) -> bool:
+    """Whether an id is one that nothing is done to."""
+    return text.isascii() and text.isprintable() and text.strip(" ") != ""
 
 
 def _word(text: str) -> bool:

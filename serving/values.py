@@ -278,10 +278,11 @@ def read_time(value: Any) -> int:
     """A time in microseconds since 1970."""
     if type(value) is not str:
         raise wrong(value, "a time")
-    # The commonest form, five times faster than the contract's reader; all others, and all faults, are left to that.
+    # The commonest forms, five times faster than the contract's reader; all others, and all faults, are left to that.
+    size = len(value)
     if (
-        len(value) == 20
-        and value[19] == "Z"
+        (size == 20 or (size in (24, 27) and value[19] == "."))
+        and value[-1] == "Z"
         and value[16] == value[13] == ":"
         and value[10] == "T"
         and value[7] == value[4] == "-"
