@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from features.contract import DAY, NEVER, Column, Dataset, Goal
+from features.contract import DAY, NEVER, Column, Dataset, Goal, format_time
 from features.errors import BadInput
 from features.tables import Tables, known_by, read_tables, tables_from_frames
 from tests.funnels import at, by_hand, planted, times
@@ -348,6 +348,36 @@ def test_what_is_recorded_later_is_not_looked_at() -> None:
     assert audit(tables, until=early) == audit(known_by(tables, early)) == ()  # too few were won by then
 
 
+@pytest.mark.parametrize("plant", [status_of_the_decided, reason_of_decision])
+def test_what_bears_no_time_of_recording_is_asked_at_the_end_of_the_tables_too(plant: Callable[[CRM], None]) -> None:
+    """Most of it was filled after T, so at T none of those whom it tells of is decided."""
+    crm = CRM()
+    plant(crm)
+    tables, early = crm.tables(), crm.until - 120 * DAY
+    (found,) = audit(tables, until=early)
+    (at_the_end,) = audit(tables)
+    assert (found.name, found.sign) == (at_the_end.name, "filled_when_decided")
+    assert found.evidence == {**at_the_end.evidence, "seen_by": format_time(crm.until)}
+    dated = CRM()  # with its history it is known as it stood at T, and what came later is not looked at
+    plant(dated)
+    dated.prospects["observed_at"] = dated.prospects["created_at"]
+    assert audit(dated.tables(), until=early) == ()
+
+
+def test_a_training_up_to_t_asks_what_was_filled_later(tmp_path: Path) -> None:
+    crm = CRM()
+    reason_of_decision(crm)
+    with pytest.raises(BadInput) as refused:
+        train(crm.tables(), home=Home(tmp_path / "home"), until=crm.until - 120 * DAY, strict=True)
+    assert (refused.value.code, refused.value.where) == ("suspected_leak", "prospects.reason")
+
+
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
+def test_a_clean_set_gives_no_alarm_at_an_earlier_moment(part: float) -> None:
+    crm = CRM(4)
+    assert audit(crm.tables(), until=round(crm.until - part * 365 * DAY)) == ()
+
+
 # ---- honest data ----------------------------------------------------------------------------------------------------
 
 
@@ -611,6 +641,8 @@ def test_what_customers_do_after_the_sale_is_no_suspect_where_the_data_follow_th
     crm = CRM()
     crm.frames = frames
     assert names(audit(crm.tables())) == []
+    early = crm.until - 150 * DAY  # by when few were renewed: the tables follow customers all the same
+    assert names(audit(crm.tables(), until=early)) == []
     outcomes = frames["outcomes"]
     frames["outcomes"] = outcomes[outcomes["outcome"] != "renewed"]  # the data end with the sale: then it is one
     assert "events.product_use" in names(audit(crm.tables()))

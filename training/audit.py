@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from features.contract import DAY, KEYS, NEVER, Goal
+from features.contract import DAY, KEYS, NEVER, Goal, format_time
 from features.errors import BadInput
 
 if TYPE_CHECKING:
@@ -128,7 +128,9 @@ class Finding:
 def audit(tables: Tables, *, until: int | None = None, goal: Goal | None = None) -> tuple[Finding, ...]:
     """Look for hindsight in every column, event type and id that a feature could use.
 
-    Columns declared ``known = "never"`` are left out: no feature may name them. Nothing recorded after T is looked at.
+    Columns declared ``known = "never"`` are left out: no feature may name them. Nothing recorded after T is looked at;
+    but what bears no time of recording may have been written after T and passes for known before it, so it is asked at
+    the end of the tables too.
 
     Args:
         tables: canonical tables; without outcomes there is nothing to find.
@@ -136,15 +138,36 @@ def audit(tables: Tables, *, until: int | None = None, goal: Goal | None = None)
         goal: what is predicted; the tables' own when None.
 
     Returns:
-        The findings: ids first, then columns by table, then events; none for a name twice.
+        The findings: ids first, then columns by table, then events, then what only the end of the tables shows; none
+        for a name twice.
     """
-    from features.tables import known_by
-
     if tables.outcomes is None:
         return ()
-    goal = tables.dataset.goal if goal is None else goal
-    tables = known_by(tables, tables.until if until is None else until)
-    spine, who = _prospects(tables, goal)
+    goal, end = tables.dataset.goal if goal is None else goal, tables.until
+    until, followed = end if until is None else until, _followed(tables.outcomes, goal)
+    found = _found(tables, until, goal, followed)
+    if until >= end:
+        return found
+    named = {f.name for f in found}
+    undated = {table: _undated(tables, table) for table in tables.present}
+    late = (f for f in _found(tables, end, goal, followed) if f.name not in named)
+    later = [f for f in late if undated[f.name.partition(".")[0]]]
+    return found + tuple(replace(f, evidence={**f.evidence, "seen_by": format_time(end)}) for f in later)
+
+
+def _undated(tables: Tables, table: str) -> bool:
+    """Whether rows of a table tell nothing of when they were written."""
+    if table in ("events", "outcomes"):
+        return "recorded_at" not in tables.present[table]
+    return bool(getattr(tables, table).observed_at.isnull().any().execute())
+
+
+def _found(tables: Tables, until: int, goal: Goal, followed: bool) -> tuple[Finding, ...]:
+    """What the tables show as they stood at T."""
+    from features.tables import known_by
+
+    tables = known_by(tables, until)
+    spine, who = _prospects(tables, goal, followed)
     if who.is_open.all():
         return ()
     found = _about_ids("prospects.prospect_id", who.ids, np.arange(len(who)), who) + _about_stamps(who)
@@ -226,7 +249,7 @@ class _Fact:
         return _Fact(self.name, self.level, self.having, self.who[mask], self.known[mask], self.dated[mask])
 
 
-def _prospects(tables: Tables, goal: Goal) -> tuple[Any, _Prospects]:
+def _prospects(tables: Tables, goal: Goal, followed: bool) -> tuple[Any, _Prospects]:
     """The episodes as a cached table with the prospects' indices ``i``, and as arrays."""
     import ibis
 
@@ -239,10 +262,13 @@ def _prospects(tables: Tables, goal: Goal) -> tuple[Any, _Prospects]:
     rows = spine.select("i", "prospect_id", "started_at", "closed_at", "goal_at").order_by("i").to_pandas()
     ids = rows["prospect_id"].to_numpy(dtype=object)
     start, closed, goal_at = (rows[name].to_numpy(dtype=np.int64) for name in ("started_at", "closed_at", "goal_at"))
-    outcomes: Any = tables.outcomes
-    later = None if outcomes is None else outcomes.filter(outcomes.outcome.notin([*goal.closing, goal.starts_at or ""]))
-    followed = later is not None and int(later.prospect_id.nunique().execute()) >= LEAST
     return spine, _Prospects(ids, start, closed, goal_at, until, followed)
+
+
+def _followed(outcomes: Any, goal: Goal) -> bool:
+    """Whether the data go on after the closing, by all of their outcomes: at an early T few are renewed yet."""
+    later = outcomes.filter(outcomes.outcome.notin([*goal.closing, goal.starts_at or ""]))
+    return int(later.prospect_id.nunique().execute()) >= LEAST
 
 
 # ---- what there is to look at ---------------------------------------------------------------------------------------

@@ -133,6 +133,7 @@ def train(
     from training.verdicts import drift
 
     started = time_ns() // 1000
+    whole = tables
     tables = tables if until is None else known_by(tables, _moment(until, "until"))
     goal = tables.dataset.goal.outcome
     given = features
@@ -144,7 +145,7 @@ def train(
     champion, damage = _champion_or_damage(home, goal)
 
     say("looking for columns and events that know the outcome")
-    suspects = audit(tables)
+    suspects = audit(whole, until=tables.until)
     if strict:
         refuse(suspects)
     say("building the training rows")
