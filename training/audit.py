@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -83,7 +83,8 @@ LEVELS = 50  # of a column that are looked at one by one: the commonest
 RARE = 5  # prospects below which a level is taken together with other such levels
 NEWEST = 0.1  # the share of the prospects that counts as the newest
 WEEK = 7 * DAY
-HEAD, TAIL = 8, 4  # characters of an id that are looked at, from its start and from its end
+PLACES = 64  # characters of an id that are looked at, from its start and from its end: all of a UUID or a SHA-256
+LOOKED_AT = 100  # levels that CHANCE allows for; an id of many characters has more, and each is given less
 SHOWN = 40  # characters of a level's name in a text
 
 
@@ -332,13 +333,24 @@ def _about_ids(name: str, ids: npt.NDArray[np.object_], i: Ints, who: _Prospects
     import pandas as pd
 
     text = pd.Series(ids, dtype=object).astype(str)
-    parts: dict[str, Any] = {f"character {at + 1}": text.str[at] for at in range(HEAD)}
-    parts |= {f"character {at} from the end": text.str[-at] for at in range(1, TAIL + 1)}
-    parts |= {"letters": text.str.extract(r"^(\D*)")[0], "length": text.str.len()}
-    parts["number"] = pd.to_numeric(text.str.extract(r"(\d{1,15})\D*$")[0], errors="coerce")
-    return _of_parts(
-        name, {p: _coded(v, "number" if p in ("length", "number") else "category") for p, v in parts.items()}, i, who
-    )
+    length = text.str.len()
+    parts = {f"character {at + 1}": coded for at, coded in enumerate(_characters(text))}
+    if length.nunique() > 1 or length.max() > PLACES:
+        parts |= {f"character {at + 1} from the end": coded for at, coded in enumerate(_characters(text.str[::-1]))}
+    parts["letters"] = _coded(text.str.extract(r"^(\D*)")[0], "category")
+    parts["length"] = _coded(length, "number")
+    parts["number"] = _coded(pd.to_numeric(text.str.extract(r"(\d{1,15})\D*$")[0], errors="coerce"), "number")
+    return _of_parts(name, parts, i, who)
+
+
+def _characters(text: pd.Series[Any]) -> Iterator[tuple[Ints, list[str]]]:
+    """Codes and labels of the first characters, place by place; -1 where a text is shorter."""
+    width = int(text.str.len().clip(upper=PLACES).max()) if len(text) else 0
+    points = text.to_numpy(dtype=f"<U{max(1, width)}").view(np.uint32).reshape(len(text), -1)
+    for place in points.T[:width]:
+        levels, code = np.unique(place, return_inverse=True)
+        absent = int(levels[0] == 0)  # what fills up a shorter text
+        yield code.astype(np.int64) - absent, [chr(level) for level in levels[absent:]]
 
 
 def _about_stamps(who: _Prospects) -> list[Finding]:
@@ -399,8 +411,10 @@ def _of_parts(name: str, parts: Mapping[str, tuple[Ints, list[str]]], i: Ints, w
             f"right one first in {auc:.0%} of the cases."
         )
         return [_finding(name, "id_encodes_outcome", seen, part=of, auc=auc, auc_low=low, outcomes=count)]
+    looked_at = sum(len(same) for same in facts.values())
+    by_age = partial(_by_age, chance=CHANCE * min(1.0, LOOKED_AT / max(1, looked_at)))
     for part, same in facts.items():
-        for found in _suspect(same, (_by_age,), who):
+        for found in _suspect(same, (by_age,), who):
             return [replace(found, sign="id_encodes_outcome", evidence={"part": part, **found.evidence})]
     return []
 
@@ -530,16 +544,16 @@ def _after(fact: _Fact, who: _Prospects) -> Finding | None:
     return _finding(fact, "known_after", seen, holders=count, known_after=int(late.sum()), dated_before=early)
 
 
-def _by_age(fact: _Fact, who: _Prospects) -> Finding | None:
+def _by_age(fact: _Fact, who: _Prospects, chance: float = CHANCE) -> Finding | None:
     fact = fact.among(fact.known < who.closed[fact.who])
     if len(fact.who) < 2 * LEAST:
         return None
-    if poisson(int(who.is_open[fact.who].sum()), SHORT * who.openness[who.stratum[fact.who]].sum()) > CHANCE:
+    if poisson(int(who.is_open[fact.who].sum()), SHORT * who.openness[who.stratum[fact.who]].sum()) > chance:
         return None  # about as many are open as of all that were created when they were: nothing to explain
     expected, still = still_open(who.start[fact.who], fact.known, who.closed[fact.who], who.until)
     if who.usual[0]:  # where all prospects are decided faster than they were, so may these be
         expected *= min(1.0, who.usual[1] / who.usual[0])
-    if poisson(still, SHORT * expected) > CHANCE:
+    if poisson(still, SHORT * expected) > chance:
         return None
     seen = (
         f"comes with the decision: {still:,} of the {len(fact.who):,} prospects that {fact.having} are "
