@@ -132,6 +132,8 @@ def test_the_same_rows_are_asked_for() -> None:
 
 def test_the_words_say_what_can_be_told() -> None:
     base = {
+        "cut": "2025-10-03T00:00:00Z",
+        "rows": 1812,
         "with": {"log_loss_gain": 0.05, "lift_top_tenth": 3.0},
         "without": {"log_loss_gain": 0.03, "lift_top_tenth": 2.5},
         "gain_lost": 0.02,
@@ -139,11 +141,16 @@ def test_the_words_say_what_can_be_told() -> None:
         "lift_lost": 0.5,
         "lift_lost_interval": [0.1, 0.9],
     }
-    assert words(base).startswith("40 % of the gain over a constant rests on outbound effort")
+    window = "In the last window (from 2025-10-03, 1,812 landmarks), "
+    assert words(base).startswith(window + "40 % of the gain over a constant rests on outbound effort")
     assert "3.00 times the average rate with it and 2.50 without" in words(base)
     assert "cannot be told from nothing" in words({**base, "gain_lost_interval": [-0.01, 0.03]})
-    assert words({**base, "gain_lost": -0.02, "gain_lost_interval": [-0.03, -0.01]}).startswith("Nothing rests")
-    assert words({**base, "with": {"log_loss_gain": -0.01, "lift_top_tenth": 1.0}}).startswith("There is no gain")
+    assert words({**base, "gain_lost": -0.02, "gain_lost_interval": [-0.03, -0.01]}).startswith(
+        window + "nothing rests"
+    )
+    assert words({**base, "with": {"log_loss_gain": -0.01, "lift_top_tenth": 1.0}}).startswith(
+        window + "there is no gain"
+    )
 
 
 def test_training_says_what_rests_on_effort_or_leaves_it_out(tmp_path: Path) -> None:
