@@ -288,8 +288,14 @@ def test_how_it_was_chosen() -> None:
     assert "logistic hazard 0.3542 0.0046 (−0.0010 to 0.0102)" in said
     assert "(taken) 0.3433 −0.0063 (−0.0102 to −0.0024)" in said  # 1.96 standard errors either side
     assert "moved by −0.310" in said
+    assert "only where it is clearly better than the plain recipe, 100 trees." in said
+    card["data"] = {**card["data"], "learned_outcomes": 150}
+    steady = "the steady recipe, blend of 50 trees and logistic, which is the usual one below 200 outcomes."
+    assert f"only where it is clearly better than {steady}" in Reader(page(card, {})).said("choice")
+    card["choice"] = {"chosen": "blend_50", "cuts": [], "candidates": []}
+    assert f"too few outcomes to choose by. Taken: {steady}" in Reader(page(card, {})).said("choice")
     card["choice"] = {"chosen": "trees_100", "cuts": [], "candidates": []}
-    assert "too few outcomes to choose by" in Reader(page(card, {})).said("choice")
+    assert "too few outcomes to choose by. Taken: the plain recipe, 100 trees." in Reader(page(card, {})).said("choice")
     del card["choice"]
     assert "The recipe was given" in Reader(page(card, {})).said("choice")
 

@@ -354,7 +354,18 @@ def _name(model: Any) -> str:
     return {"trees": f"{trees} trees{own}", "blend": f"blend of {trees} trees and logistic{own}"}.get(kind, str(model))
 
 
+def _usual(few: bool) -> str:
+    """What is taken unless another is clearly better."""
+    from training.choice import FEW, PLAIN, STEADY
+
+    if few:
+        return f"the steady recipe, {_name(STEADY.name)}, which is the usual one below {FEW} outcomes"
+    return f"the plain recipe, {_name(PLAIN.name)}"
+
+
 def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
+    from training.choice import FEW, STEADY
+
     choice, level = card.get("choice"), card.get("recent_level")
     rows: list[dict[str, Any]] = []
     if choice is None:
@@ -362,7 +373,7 @@ def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
             "The recipe was given: nothing was chosen." if "params" in card else "How it came about is not on record."
         )
     elif not choice.get("cuts"):
-        words = f"There were too few outcomes to choose by. Taken: the plain recipe, {_name(choice.get('chosen'))}."
+        words = f"There were too few outcomes to choose by. Taken: {_usual(choice.get('chosen') == STEADY.name)}."
     else:
         words = (
             f"Taken: {_name(choice.get('chosen'))}. Each candidate learned from what was known at "
@@ -372,6 +383,7 @@ def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "words": words,
         "rows": rows,
+        "usual": _usual(card.get("data", {}).get("learned_outcomes", FEW) < FEW),
         "regimes": _by_regime(choice or {}),
         "level": f"The level was moved by {number(level)} on the log-odds, after the recent past." if level else "",
         "recipe": [(str(name), _plain(value)) for name, value in card.get("params", {}).items()],
