@@ -641,7 +641,7 @@ def test_training_says_it_on_the_card(leaky: Path, tmp_path: Path, monkeypatch: 
 
     def record(bundle: Path, **_: Any) -> Any:  # the registry itself has tests of its own
         cards.append(json.loads((bundle / "card.json").read_text()))
-        return SimpleNamespace(run_id="run", version="1")
+        return SimpleNamespace(run_id="run", version="1", report="/there/report.html")
 
     monkeypatch.setattr(registry, "record", record)
     monkeypatch.setattr(registry, "decline", lambda *_, **__: None)

@@ -168,3 +168,13 @@ def test_simulate_does_not_overwrite(data: Path) -> None:
     assert found.exit_code == 2
     assert json.loads(found.stdout)["error"]["code"] == "folder_not_empty"
     assert (data / "prospects.csv").exists()
+
+
+def test_train_says_where_its_report_lies(data: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shown = run("train", data, "--home", home)
+    assert shown.exit_code == 0, shown.output
+    (place,) = [line.removeprefix("Report: ") for line in shown.stdout.splitlines() if line.startswith("Report: ")]
+    assert Path(place).is_relative_to(home)
+    assert "Training report" in Path(place).read_text(encoding="utf-8")
+    assert json.loads(run("train", data, "--home", home, "--json").stdout)["report"] != place  # each has its own

@@ -451,6 +451,7 @@ def train_(
         _warn(done.warnings)
         word = "[green]promoted[/]" if done.promoted else "not promoted"
         _print(f"Version {done.version} {word}: {done.reason}")
+        _print(escape(f"Report: {done.report_at}"))
         _print("Next: leadscore serve" if done.promoted else f"Next: leadscore promote {done.version}")
     return done.to_json()
 

@@ -50,6 +50,7 @@ class Trained:
         importance: pandas, mean absolute effect in log-odds by feature, greatest first.
         pictures: by name (see ``training.report.pictures``), as MLflow keeps them under ``report/``.
         report: the page of all that a training tells of itself, as MLflow keeps it in ``report/report.html``.
+        report_at: where that lies: a path, or the artifact's address on a tracking server.
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class Trained:
     importance: pd.Series[float] = field(repr=False)
     pictures: Mapping[str, Figure] = field(repr=False)
     report: str = field(repr=False)
+    report_at: str
 
     def to_json(self) -> dict[str, Any]:
         """What ``leadscore train --json`` prints."""
@@ -79,6 +81,7 @@ class Trained:
             "choice": self.model.card.get("choice"),
             "account": self.model.card.get("account"),
             "effort": self.model.card.get("effort"),
+            "report": self.report_at,
             "warnings": [dict(w) for w in self.warnings],
         }
 
@@ -241,6 +244,7 @@ def train(
         importance,
         pictures,
         html,
+        run.report,
     )
 
 
