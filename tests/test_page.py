@@ -242,6 +242,7 @@ def test_nothing_to_warn_of_is_said() -> None:
     assert "Nothing to say" in said.said("verdicts")
     assert "hindsight" in said.said("verdicts")
     assert "gave a sign" in said.said("audit")
+    assert "calibration slope" not in said.said("verdicts").split("there is nothing to warn of")[0]
     del card["audit"]  # nobody looked: nothing is claimed
     said = Reader(page(card, {}))
     assert "hindsight" not in said.said("verdicts")
@@ -277,6 +278,17 @@ def test_the_figures_are_those_of_the_card(whole: str) -> None:
     assert "holders: 812" in audit
     assert "expected open: 143.25" in audit
     assert "learning_rate 0.05" in read.said("made")
+
+
+@pytest.mark.parametrize(
+    ("ends", "means"), [((0.7, 0.9), "high ones promise too much"), ((0.9, 1.1), "Nothing to say")]
+)
+def test_a_slope_clearly_off_one_is_not_left_to_its_tile(ends: tuple[float, float], means: str) -> None:
+    card = {**full(), "warnings": [], "audit": []}
+    card["rolling"]["figures"]["interval"]["slope"] = list(ends)
+    said = Reader(page(card, {})).said("verdicts")
+    assert means in said
+    assert ("Nothing to say" in said) == ("calibration_slope" not in said)
 
 
 def test_how_it_was_chosen() -> None:

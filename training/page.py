@@ -28,6 +28,7 @@ _TITLES = {
     "weak_signal": "No clear signal",
     "few_outcomes": "Few outcomes",
     "drift": "The world has moved",
+    "calibration_slope": "The probabilities are not spread as they should be",
 }
 _SIGNS = {
     "known_after": "known only after the outcome",
@@ -279,8 +280,11 @@ def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _verdicts(card: Mapping[str, Any]) -> list[dict[str, str]]:
-    order = list(_TITLES)
-    found = [*card.get("warnings", ()), *(card.get("audit") or ())]
+    from training.verdicts import slope_off
+
+    order, (figures, forward) = list(_TITLES), _judged(card)
+    slope = slope_off(figures) if forward else None  # what the folds show is mended by a mapping
+    found = [*card.get("warnings", ()), *(card.get("audit") or ()), *([slope] if slope else ())]
     out = {
         str(w.get("text", "")): {
             "code": str(w.get("code", "")),
@@ -301,6 +305,8 @@ def _sentence(text: str) -> str:
 
 def _checks(card: Mapping[str, Any]) -> str:
     looked = ["the strength of the signal", "the number of outcomes", "drift"]
+    if (_judged(card)[0].get("interval") or {}).get("slope"):
+        looked.append("the calibration slope")
     if card.get("audit") is not None:
         looked.append("hindsight in columns, events and ids")
     return ", ".join(looked[:-1]) + " and " + looked[-1]

@@ -46,10 +46,30 @@ def weak_signal(figures: Mapping[str, Any]) -> dict[str, str] | None:
     if low > 0:
         return None
     found = "cannot be told" if not math.isfinite(low) else f"lies between {low:+.4f} and {high:+.4f} (log loss, 95 %)"
+    means = (
+        "the probabilities are worse than a constant, do not act on them. See whether outcomes are recorded as before; "
+        "add what distinguishes prospects, or more outcomes."
+        if math.isfinite(low) and high < 0
+        else "the scores may rank no better than chance. Add what distinguishes prospects, or more outcomes."
+    )
+    return {"code": "weak_signal", "text": f"the gain over a constant {found}: {means}"}
+
+
+def slope_off(figures: Mapping[str, Any]) -> dict[str, str] | None:
+    """What a calibration slope means that is clearly off one, or None where its interval holds 1.
+
+    For the report alone: it is no reason to warn of every score, as a card's warnings do.
+    """
+    low, high = figures.get("interval", {}).get("slope") or (None, None)
+    if low is None or high is None or low <= 1 <= high:
+        return None
+    far, up, down = ("far from", "much", "little") if high < 1 else ("near to", "little", "much")
     return {
-        "code": "weak_signal",
-        "text": f"the gain over a constant {found}: the scores may rank no better than chance. "
-        "Add what distinguishes prospects, or more outcomes.",
+        "code": "calibration_slope",
+        "text": f"the calibration slope lies between {low:.2f} and {high:.2f} (95 %), and 1 would be right: the "
+        f"probabilities lie too {far} the base rate, so that high ones promise too {up} and low ones too {down}. The "
+        "order of the prospects stands; do not reckon with the highest and lowest as they are, and retrain once more "
+        "outcomes are known.",
     }
 
 
