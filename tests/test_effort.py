@@ -118,6 +118,25 @@ def test_where_nothing_is_outbound_nothing_is_fitted(monkeypatch: pytest.MonkeyP
     assert rests_on_effort(quiet, None, features, mine) is None
 
 
+def test_a_window_of_a_few_says_that_nothing_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = sold(300)
+    features = FeatureSet(tables.dataset, (*MADE, CALLS))
+    mine = last_cut(tables, features)
+    few = mine.rows[mine.rows["prospect_id"].isin(mine.rows["prospect_id"].unique()[:5])]
+    nobody = mine.rows.assign(y=0)
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("fitted")
+
+    monkeypatch.setattr("training.evaluate.evaluate_forward", never)
+    for rows in (few, nobody):
+        found = rests_on_effort(tables, features, features, replace(mine, rows=rows))
+        assert found is not None
+        assert "cannot be told" in found["text"]
+        assert "at least 20 and 5 are needed" in found["text"]
+        assert "gain_lost_interval" not in found
+
+
 def test_the_same_rows_are_asked_for() -> None:
     tables = sold(300)
     features = FeatureSet(tables.dataset, MADE)

@@ -216,6 +216,15 @@ def test_outcomes_that_cease_or_that_only_just_began() -> None:
     assert rate_drift(nothing) is None
 
 
+def test_a_handful_of_outcomes_is_no_drift() -> None:
+    """All in the last weeks, though the first of the prospects was there long before: of so few nothing is told."""
+    for count, told in ((3, False), (30, True)):
+        prospects = {f"p{i:02d}": 0.0 if i < count else 100.0 for i in range(2 * count)}
+        wins = [(f"p{i:02d}", "won", 165.0 + i / count) for i in range(count)]
+        rows = rows_of_by_hand(by_hand(prospects, wins, until=200, goal=Goal(horizons=(("", 14),))))
+        assert (rate_drift(rows) is not None) == told
+
+
 def test_scores_of_other_prospects_are_a_drift_and_of_the_same_are_none() -> None:
     tables = moved(1_500, 3, 1.0)
     truth = {"good": 0.3, "fair": 0.1, "poor": 0.02}

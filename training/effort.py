@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 RESAMPLES = 400
+LEAST = 20  # prospects tested in the last window, below which nothing can be told
+LEAST_OUTCOMES = 5  # of them that reached the goal within their horizon
 LEFT_OUT: Mapping[str, Any] = {
     "left_out": True,
     "text": "Trained without anything that counts outbound events: nothing of the model rests on outbound effort.",
@@ -66,7 +68,8 @@ def rests_on_effort(
     Returns:
         What the card holds under ``effort``: ``cut``, and with and without effort the ``log_loss_gain`` over a
         constant and the ``lift_top_tenth``; the differences ``gain_lost`` and ``lift_lost`` with their 95 % intervals
-        (paired bootstrap by prospect), ``share`` (of the gain; None where there is no gain) and ``text``.
+        (paired bootstrap by prospect), ``share`` (of the gain; None where there is no gain) and ``text``. Where the
+        last window holds too little, only ``cut``, ``rows`` and ``text``.
     """
     from training.evaluate import evaluate_forward
 
@@ -75,6 +78,17 @@ def rests_on_effort(
     own = without_effort(tables, given)
     if own == features:
         return None
+    tested = last.rows.groupby("prospect_id")["y"].max()
+    if len(tested) < LEAST or tested.sum() < LEAST_OUTCOMES:
+        cut = format_time(last.cut)
+        return {
+            "left_out": False,
+            "cut": cut,
+            "rows": len(last.rows),
+            "text": f"What rests on outbound effort cannot be told: the last window (from {cut[:10]}) "
+            f"holds {len(tested)} prospects, of whom {int(tested.sum())} reached the goal; at least {LEAST} and "
+            f"{LEAST_OUTCOMES} are needed.",
+        }
     bare = evaluate_forward(tables, own, last.cut, last.test_until, params=params, seed=seed, resamples=0)
     return compare(last, bare, seed)
 

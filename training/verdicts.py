@@ -28,6 +28,7 @@ Mask = npt.NDArray[np.bool_]
 SHARES = tuple(2 ** -(i / 2) for i in range(2, 9))
 SURE = 2.33  # standard errors on either side: an interval of 98 %
 BY = 1.15  # it must lie beyond this ratio: a smaller change misleads nobody, and a young CRM's rates settle by as much
+LEAST = 20  # outcomes in all, below which no rate can be told from another
 WEEK = 7 * DAY
 WEEKS = 8  # that are needed to tell how rates scatter
 BINS = 10
@@ -102,9 +103,13 @@ def rate_drift(training_set: TrainingSet) -> dict[str, Any] | None:
     days, outcomes = _weeks(training_set)
     recent = sorted({round(share * len(days)) for share in SHARES} - {0})
     compared = max((_compare(days, outcomes, weeks) for weeks in recent), key=_Compared.clear, default=None)
-    if compared is None or compared.clear() <= math.log(BY):
+    if compared is None or not _is_clear(compared, outcomes):
         return None
     return _told(compared, format_time(training_set.observed_until - compared.weeks * WEEK))
+
+
+def _is_clear(compared: _Compared, outcomes: Floats) -> bool:
+    return bool(outcomes.sum() >= LEAST) and compared.clear() > math.log(BY)
 
 
 def _told(compared: _Compared, since: str) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def rate_since(training_set: TrainingSet, since: int) -> dict[str, Any] | None:
     if not 0 < weeks < len(days):
         return None
     found = _compare(days, outcomes, weeks)
-    return {**_told(found, format_time(since)), "drift": found.clear() > math.log(BY)}
+    return {**_told(found, format_time(since)), "drift": _is_clear(found, outcomes)}
 
 
 def scores_since(
