@@ -77,6 +77,13 @@ def test_check_says_what_there_is(data: Path) -> None:
     assert answer["until"] == "2025-07-20T00:00:00Z"
 
 
+def test_check_tells_the_horizons_as_the_report_does(data: Path) -> None:
+    toml = data / "dataset.toml"
+    toml.write_text(toml.read_text().replace("horizon_days = 30", 'horizon_days = {mass = 30, "" = 90}'))
+    said = " ".join(run("check", data).stdout.split())
+    assert "Goal: won within 90 days (otherwise), 30 days (mass); the data ends 2025-07-20T00:00:00Z." in said
+
+
 def drop(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 

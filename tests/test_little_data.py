@@ -80,6 +80,7 @@ def test_twenty_prospects_with_five_conversions_train() -> None:
     logit = [math.log(p / (1 - p)) for p in (score.probability_low, score.probability, score.probability_high)]
     assert min(logit[1] - logit[0], logit[2] - logit[1]) >= 1.6448 / math.sqrt(5) - 1e-9
     assert score.probability_low > 0.01
+    assert any(text.startswith("no outcome came between day 60 and day 90") for text in texts)
     assert model.card["choice"]["chosen"] == "blend_50"  # the steady one
     assert model.card["data"]["learned_outcomes"] == 5
 

@@ -234,7 +234,7 @@ def _content(card: Mapping[str, Any]) -> dict[str, Any]:
     rolling, goal = card.get("rolling", {}), card.get("goal", {})
     outcome = str(goal.get("outcome", "the goal"))
     return {
-        "title": f"{outcome} {_within(goal.get('horizon_days', card.get('horizon_days')))}".strip(),
+        "title": f"{outcome} {within(goal.get('horizon_days', card.get('horizon_days')))}".strip(),
         "facts": _facts(card),
         "verdicts": _verdicts(card),
         "checks": _checks(card),
@@ -257,7 +257,8 @@ def _content(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _within(horizon: Any) -> str:
+def within(horizon: Any) -> str:
+    """A goal's horizon as a card holds it, in words: days, or days by regime."""
     if isinstance(horizon, Mapping):
         parts = [f"{days} days ({regime or 'otherwise'})" for regime, days in horizon.items()]
         return "within " + ", ".join(parts)
@@ -269,7 +270,7 @@ def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("Goal", goal.get("outcome")),
         ("Counted from", goal.get("starts_at") or ("creation" if goal else None)),
-        ("Horizon", _within(goal.get("horizon_days", card.get("horizon_days"))).removeprefix("within ")),
+        ("Horizon", within(goal.get("horizon_days", card.get("horizon_days"))).removeprefix("within ")),
         ("Trained until", _day(card["trained_until"]) if "trained_until" in card else None),
         ("Prospects", number(data["prospects"]) if "prospects" in data else None),
         ("Outcomes", number(data["outcomes"]) if "outcomes" in data else None),
