@@ -59,6 +59,7 @@ class Column:
     form: str = ""
 
 
+FEW_OUTCOMES = 50  # below which a model is not sound, though it trains
 DECLARABLE = ("category", "number", "boolean", "text")
 
 STANDARD: Mapping[str, tuple[Column, ...]] = {
@@ -380,9 +381,13 @@ def _declared(table: str, data: Any, where: str) -> tuple[Column, ...]:
                 remedy='Remove the line, or write only {known = "never"}.',
             )
         if not isinstance(entry, Mapping) or set(entry) - {"kind", "known"} or entry.get("kind") not in DECLARABLE:
+            unknown = sorted(set(entry) - {"kind", "known"}) if isinstance(entry, Mapping) else []
+            wrong = f"has a setting {unknown[0]!r} that is none of ours" if unknown else "needs a kind"
+            if not unknown and isinstance(entry, Mapping) and "kind" in entry:
+                wrong = f"has {entry['kind']!r} as its kind, which is none that a column may have"
             raise BadInput(
                 "bad_column",
-                f"`{name}` needs a kind.",
+                f"`{name}` {wrong}.",
                 where=place,
                 remedy=f'Write {name} = {{kind = "category"}}; kinds: {", ".join(DECLARABLE)}.',
             )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from features.checks import alike, broken_columns, check_across, check_header, check_repeats, draft, is_reserved
 from features.columns import Raw, ident, number_of, quote, run
-from features.contract import DAY, DECLARING, KEYS, NEVER, STANDARD, Dataset, format_time, parse_dataset
+from features.contract import DAY, DECLARING, FEW_OUTCOMES, KEYS, NEVER, STANDARD, Dataset, format_time, parse_dataset
 from features.errors import BadInput, BadTables
 from features.files import Source, UnreadableError, find_files, frame_source, unknown_name, unreadable
 from features.titles import read_title
@@ -253,7 +253,11 @@ def _read(
         raws[table] = raw
         (count,) = run(con, f"SELECT count(*) FROM draft.{table}")[0]
         if not count and (table == "prospects" or (table == "outcomes" and need_outcomes)):
-            remedy = f"Fill it; without {table} there is nothing to {'learn' if table == 'outcomes' else 'score'}."
+            remedy = "Fill it; without prospects there is nothing to score."
+            if table == "outcomes":
+                remedy = (
+                    f"Fill it; at least 1 prospect must have reached the goal, and {FEW_OUTCOMES} make a sound model."
+                )
             details = {"file": raw.file, "table": table, "count": 0}
             problems.append(BadInput("empty_table", "there is no row.", where=raw.file, remedy=remedy, details=details))
     if dataset.complete_until is not None:

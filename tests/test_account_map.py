@@ -126,6 +126,7 @@ def test_too_few_accounts_stay_the_naive_product_and_say_how_many() -> None:
     assert found.of([0.1, 0.2]) == pytest.approx(0.28)
     alone = fit_map(p[:0], y[:0], who[:0], who[:0], HORIZON, HORIZON)
     assert alone.words.startswith("There was no account")
+    assert alone.words.endswith("so an account's probability is the naive product.")
 
 
 def test_what_the_folds_models_lack_is_no_dependence() -> None:

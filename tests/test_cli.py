@@ -77,6 +77,13 @@ def test_check_says_what_there_is(data: Path) -> None:
     assert answer["until"] == "2025-07-20T00:00:00Z"
 
 
+def test_check_tells_the_horizons_as_the_report_does(data: Path) -> None:
+    toml = data / "dataset.toml"
+    toml.write_text(toml.read_text().replace("horizon_days = 30", 'horizon_days = {mass = 30, "" = 90}'))
+    said = " ".join(run("check", data).stdout.split())
+    assert "Goal: won within 90 days (otherwise), 30 days (mass); the data ends 2025-07-20T00:00:00Z." in said
+
+
 def drop(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
@@ -168,3 +175,13 @@ def test_simulate_does_not_overwrite(data: Path) -> None:
     assert found.exit_code == 2
     assert json.loads(found.stdout)["error"]["code"] == "folder_not_empty"
     assert (data / "prospects.csv").exists()
+
+
+def test_train_says_where_its_report_lies(data: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shown = run("train", data, "--home", home)
+    assert shown.exit_code == 0, shown.output
+    (place,) = [line.removeprefix("Report: ") for line in shown.stdout.splitlines() if line.startswith("Report: ")]
+    assert Path(place).is_relative_to(home)
+    assert "Training report" in Path(place).read_text(encoding="utf-8")
+    assert json.loads(run("train", data, "--home", home, "--json").stdout)["report"] != place  # each has its own

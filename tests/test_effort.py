@@ -118,6 +118,25 @@ def test_where_nothing_is_outbound_nothing_is_fitted(monkeypatch: pytest.MonkeyP
     assert rests_on_effort(quiet, None, features, mine) is None
 
 
+def test_a_window_of_a_few_says_that_nothing_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = sold(300)
+    features = FeatureSet(tables.dataset, (*MADE, CALLS))
+    mine = last_cut(tables, features)
+    few = mine.rows[mine.rows["prospect_id"].isin(mine.rows["prospect_id"].unique()[:5])]
+    nobody = mine.rows.assign(y=0)
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("fitted")
+
+    monkeypatch.setattr("training.evaluate.evaluate_forward", never)
+    for rows in (few, nobody):
+        found = rests_on_effort(tables, features, features, replace(mine, rows=rows))
+        assert found is not None
+        assert "cannot be told" in found["text"]
+        assert "at least 20 and 5 are needed" in found["text"]
+        assert "gain_lost_interval" not in found
+
+
 def test_the_same_rows_are_asked_for() -> None:
     tables = sold(300)
     features = FeatureSet(tables.dataset, MADE)
@@ -132,6 +151,8 @@ def test_the_same_rows_are_asked_for() -> None:
 
 def test_the_words_say_what_can_be_told() -> None:
     base = {
+        "cut": "2025-10-03T00:00:00Z",
+        "rows": 1812,
         "with": {"log_loss_gain": 0.05, "lift_top_tenth": 3.0},
         "without": {"log_loss_gain": 0.03, "lift_top_tenth": 2.5},
         "gain_lost": 0.02,
@@ -139,11 +160,16 @@ def test_the_words_say_what_can_be_told() -> None:
         "lift_lost": 0.5,
         "lift_lost_interval": [0.1, 0.9],
     }
-    assert words(base).startswith("40 % of the gain over a constant rests on outbound effort")
+    window = "In the last window (from 2025-10-03, 1,812 landmarks), "
+    assert words(base).startswith(window + "40 % of the gain over a constant rests on outbound effort")
     assert "3.00 times the average rate with it and 2.50 without" in words(base)
     assert "cannot be told from nothing" in words({**base, "gain_lost_interval": [-0.01, 0.03]})
-    assert words({**base, "gain_lost": -0.02, "gain_lost_interval": [-0.03, -0.01]}).startswith("Nothing rests")
-    assert words({**base, "with": {"log_loss_gain": -0.01, "lift_top_tenth": 1.0}}).startswith("There is no gain")
+    assert words({**base, "gain_lost": -0.02, "gain_lost_interval": [-0.03, -0.01]}).startswith(
+        window + "nothing rests"
+    )
+    assert words({**base, "with": {"log_loss_gain": -0.01, "lift_top_tenth": 1.0}}).startswith(
+        window + "there is no gain"
+    )
 
 
 def test_training_says_what_rests_on_effort_or_leaves_it_out(tmp_path: Path) -> None:

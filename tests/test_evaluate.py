@@ -322,7 +322,7 @@ def test_a_regime_is_tested_up_to_its_own_horizon() -> None:
         assert level["rate"] == part["y"].mean()
 
 
-def segmented() -> Tables:
+def segmented(bands: tuple[str, ...] = ("50-249",)) -> Tables:
     """800 prospects of 200 accounts: a fourth has 5 heads, a fourth 20 and from day 120 on 300, a fourth only a band,
     a fourth nothing known. Half came from the web, the other half from fifty rare sources, or from none."""
     rng = np.random.default_rng(5)
@@ -337,7 +337,7 @@ def segmented() -> Tables:
             "account_id": f"a{i}",
             "observed_at": day,
             "headcount": {0: 5.0, 1: 20.0 if day < 120 else 300.0}.get(i % 4),
-            "headcount_band": "50-249" if i % 4 == 2 else None,
+            "headcount_band": bands[i // 4 % len(bands)] if i % 4 == 2 else None,
         }
         for i in range(200)
         for day in ((0.0, 120.0) if i % 4 == 1 else (0.0,))
@@ -380,6 +380,18 @@ def test_segments_are_those_of_the_tables_as_of_t_whatever_the_features_are() ->
     regimes = kind.map({0: "mass", 1: "industrial"}).fillna("unknown").value_counts()
     assert {level["level"]: level["n"] for level in found.by["regime"]} == regimes.to_dict()
     assert [level["horizon_days"] for level in found.by["regime"]] == [14] * 3
+
+
+def test_codes_of_the_register_are_told_as_the_bands_that_they_lie_in() -> None:
+    tables = segmented(("21", "31", "12", "53", "NN", "11 to 50"))
+    features = FeatureSet(tables.dataset, (Expression("age", (Attribute("prospects", "created_at"),)),))
+    found = evaluate_forward(tables, features, at(100), at(150), params={}, resamples=0)
+    accounts = tables.prospects.select("prospect_id", "account_id").to_pandas().set_index("prospect_id")["account_id"]
+    number = found.rows["prospect_id"].map(accounts).str[1:].astype(int)
+    expected = (number // 4 % 6).map({0: "50-249", 1: "50-249", 2: "10-49", 3: "250+", 4: "1-9", 5: "other"})
+    banded = number % 4 == 2
+    assert found.rows["size"][banded].tolist() == expected[banded].tolist()
+    assert {level["level"] for level in found.by["size"]} <= {"1-9", "10-49", "50-249", "250+", "other", "unknown"}
 
 
 def test_a_census_tests_everyone_open_each_week(tables: Tables, features: FeatureSet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,5 +80,27 @@ def test_twenty_prospects_with_five_conversions_train() -> None:
     logit = [math.log(p / (1 - p)) for p in (score.probability_low, score.probability, score.probability_high)]
     assert min(logit[1] - logit[0], logit[2] - logit[1]) >= 1.6448 / math.sqrt(5) - 1e-9
     assert score.probability_low > 0.01
+    assert any(text.startswith("no outcome came between day 60 and day 90") for text in texts)
     assert model.card["choice"]["chosen"] == "blend_50"  # the steady one
     assert model.card["data"]["learned_outcomes"] == 5
+
+
+@pytest.mark.parametrize("won", [1, 2])
+def test_outcomes_of_a_single_fold_train_shrunk_to_the_base_rate(won: int) -> None:
+    """One outcome, or all of one account: the hazard of the others saw none and has nothing to tell apart."""
+    ids = [f"p{i:02d}" for i in range(24)]
+    outcomes = [(p, "won", 4 * i + 12) for i, p in enumerate(ids[:won])]
+    rows = rows_of_one_account(by_hand({p: 4 * i for i, p in enumerate(ids)}, outcomes, until=200), ids[:won])
+    model = fit(rows)
+    assert model.card["data"]["learned_outcomes"] == won
+    assert any(f"{won} outcome" in w["text"] for w in model.card["warnings"] if w["code"] == "few_outcomes")
+    scores = model.scorer.score_rows(columns(rows.values, rows.features))
+    off = [abs(math.log(s.probability / model.card["base_rate"])) for s in scores]
+    assert np.mean(off) < 0.7
+    assert all(s.probability_low < s.probability < s.probability_high for s in scores)
+
+
+def rows_of_one_account(tables: Tables, members: list[str]) -> TrainingSet:
+    rows = build(tables, FeatureSet(tables.dataset, (Expression("age", (Attribute("prospects", "created_at"),)),)))
+    ids = rows.rows["prospect_id"]
+    return replace(rows, rows=rows.rows.assign(account_id=ids.where(~ids.isin(members), "one")))

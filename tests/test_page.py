@@ -242,6 +242,7 @@ def test_nothing_to_warn_of_is_said() -> None:
     assert "Nothing to say" in said.said("verdicts")
     assert "hindsight" in said.said("verdicts")
     assert "gave a sign" in said.said("audit")
+    assert "calibration slope" not in said.said("verdicts").split("there is nothing to warn of")[0]
     del card["audit"]  # nobody looked: nothing is claimed
     said = Reader(page(card, {}))
     assert "hindsight" not in said.said("verdicts")
@@ -279,6 +280,17 @@ def test_the_figures_are_those_of_the_card(whole: str) -> None:
     assert "learning_rate 0.05" in read.said("made")
 
 
+@pytest.mark.parametrize(
+    ("ends", "means"), [((0.7, 0.9), "high ones promise too much"), ((0.9, 1.1), "Nothing to say")]
+)
+def test_a_slope_clearly_off_one_is_not_left_to_its_tile(ends: tuple[float, float], means: str) -> None:
+    card = {**full(), "warnings": [], "audit": []}
+    card["rolling"]["figures"]["interval"]["slope"] = list(ends)
+    said = Reader(page(card, {})).said("verdicts")
+    assert means in said
+    assert ("Nothing to say" in said) == ("calibration_slope" not in said)
+
+
 def test_how_it_was_chosen() -> None:
     card = full()
     said = Reader(page(card, {})).said("choice")
@@ -288,8 +300,14 @@ def test_how_it_was_chosen() -> None:
     assert "logistic hazard 0.3542 0.0046 (−0.0010 to 0.0102)" in said
     assert "(taken) 0.3433 −0.0063 (−0.0102 to −0.0024)" in said  # 1.96 standard errors either side
     assert "moved by −0.310" in said
+    assert "only where it is clearly better than the plain recipe, 100 trees." in said
+    card["data"] = {**card["data"], "learned_outcomes": 150}
+    steady = "the steady recipe, blend of 50 trees and logistic, which is the usual one below 200 outcomes."
+    assert f"only where it is clearly better than {steady}" in Reader(page(card, {})).said("choice")
+    card["choice"] = {"chosen": "blend_50", "cuts": [], "candidates": []}
+    assert f"too few outcomes to choose by. Taken: {steady}" in Reader(page(card, {})).said("choice")
     card["choice"] = {"chosen": "trees_100", "cuts": [], "candidates": []}
-    assert "too few outcomes to choose by" in Reader(page(card, {})).said("choice")
+    assert "too few outcomes to choose by. Taken: the plain recipe, 100 trees." in Reader(page(card, {})).said("choice")
     del card["choice"]
     assert "The recipe was given" in Reader(page(card, {})).said("choice")
 

@@ -58,7 +58,7 @@ def template(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     report = folder.parent / "report.html"
     report.write_text("<p>how good it is</p>")
     for name in ("a", "b"):
-        record(
+        made = record(
             bundles[name],
             home=Home(folder),
             params={"trees": 100, "bundle": name},
@@ -67,6 +67,7 @@ def template(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
             files=[report],
             started_at=parse_time("2026-01-01T00:00:00Z"),
         )
+        assert Path(made.report).read_text() == report.read_text()
     return folder
 
 

@@ -196,7 +196,15 @@ REFUSED = [
         remedy="remove [accounts.columns]",
     ),
     Case("empty prospects", empty("prospects"), "empty_table", "prospects", 0),
-    Case("empty outcomes", empty("outcomes"), "empty_table", "outcomes", 0, options=TRAIN),
+    Case(
+        "empty outcomes",
+        empty("outcomes"),
+        "empty_table",
+        "outcomes",
+        0,
+        options=TRAIN,
+        remedy="at least 1 prospect must have reached the goal, and 50 make a sound model",
+    ),
     Case("a required column missing", rename("events", "type", "kind"), "missing_column", "events: type"),
     Case(
         "a required column in capitals",
@@ -952,6 +960,22 @@ def test_the_horizon_of_the_rest_is_named() -> None:
     assert 'the key "" for the horizon of the rest' in caught.value.remedy
     goal = parse_dataset('[goal]\nhorizon_days = {mass = 30, "" = 90}').goal
     assert (goal.horizon("mass"), goal.horizon("project"), goal.horizon()) == (30, 90, 90)
+
+
+@pytest.mark.parametrize(
+    ("entry", "wrong"),
+    [
+        ('{kind = "time"}', "`due` has 'time' as its kind, which is none that a column may have."),
+        ('{known = "never"}', "`due` needs a kind."),
+        ('"category"', "`due` needs a kind."),
+        ('{kind = "text", nown = "never"}', "`due` has a setting 'nown' that is none of ours."),
+    ],
+)
+def test_what_is_wrong_with_a_declared_column_is_said_as_it_is(entry: str, wrong: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_dataset(f"[prospects.columns]\ndue = {entry}")
+    assert (caught.value.code, caught.value.message) == ("bad_column", wrong)
+    assert "kinds: category, number, boolean, text" in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\t\n", "\x01\x02", "\u200b", "a\x00b"])

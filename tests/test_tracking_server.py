@@ -109,6 +109,7 @@ def test_pictures_and_feature_definitions_are_artifacts(
 ) -> None:
     for told in trained:
         run_id = told["run_id"]
+        assert told["report"] == f"{client.get_run(run_id).info.artifact_uri}/report/report.html"
         assert {Path(f.path).name for f in client.list_artifacts(run_id, "report")} == PICTURES | {"report.html"}
         for name in PICTURES:
             picture = Path(client.download_artifacts(run_id, f"report/{name}", str(tmp_path))).read_bytes()

@@ -25,7 +25,7 @@ from training.dataset import TrainingSet, build, labels
 from training.evaluate import evaluate_forward, log_losses, paired_interval, rolling
 from training.model import columns, fit
 from training.simulate import SWITCHES, Mechanisms, simulate
-from training.verdicts import drift, rate_drift, score_drift, weak_signal
+from training.verdicts import drift, rate_drift, score_drift, slope_off, weak_signal
 
 PROOFS = os.environ.get("LEADSCORE_PROOFS", "") not in ("", "0")
 SEEDS = range(20 if PROOFS else 2)
@@ -80,7 +80,23 @@ def test_weak_signal_unless_the_gain_is_clearly_positive() -> None:
     assert weak is not None
     assert weak["code"] == "weak_signal"
     assert "-0.0010 and +0.0200" in weak["text"]
+    assert "no better than chance" in weak["text"]
     assert weak_signal({"interval": {}}) is not None
+    worse = weak_signal({"interval": {"log_loss_gain": [-0.03, -0.01]}})
+    assert worse is not None
+    assert "worse than a constant" in worse["text"]
+    assert "chance" not in worse["text"]
+
+
+def test_a_slope_off_one_is_put_in_words() -> None:
+    assert slope_off({}) is None
+    assert slope_off({"interval": {"slope": [0.9, 1.1]}}) is None
+    wide, narrow = (slope_off({"interval": {"slope": ends}}) for ends in ([0.7, 0.9], [1.1, 1.4]))
+    assert wide is not None
+    assert narrow is not None
+    assert "between 0.70 and 0.90" in wide["text"]
+    assert "high ones promise too much and low ones too little" in wide["text"]
+    assert "high ones promise too little and low ones too much" in narrow["text"]
 
 
 def noise(seed: int) -> Tables:
@@ -198,6 +214,15 @@ def test_outcomes_that_cease_or_that_only_just_began() -> None:
     assert "over 100" in began["text"]
     nothing = replace(rows, goal_at=np.full_like(rows.goal_at, NEVER))
     assert rate_drift(nothing) is None
+
+
+def test_a_handful_of_outcomes_is_no_drift() -> None:
+    """All in the last weeks, though the first of the prospects was there long before: of so few nothing is told."""
+    for count, told in ((3, False), (30, True)):
+        prospects = {f"p{i:02d}": 0.0 if i < count else 100.0 for i in range(2 * count)}
+        wins = [(f"p{i:02d}", "won", 165.0 + i / count) for i in range(count)]
+        rows = rows_of_by_hand(by_hand(prospects, wins, until=200, goal=Goal(horizons=(("", 14),))))
+        assert (rate_drift(rows) is not None) == told
 
 
 def test_scores_of_other_prospects_are_a_drift_and_of_the_same_are_none() -> None:

@@ -92,7 +92,10 @@ class AccountMap:
         """What it comes to, as a sentence."""
         seen = f"{self.accounts} accounts with several open prospects, {self.outcomes} of which reached the goal"
         if not self.accounts:
-            return "There was no account with several open prospects to learn from: an account's is the naive product."
+            return (
+                "There was no account with several open prospects to learn from, so an account's probability is the "
+                "naive product."
+            )
         if not self.fitted:
             return (
                 f"There were {seen}: too few to learn how prospects of one account depend on each other (at least "

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from features.contract import DAY, KEYS, NEVER, Goal
+from features.contract import DAY, KEYS, NEVER, Goal, format_time
 from features.errors import BadInput
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ LEVELS = 50  # of a column that are looked at one by one: the commonest
 RARE = 5  # prospects below which a level is taken together with other such levels
 NEWEST = 0.1  # the share of the prospects that counts as the newest
 WEEK = 7 * DAY
-HEAD, TAIL = 8, 4  # characters of an id that are looked at, from its start and from its end
+PLACES = 64  # characters of an id that are looked at, from its start and from its end: all of a UUID or a SHA-256
+LOOKED_AT = 100  # levels that CHANCE allows for; an id of many characters has more, and each is given less
 SHOWN = 40  # characters of a level's name in a text
 
 
@@ -128,7 +129,9 @@ class Finding:
 def audit(tables: Tables, *, until: int | None = None, goal: Goal | None = None) -> tuple[Finding, ...]:
     """Look for hindsight in every column, event type and id that a feature could use.
 
-    Columns declared ``known = "never"`` are left out: no feature may name them. Nothing recorded after T is looked at.
+    Columns declared ``known = "never"`` are left out: no feature may name them. Nothing recorded after T is looked at;
+    but what bears no time of recording may have been written after T and passes for known before it, so it is asked at
+    the end of the tables too.
 
     Args:
         tables: canonical tables; without outcomes there is nothing to find.
@@ -136,15 +139,36 @@ def audit(tables: Tables, *, until: int | None = None, goal: Goal | None = None)
         goal: what is predicted; the tables' own when None.
 
     Returns:
-        The findings: ids first, then columns by table, then events; none for a name twice.
+        The findings: ids first, then columns by table, then events, then what only the end of the tables shows; none
+        for a name twice.
     """
-    from features.tables import known_by
-
     if tables.outcomes is None:
         return ()
-    goal = tables.dataset.goal if goal is None else goal
-    tables = known_by(tables, tables.until if until is None else until)
-    spine, who = _prospects(tables, goal)
+    goal, end = tables.dataset.goal if goal is None else goal, tables.until
+    until, followed = end if until is None else until, _followed(tables.outcomes, goal)
+    found = _found(tables, until, goal, followed)
+    if until >= end:
+        return found
+    named = {f.name for f in found}
+    undated = {table: _undated(tables, table) for table in tables.present}
+    late = (f for f in _found(tables, end, goal, followed) if f.name not in named)
+    later = [f for f in late if undated[f.name.partition(".")[0]]]
+    return found + tuple(replace(f, evidence={**f.evidence, "seen_by": format_time(end)}) for f in later)
+
+
+def _undated(tables: Tables, table: str) -> bool:
+    """Whether rows of a table tell nothing of when they were written."""
+    if table in ("events", "outcomes"):
+        return "recorded_at" not in tables.present[table]
+    return bool(getattr(tables, table).observed_at.isnull().any().execute())
+
+
+def _found(tables: Tables, until: int, goal: Goal, followed: bool) -> tuple[Finding, ...]:
+    """What the tables show as they stood at T."""
+    from features.tables import known_by
+
+    tables = known_by(tables, until)
+    spine, who = _prospects(tables, goal, followed)
     if who.is_open.all():
         return ()
     found = _about_ids("prospects.prospect_id", who.ids, np.arange(len(who)), who) + _about_stamps(who)
@@ -226,7 +250,7 @@ class _Fact:
         return _Fact(self.name, self.level, self.having, self.who[mask], self.known[mask], self.dated[mask])
 
 
-def _prospects(tables: Tables, goal: Goal) -> tuple[Any, _Prospects]:
+def _prospects(tables: Tables, goal: Goal, followed: bool) -> tuple[Any, _Prospects]:
     """The episodes as a cached table with the prospects' indices ``i``, and as arrays."""
     import ibis
 
@@ -239,10 +263,13 @@ def _prospects(tables: Tables, goal: Goal) -> tuple[Any, _Prospects]:
     rows = spine.select("i", "prospect_id", "started_at", "closed_at", "goal_at").order_by("i").to_pandas()
     ids = rows["prospect_id"].to_numpy(dtype=object)
     start, closed, goal_at = (rows[name].to_numpy(dtype=np.int64) for name in ("started_at", "closed_at", "goal_at"))
-    outcomes: Any = tables.outcomes
-    later = None if outcomes is None else outcomes.filter(outcomes.outcome.notin([*goal.closing, goal.starts_at or ""]))
-    followed = later is not None and int(later.prospect_id.nunique().execute()) >= LEAST
     return spine, _Prospects(ids, start, closed, goal_at, until, followed)
+
+
+def _followed(outcomes: Any, goal: Goal) -> bool:
+    """Whether the data go on after the closing, by all of their outcomes: at an early T few are renewed yet."""
+    later = outcomes.filter(outcomes.outcome.notin([*goal.closing, goal.starts_at or ""]))
+    return int(later.prospect_id.nunique().execute()) >= LEAST
 
 
 # ---- what there is to look at ---------------------------------------------------------------------------------------
@@ -306,13 +333,24 @@ def _about_ids(name: str, ids: npt.NDArray[np.object_], i: Ints, who: _Prospects
     import pandas as pd
 
     text = pd.Series(ids, dtype=object).astype(str)
-    parts: dict[str, Any] = {f"character {at + 1}": text.str[at] for at in range(HEAD)}
-    parts |= {f"character {at} from the end": text.str[-at] for at in range(1, TAIL + 1)}
-    parts |= {"letters": text.str.extract(r"^(\D*)")[0], "length": text.str.len()}
-    parts["number"] = pd.to_numeric(text.str.extract(r"(\d{1,15})\D*$")[0], errors="coerce")
-    return _of_parts(
-        name, {p: _coded(v, "number" if p in ("length", "number") else "category") for p, v in parts.items()}, i, who
-    )
+    length = text.str.len()
+    parts = {f"character {at + 1}": coded for at, coded in enumerate(_characters(text))}
+    if length.nunique() > 1 or length.max() > PLACES:
+        parts |= {f"character {at + 1} from the end": coded for at, coded in enumerate(_characters(text.str[::-1]))}
+    parts["letters"] = _coded(text.str.extract(r"^(\D*)")[0], "category")
+    parts["length"] = _coded(length, "number")
+    parts["number"] = _coded(pd.to_numeric(text.str.extract(r"(\d{1,15})\D*$")[0], errors="coerce"), "number")
+    return _of_parts(name, parts, i, who)
+
+
+def _characters(text: pd.Series[Any]) -> Iterator[tuple[Ints, list[str]]]:
+    """Codes and labels of the first characters, place by place; -1 where a text is shorter."""
+    width = int(text.str.len().clip(upper=PLACES).max()) if len(text) else 0
+    points = text.to_numpy(dtype=f"<U{max(1, width)}").view(np.uint32).reshape(len(text), -1)
+    for place in points.T[:width]:
+        levels, code = np.unique(place, return_inverse=True)
+        absent = int(levels[0] == 0)  # what fills up a shorter text
+        yield code.astype(np.int64) - absent, [chr(level) for level in levels[absent:]]
 
 
 def _about_stamps(who: _Prospects) -> list[Finding]:
@@ -373,8 +411,10 @@ def _of_parts(name: str, parts: Mapping[str, tuple[Ints, list[str]]], i: Ints, w
             f"right one first in {auc:.0%} of the cases."
         )
         return [_finding(name, "id_encodes_outcome", seen, part=of, auc=auc, auc_low=low, outcomes=count)]
+    looked_at = sum(len(same) for same in facts.values())
+    by_age = partial(_by_age, chance=CHANCE * min(1.0, LOOKED_AT / max(1, looked_at)))
     for part, same in facts.items():
-        for found in _suspect(same, (_by_age,), who):
+        for found in _suspect(same, (by_age,), who):
             return [replace(found, sign="id_encodes_outcome", evidence={"part": part, **found.evidence})]
     return []
 
@@ -504,16 +544,16 @@ def _after(fact: _Fact, who: _Prospects) -> Finding | None:
     return _finding(fact, "known_after", seen, holders=count, known_after=int(late.sum()), dated_before=early)
 
 
-def _by_age(fact: _Fact, who: _Prospects) -> Finding | None:
+def _by_age(fact: _Fact, who: _Prospects, chance: float = CHANCE) -> Finding | None:
     fact = fact.among(fact.known < who.closed[fact.who])
     if len(fact.who) < 2 * LEAST:
         return None
-    if poisson(int(who.is_open[fact.who].sum()), SHORT * who.openness[who.stratum[fact.who]].sum()) > CHANCE:
+    if poisson(int(who.is_open[fact.who].sum()), SHORT * who.openness[who.stratum[fact.who]].sum()) > chance:
         return None  # about as many are open as of all that were created when they were: nothing to explain
     expected, still = still_open(who.start[fact.who], fact.known, who.closed[fact.who], who.until)
     if who.usual[0]:  # where all prospects are decided faster than they were, so may these be
         expected *= min(1.0, who.usual[1] / who.usual[0])
-    if poisson(still, SHORT * expected) > CHANCE:
+    if poisson(still, SHORT * expected) > chance:
         return None
     seen = (
         f"comes with the decision: {still:,} of the {len(fact.who):,} prospects that {fact.having} are "

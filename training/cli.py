@@ -353,6 +353,7 @@ def check(data: Data, strict: Strict = False, as_json: Json = False) -> dict[str
 
     from features.contract import format_time
     from training.audit import audit, refuse
+    from training.page import within
 
     tables = _read(data)
     with _progress() as say:
@@ -370,7 +371,8 @@ def check(data: Data, strict: Strict = False, as_json: Json = False) -> dict[str
         kept = "[green]ok[/] The tables keep the contract"
         if suspects:
             kept += ", but a model would learn from hindsight: see the warnings (leadscore train --strict refuses)"
-        _print(f"{kept}. Goal: {goal.outcome} within {_horizon(goal)} days; the data ends {format_time(tables.until)}.")
+        horizon = within(goal.to_json()["horizon_days"])
+        _print(f"{kept}. Goal: {goal.outcome} {horizon}; the data ends {format_time(tables.until)}.")
     notes = [{"code": n.code, "text": n.text, "count": n.count, "where": n.where} for n in tables.notes]
     return {
         "ok": True,
@@ -380,10 +382,6 @@ def check(data: Data, strict: Strict = False, as_json: Json = False) -> dict[str
         "goal": goal.to_json(),
         "warnings": [*notes, *(s.to_json() for s in suspects)],
     }
-
-
-def _horizon(goal: Any) -> str:
-    return ", ".join(f"{days} ({regime})" if regime else str(days) for regime, days in goal.horizons)
 
 
 @_command("train")
@@ -451,6 +449,7 @@ def train_(
         _warn(done.warnings)
         word = "[green]promoted[/]" if done.promoted else "not promoted"
         _print(f"Version {done.version} {word}: {done.reason}")
+        _print(escape(f"Report: {done.report_at}"))
         _print("Next: leadscore serve" if done.promoted else f"Next: leadscore promote {done.version}")
     return done.to_json()
 

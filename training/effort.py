@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 RESAMPLES = 400
+LEAST = 20  # prospects tested in the last window, below which nothing can be told
+LEAST_OUTCOMES = 5  # of them that reached the goal within their horizon
 LEFT_OUT: Mapping[str, Any] = {
     "left_out": True,
     "text": "Trained without anything that counts outbound events: nothing of the model rests on outbound effort.",
@@ -66,7 +68,8 @@ def rests_on_effort(
     Returns:
         What the card holds under ``effort``: ``cut``, and with and without effort the ``log_loss_gain`` over a
         constant and the ``lift_top_tenth``; the differences ``gain_lost`` and ``lift_lost`` with their 95 % intervals
-        (paired bootstrap by prospect), ``share`` (of the gain; None where there is no gain) and ``text``.
+        (paired bootstrap by prospect), ``share`` (of the gain; None where there is no gain) and ``text``. Where the
+        last window holds too little, only ``cut``, ``rows`` and ``text``.
     """
     from training.evaluate import evaluate_forward
 
@@ -75,6 +78,17 @@ def rests_on_effort(
     own = without_effort(tables, given)
     if own == features:
         return None
+    tested = last.rows.groupby("prospect_id")["y"].max()
+    if len(tested) < LEAST or tested.sum() < LEAST_OUTCOMES:
+        cut = format_time(last.cut)
+        return {
+            "left_out": False,
+            "cut": cut,
+            "rows": len(last.rows),
+            "text": f"What rests on outbound effort cannot be told: the last window (from {cut[:10]}) "
+            f"holds {len(tested)} prospects, of whom {int(tested.sum())} reached the goal; at least {LEAST} and "
+            f"{LEAST_OUTCOMES} are needed.",
+        }
     bare = evaluate_forward(tables, own, last.cut, last.test_until, params=params, seed=seed, resamples=0)
     return compare(last, bare, seed)
 
@@ -114,29 +128,31 @@ def compare(mine: Evaluation, bare: Evaluation, seed: int = 0) -> dict[str, Any]
 
 
 def words(found: Mapping[str, Any]) -> str:
-    """The comparison as sentences."""
+    """The comparison as sentences; of the last window alone, as the headline's figures are not."""
     gain, (low, high) = found["with"]["log_loss_gain"], found["gain_lost_interval"]
     lost = 0.0 + round(found["gain_lost"], 4)
     ends = f"95 % {low:+.4f} to {high:+.4f}"
+    window = f"In the last window (from {found['cut'][:10]}, {found['rows']:,} landmarks)"
     if gain <= 0:
-        first = f"There is no gain over a constant that could rest on outbound effort (difference {lost:+.4f}, {ends})."
+        first = f"there is no gain over a constant that could rest on outbound effort (difference {lost:+.4f}, {ends})."
     elif low > 0:
         first = (
             f"{_percent(found['gain_lost'] / gain)} of the gain over a constant rests on outbound effort: of "
             f"{gain:.4f} in log loss, {lost:.4f} is gone without it ({ends})."
         )
     elif high < 0:
-        first = f"Nothing rests on outbound effort: without it the log loss is lower by {-lost:.4f} ({ends})."
+        first = f"nothing rests on outbound effort: without it the log loss is lower by {-lost:.4f} ({ends})."
     else:
         first = (
-            f"What rests on outbound effort cannot be told from nothing: of the gain of {gain:.4f} over a constant, "
+            f"what rests on outbound effort cannot be told from nothing: of the gain of {gain:.4f} over a constant, "
             f"{lost:+.4f} ({ends})."
         )
+    first = f"{window}, {first}"
     if "lift_lost" not in found:
         return first
     low, high = found["lift_lost_interval"]
     return (
-        f"{first} The best tenth has {found['with']['lift_top_tenth']:.2f} times the average rate with it and "
+        f"{first} Its best tenth has {found['with']['lift_top_tenth']:.2f} times the average rate with it and "
         f"{found['without']['lift_top_tenth']:.2f} without (difference {found['lift_lost']:+.2f}, 95 % {low:+.2f} to "
         f"{high:+.2f})."
     )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from features.contract import DAY, Goal, format_time
 from features.errors import BadInput
+from features.firms import BAND_STAFF
 from training.verdicts import weak_signal as weak_signal
 
 if TYPE_CHECKING:
@@ -495,10 +496,21 @@ def _segments(tables: Tables, spine: Any) -> pd.DataFrame:
     else:
         rows = as_of(rows, tables.accounts, "account_id", "headcount", "headcount_band")
         bands = [(rows.headcount < end, name) for name, end in SIZES if end is not None]
-        band = ibis.cases((rows.headcount.isnull(), rows.headcount_band), *bands, else_=SIZES[-1][0])
-        rows = rows.mutate(size=band)
+        given = rows.headcount_band
+        # A register's codes lie within our bands; one of another scheme may straddle them.
+        known = given.substitute(_size_of_code(), else_=ibis.literal(OTHER))
+        by_band = given.isnull().ifelse(ibis.null("string"), known)
+        rows = rows.mutate(size=ibis.cases((rows.headcount.isnull(), by_band), *bands, else_=SIZES[-1][0]))
     frame: pd.DataFrame = rows.select("prospect_id", "as_of", "source", "size").to_pandas()
     return frame
+
+
+def _size_of_code() -> dict[str, str]:
+    """The headcount band of each code of the register, and of each band itself."""
+    of_code = {
+        code: next(name for name, end in SIZES if end is None or least < end) for code, (least, _) in BAND_STAFF.items()
+    }
+    return of_code | {name: name for name, _ in SIZES}
 
 
 def rolling(

@@ -274,11 +274,9 @@ def logistic(pooled: Pooled, begun: Start, seed: int) -> dict[str, Any]:
 
     Every feature has an effect and another that grows with the logarithm of the time to the interval; a ridge prior
     (``STRENGTH``) holds both, and hardly the intervals' own levels. Contributions are relative to their mean over the
-    landmarks; ``intervals`` are relative to the starting score, to which the scorer adds them.
+    landmarks; ``intervals`` are relative to the starting score, to which the scorer adds them. Rows without an outcome
+    (or with nothing else: a fold of few outcomes, all of one account) tell nothing apart: they stay at the start.
     """
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
     middle = (np.asarray(pooled.edges[:-1]) + np.asarray(pooled.edges[1:])) / 2
     late = np.log1p(middle) - np.log1p(middle).mean()
     late /= max(float(late.std()), 1e-9)
@@ -296,14 +294,15 @@ def logistic(pooled: Pooled, begun: Start, seed: int) -> dict[str, Any]:
     others = pooled.y[rows] == 0
     everyone = np.ones(len(pooled.y)) if pooled.weight is None else pooled.weight
     weight[others] *= everyone[pooled.y == 0].sum() / max(weight[others].sum(), 1e-9)
-    with threadpool_limits(1):  # the same bits however many cores there are
-        fitted = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-4).fit(matrix, pooled.y[rows], weight)
     width = design.shape[1]
-    effects = fitted.coef_[0][: 2 * width].reshape(2, width)  # soon, late
-    own = _FREE * fitted.coef_[0][2 * width : -1] + fitted.intercept_[0]
+    effects, own, start_share = np.zeros((2, width)), begun.intervals, 1.0
+    if 0 < others.sum() < len(others):
+        coefficients, intercept = _fitted(matrix, pooled.y[rows], weight)
+        effects = coefficients[: 2 * width].reshape(2, width)  # soon, late
+        own, start_share = _FREE * coefficients[2 * width : -1] + intercept, _FREE * float(coefficients[-1])
 
     out: dict[str, Any] = {"late": late.tolist(), "numbers": {}, "levels": {}}
-    out["tables"] = [table.times(_FREE * float(fitted.coef_[0][-1])) for table in begun.tables]
+    out["tables"] = [table.times(start_share) for table in begun.tables]
     means = np.zeros(2)
     gap = {int(j): len(numbers) + n for n, j in enumerate(gaps)}
     for j, i in enumerate(numbers):
@@ -326,6 +325,16 @@ def logistic(pooled: Pooled, begun: Start, seed: int) -> dict[str, Any]:
         first += count + 2
     out["intervals"] = (own + means[0] + means[1] * late - begun.intervals).tolist()
     return out
+
+
+def _fitted(matrix: Floats, y: Ints, weight: Floats) -> tuple[Floats, Any]:
+    """Coefficients and intercept of a logistic regression under the ridge prior."""
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # the same bits however many cores there are
+        fitted = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-4).fit(matrix, y, weight)
+    return fitted.coef_[0], fitted.intercept_[0]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from features.contract import DAY, Goal, format_time
+from features.contract import DAY, FEW_OUTCOMES, Goal, format_time
 from features.errors import BadInput
 from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet
 from serving.bundle import FORMAT, Bundle, read_bundle, write_bundle
@@ -44,7 +44,6 @@ Floats = npt.NDArray[np.float64]
 FOLDS = 5
 RARE = 20  # prospects that a level needs to get a code of its own
 MOST_LEVELS = 60
-FEW_OUTCOMES = 50
 FEW_IN_LAST = 5
 REGIME_OUTCOMES = 50  # prospects that a regime learned an outcome from, for effects of its own to be tried
 FEW_OPEN = 20  # prospects below which a population gives no ranks
@@ -345,10 +344,11 @@ def _warnings(learned: int, edges: tuple[int, ...], in_last: int, judged: _Judge
             }
         )
     if in_last < FEW_IN_LAST:
+        count = f"only {_outcomes(in_last)}" if in_last else "no outcome"
         out.append(
             {
                 "code": "few_outcomes",
-                "text": f"only {_outcomes(in_last)} came between day {edges[-2]} and day {edges[-1]}: "
+                "text": f"{count} came between day {edges[-2]} and day {edges[-1]}: "
                 "the end of the curve leans on the base rate.",
             }
         )

@@ -28,6 +28,7 @@ _TITLES = {
     "weak_signal": "No clear signal",
     "few_outcomes": "Few outcomes",
     "drift": "The world has moved",
+    "calibration_slope": "The probabilities are not spread as they should be",
 }
 _SIGNS = {
     "known_after": "known only after the outcome",
@@ -233,7 +234,7 @@ def _content(card: Mapping[str, Any]) -> dict[str, Any]:
     rolling, goal = card.get("rolling", {}), card.get("goal", {})
     outcome = str(goal.get("outcome", "the goal"))
     return {
-        "title": f"{outcome} {_within(goal.get('horizon_days', card.get('horizon_days')))}".strip(),
+        "title": f"{outcome} {within(goal.get('horizon_days', card.get('horizon_days')))}".strip(),
         "facts": _facts(card),
         "verdicts": _verdicts(card),
         "checks": _checks(card),
@@ -256,7 +257,8 @@ def _content(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _within(horizon: Any) -> str:
+def within(horizon: Any) -> str:
+    """A goal's horizon as a card holds it, in words: days, or days by regime."""
     if isinstance(horizon, Mapping):
         parts = [f"{days} days ({regime or 'otherwise'})" for regime, days in horizon.items()]
         return "within " + ", ".join(parts)
@@ -268,7 +270,7 @@ def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("Goal", goal.get("outcome")),
         ("Counted from", goal.get("starts_at") or ("creation" if goal else None)),
-        ("Horizon", _within(goal.get("horizon_days", card.get("horizon_days"))).removeprefix("within ")),
+        ("Horizon", within(goal.get("horizon_days", card.get("horizon_days"))).removeprefix("within ")),
         ("Trained until", _day(card["trained_until"]) if "trained_until" in card else None),
         ("Prospects", number(data["prospects"]) if "prospects" in data else None),
         ("Outcomes", number(data["outcomes"]) if "outcomes" in data else None),
@@ -279,8 +281,11 @@ def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _verdicts(card: Mapping[str, Any]) -> list[dict[str, str]]:
-    order = list(_TITLES)
-    found = [*card.get("warnings", ()), *(card.get("audit") or ())]
+    from training.verdicts import slope_off
+
+    order, (figures, forward) = list(_TITLES), _judged(card)
+    slope = slope_off(figures) if forward else None  # what the folds show is mended by a mapping
+    found = [*card.get("warnings", ()), *(card.get("audit") or ()), *([slope] if slope else ())]
     out = {
         str(w.get("text", "")): {
             "code": str(w.get("code", "")),
@@ -301,6 +306,8 @@ def _sentence(text: str) -> str:
 
 def _checks(card: Mapping[str, Any]) -> str:
     looked = ["the strength of the signal", "the number of outcomes", "drift"]
+    if (_judged(card)[0].get("interval") or {}).get("slope"):
+        looked.append("the calibration slope")
     if card.get("audit") is not None:
         looked.append("hindsight in columns, events and ids")
     return ", ".join(looked[:-1]) + " and " + looked[-1]
@@ -354,7 +361,18 @@ def _name(model: Any) -> str:
     return {"trees": f"{trees} trees{own}", "blend": f"blend of {trees} trees and logistic{own}"}.get(kind, str(model))
 
 
+def _usual(few: bool) -> str:
+    """What is taken unless another is clearly better."""
+    from training.choice import FEW, PLAIN, STEADY
+
+    if few:
+        return f"the steady recipe, {_name(STEADY.name)}, which is the usual one below {FEW} outcomes"
+    return f"the plain recipe, {_name(PLAIN.name)}"
+
+
 def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
+    from training.choice import FEW, STEADY
+
     choice, level = card.get("choice"), card.get("recent_level")
     rows: list[dict[str, Any]] = []
     if choice is None:
@@ -362,7 +380,7 @@ def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
             "The recipe was given: nothing was chosen." if "params" in card else "How it came about is not on record."
         )
     elif not choice.get("cuts"):
-        words = f"There were too few outcomes to choose by. Taken: the plain recipe, {_name(choice.get('chosen'))}."
+        words = f"There were too few outcomes to choose by. Taken: {_usual(choice.get('chosen') == STEADY.name)}."
     else:
         words = (
             f"Taken: {_name(choice.get('chosen'))}. Each candidate learned from what was known at "
@@ -372,6 +390,7 @@ def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "words": words,
         "rows": rows,
+        "usual": _usual(card.get("data", {}).get("learned_outcomes", FEW) < FEW),
         "regimes": _by_regime(choice or {}),
         "level": f"The level was moved by {number(level)} on the log-odds, after the recent past." if level else "",
         "recipe": [(str(name), _plain(value)) for name, value in card.get("params", {}).items()],

@@ -53,12 +53,16 @@ ANY: Final = _Any.ANY  # whichever version is the champion, or none
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A recorded training: its MLflow run and the version it became; ``digest`` is the bundle's."""
+    """A recorded training: its MLflow run and the version it became; ``digest`` is the bundle's.
+
+    ``report`` is where ``report.html`` lies, if it was among the files: a path, or the artifact's address on a server.
+    """
 
     run_id: str
     version: str
     goal: str
     digest: str
+    report: str
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def record(
     checked = check_bundle(bundle)
     goal = checked.constants.goal.outcome
     with _lock(home), connect(home) as client:
-        run_id, version = log_run(
+        run_id, version, report = log_run(
             client,
             home,
             checked,
@@ -161,7 +165,7 @@ def record(
         )
         client.set_registered_model_alias(model_name(goal), "challenger", version)
         _follow(client, home)
-    return RunInfo(run_id, version, goal, checked.digest)
+    return RunInfo(run_id, version, goal, checked.digest, report)
 
 
 def promote(version: str, *, home: Home, goal: str, reason: str = "", expected: str | _Any | None = ANY) -> Champion:

@@ -50,6 +50,7 @@ class Trained:
         importance: pandas, mean absolute effect in log-odds by feature, greatest first.
         pictures: by name (see ``training.report.pictures``), as MLflow keeps them under ``report/``.
         report: the page of all that a training tells of itself, as MLflow keeps it in ``report/report.html``.
+        report_at: where that lies: a path, or the artifact's address on a tracking server.
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class Trained:
     importance: pd.Series[float] = field(repr=False)
     pictures: Mapping[str, Figure] = field(repr=False)
     report: str = field(repr=False)
+    report_at: str
 
     def to_json(self) -> dict[str, Any]:
         """What ``leadscore train --json`` prints."""
@@ -79,6 +81,7 @@ class Trained:
             "choice": self.model.card.get("choice"),
             "account": self.model.card.get("account"),
             "effort": self.model.card.get("effort"),
+            "report": self.report_at,
             "warnings": [dict(w) for w in self.warnings],
         }
 
@@ -133,6 +136,7 @@ def train(
     from training.verdicts import drift
 
     started = time_ns() // 1000
+    whole = tables
     tables = tables if until is None else known_by(tables, _moment(until, "until"))
     goal = tables.dataset.goal.outcome
     given = features
@@ -144,7 +148,7 @@ def train(
     champion, damage = _champion_or_damage(home, goal)
 
     say("looking for columns and events that know the outcome")
-    suspects = audit(tables)
+    suspects = audit(whole, until=tables.until)
     if strict:
         refuse(suspects)
     say("building the training rows")
@@ -240,6 +244,7 @@ def train(
         importance,
         pictures,
         html,
+        run.report,
     )
 
 

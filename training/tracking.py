@@ -172,15 +172,15 @@ def log_run(
     files: Sequence[Path],
     started_at: int | None,
     gate: Mapping[str, Any] | None = None,
-) -> tuple[str, str]:
-    """Log a verified bundle as a run and register it; returns the run and the version.
+) -> tuple[str, str, str]:
+    """Log a verified bundle as a run and register it; returns the run, the version and where its report lies.
 
     The registration comes last: whatever fails before leaves a run marked FAILED and no version. ``started_at`` is in
     microseconds; ``gate`` is the record of ``training.gate.Verdict``.
     """
     experiment = _experiment(client, home, model_name(bundle.constants.goal.outcome))
     _close_abandoned(client, home, experiment)
-    run_id = client.create_run(
+    run = client.create_run(
         experiment,
         start_time=None if started_at is None else started_at // 1000,
         tags={
@@ -192,12 +192,14 @@ def log_run(
             **_tags(bundle),
             **_gate_tags(gate),
         },
-    ).info.run_id
+    )
+    run_id = run.info.run_id
     try:
         figures = flat({**metrics, "gate": gate or {}})
         model = _log_content(client, run_id, experiment, bundle, params, figures, source, files, gate)
         client.set_terminated(run_id, "FINISHED")
-        return run_id, _register(client, run_id, model, bundle, gate)
+        version = _register(client, run_id, model, bundle, gate)
+        return run_id, version, _report_place(run.info.artifact_uri)
     except BaseException as e:
         with suppress(Exception):
             client.set_tag(run_id, "error", f"{type(e).__name__}: {e}"[:2000])
@@ -252,6 +254,14 @@ def _log_content(
         client.log_artifacts(run_id, str(report))
     client.finalize_logged_model(model.model_id, "READY")
     return model
+
+
+def _report_place(artifacts: str) -> str:
+    """Where a run's ``report.html`` lies: a path where artifacts are files of this machine, else an address."""
+    from urllib.request import url2pathname
+
+    uri = f"{artifacts}/report/report.html"
+    return url2pathname(urlsplit(uri).path) if uri.startswith("file:") else uri.replace(_secret(uri) or "\0", "")
 
 
 def _register(client: Any, run_id: str, model: Any, bundle: Bundle, gate: Mapping[str, Any] | None) -> str:

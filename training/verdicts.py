@@ -28,6 +28,7 @@ Mask = npt.NDArray[np.bool_]
 SHARES = tuple(2 ** -(i / 2) for i in range(2, 9))
 SURE = 2.33  # standard errors on either side: an interval of 98 %
 BY = 1.15  # it must lie beyond this ratio: a smaller change misleads nobody, and a young CRM's rates settle by as much
+LEAST = 20  # outcomes in all, below which no rate can be told from another
 WEEK = 7 * DAY
 WEEKS = 8  # that are needed to tell how rates scatter
 BINS = 10
@@ -46,10 +47,30 @@ def weak_signal(figures: Mapping[str, Any]) -> dict[str, str] | None:
     if low > 0:
         return None
     found = "cannot be told" if not math.isfinite(low) else f"lies between {low:+.4f} and {high:+.4f} (log loss, 95 %)"
+    means = (
+        "the probabilities are worse than a constant, do not act on them. See whether outcomes are recorded as before; "
+        "add what distinguishes prospects, or more outcomes."
+        if math.isfinite(low) and high < 0
+        else "the scores may rank no better than chance. Add what distinguishes prospects, or more outcomes."
+    )
+    return {"code": "weak_signal", "text": f"the gain over a constant {found}: {means}"}
+
+
+def slope_off(figures: Mapping[str, Any]) -> dict[str, str] | None:
+    """What a calibration slope means that is clearly off one, or None where its interval holds 1.
+
+    For the report alone: it is no reason to warn of every score, as a card's warnings do.
+    """
+    low, high = figures.get("interval", {}).get("slope") or (None, None)
+    if low is None or high is None or low <= 1 <= high:
+        return None
+    far, up, down = ("far from", "much", "little") if high < 1 else ("near to", "little", "much")
     return {
-        "code": "weak_signal",
-        "text": f"the gain over a constant {found}: the scores may rank no better than chance. "
-        "Add what distinguishes prospects, or more outcomes.",
+        "code": "calibration_slope",
+        "text": f"the calibration slope lies between {low:.2f} and {high:.2f} (95 %), and 1 would be right: the "
+        f"probabilities lie too {far} the base rate, so that high ones promise too {up} and low ones too {down}. The "
+        "order of the prospects stands; do not reckon with the highest and lowest as they are, and retrain once more "
+        "outcomes are known.",
     }
 
 
@@ -82,9 +103,13 @@ def rate_drift(training_set: TrainingSet) -> dict[str, Any] | None:
     days, outcomes = _weeks(training_set)
     recent = sorted({round(share * len(days)) for share in SHARES} - {0})
     compared = max((_compare(days, outcomes, weeks) for weeks in recent), key=_Compared.clear, default=None)
-    if compared is None or compared.clear() <= math.log(BY):
+    if compared is None or not _is_clear(compared, outcomes):
         return None
     return _told(compared, format_time(training_set.observed_until - compared.weeks * WEEK))
+
+
+def _is_clear(compared: _Compared, outcomes: Floats) -> bool:
+    return bool(outcomes.sum() >= LEAST) and compared.clear() > math.log(BY)
 
 
 def _told(compared: _Compared, since: str) -> dict[str, Any]:
@@ -114,7 +139,7 @@ def rate_since(training_set: TrainingSet, since: int) -> dict[str, Any] | None:
     if not 0 < weeks < len(days):
         return None
     found = _compare(days, outcomes, weeks)
-    return {**_told(found, format_time(since)), "drift": found.clear() > math.log(BY)}
+    return {**_told(found, format_time(since)), "drift": _is_clear(found, outcomes)}
 
 
 def scores_since(
