@@ -277,7 +277,7 @@ def test_the_audit_looks_at_no_event_that_was_never_known() -> None:
             {"event_id": "held", "type": "call", "occurred_at": 6.0, "recorded_at": 1.0, "retracted_at": 7.0},
         ]
     )
-    spine, who = _prospects(known_by(found, at(100)), found.dataset.goal)
+    spine, who = _prospects(known_by(found, at(100)), found.dataset.goal, followed=False)
     rows = _event_rows(found, "type", spine)
     assert rows["known"].tolist() == rows["dated"].tolist() == [at(6)]
     assert len(who) == 1
