@@ -222,10 +222,10 @@ class History:
         ``known`` is the kind of the one that is asked for, its id, and what that stands for.
         """
         of, asked, root = known
-        out = {}
+        out, ids = {}, _ids(request)
         for kind, key in KEYS.items():
             into = {asked: root} if kind == of and asked != root else {}
-            ask = sorted(_ids(request, key) - ({asked, root} if kind == of else set()))
+            ask = sorted(ids[key] - ({asked, root} if kind == of else set()))
             while ask:
                 for start in range(0, len(ask), _CHUNK):
                     wanted = {"kind": kind, "ids": ask[start : start + _CHUNK], "t": at}
@@ -334,14 +334,23 @@ def _bare(fact: Row) -> Row:
 # A request and what is known ------------------------------------------------------------------------------------------
 
 
-def _ids(data: Any, key: str, levels: int = _LEVELS) -> set[str]:
-    """The ids under a key, anywhere in a request."""
-    if not levels or type(data) not in (dict, list):
-        return set()
-    inner = data if type(data) is list else data.values()
-    found = set().union(*[_ids(value, key, levels - 1) for value in inner if type(value) in (dict, list)])
-    own = data.get(key) if type(data) is dict else None
-    return {*found, own} if type(own) is str else found
+def _ids(request: Any) -> dict[str, set[str]]:
+    """By key, the ids anywhere in a request."""
+    found: dict[str, set[str]] = {key: set() for key in KEYS.values()}
+    parts = [request]
+    for _ in range(_LEVELS):
+        inner: list[Any] = []
+        for part in parts:
+            if type(part) is list:
+                inner += part
+            elif type(part) is dict:
+                for key, value in part.items():
+                    if key in found and type(value) is str:
+                        found[key].add(value)
+                    else:
+                        inner.append(value)
+        parts = inner
+    return found
 
 
 def _end(id: str, into: Mapping[str, str]) -> str:
