@@ -22,7 +22,7 @@ from tests.funnels import planted
 from training import choice, hazard
 from training.calibration import Platt, platt
 from training.dataset import TrainingSet, build, intervals, labels
-from training.hazard import Blend, Kept, Pooled
+from training.hazard import Blend, Kept, Pooled, Regimes
 from training.model import DEFAULTS, columns, fit
 from training.start import start
 
@@ -189,6 +189,56 @@ def test_what_is_served_is_what_was_fitted(
     assert p[observed].mean() == pytest.approx(y[observed].mean(), rel=0.15)
     first = model.write(tmp_path / "a", created_at="2024-01-01T00:00:00Z")
     assert fit(rows, folds=0).write(tmp_path / "b", created_at="2024-01-01T00:00:00Z") == first
+
+
+@pytest.mark.parametrize("blend", [*KINDS, Blend(60, 0.5, by_regime=True)], ids=lambda b: b.name)
+def test_a_held_hazard_departs_by_so_much_less_from_the_base_rates(rows: TrainingSet, blend: Blend) -> None:
+    pooled = replace(pooled_of(rows), regime=Regimes(0, (0, 1, 2)))
+    (free,) = hazard.train(pooled, blend, DEFAULTS, 0, [None], kinds=True)
+    z, begun = free.log_odds(pooled.encoded), free.starting
+    assert np.abs(z - begun).max() > 0.3
+    for share in (0.4, 0.0):
+        held = free.held(share)
+        assert held.starting is begun
+        assert held.log_odds(pooled.encoded) == pytest.approx(begun + share * (z - begun), abs=1e-9)
+        for whole, part in zip(free.kinds, held.kinds, strict=True):
+            inside = begun + share * (whole.log_odds(pooled.encoded) - begun)
+            assert part.log_odds(pooled.encoded) == pytest.approx(inside, abs=1e-9)
+    assert free.log_odds(pooled.encoded) == pytest.approx(z, abs=0)  # it is left as it was
+
+
+def test_without_a_clear_signal_the_model_stays_with_the_base_rates_and_its_doubt_stays_wide() -> None:
+    """Of 200 prospects that nothing sets apart little is told apart; a clear signal is told in full."""
+    kept = []
+    for seed in range(5):
+        tables = planted(200, seed=seed, daily={"a": 0.006, "b": 0.006, "c": 0.006})
+        noise = build(tables, FeatureSet(tables.dataset, FEATURES))
+        model = fit(noise)
+        kept.append(model.card["signal"]["kept"])
+        assert model.card["signal"]["slope_error"] > 0
+        off = np.log(model.predict(noise) / model.base_rates(noise))
+        assert np.abs(off).max() < 0.2 + 1.5 * kept[-1]
+        scores = model.scorer.score_rows(columns(noise.values, noise.features))
+        true = 0.006 / 0.010 * (1 - np.exp(-30 * 0.010))
+        assert np.mean([s.probability_low < true < s.probability_high for s in scores]) > 0.9
+        assert all(s.probability_high / s.probability_low > 1.3 for s in scores)
+    assert sorted(kept)[2] < 0.5
+    assert fit(build(planted(900, seed=1), FeatureSet(tables.dataset, FEATURES))).card["signal"]["kept"] == 1
+
+
+def test_the_share_that_is_kept_of_an_unclear_signal_is_its_slope() -> None:
+    assert [Platt(s, 0.0, 0.2).kept for s in (-0.3, 0.1, 0.39, 0.41, 0.9, 1.4)] == [0.0, 0.1, 0.39, 1.0, 1.0, 1.0]
+    assert Platt(1.4, 0.0, 0.9).kept == 1  # nothing is blown up
+    assert Platt().kept == 1  # nothing is told
+    assert Platt().to_signal() == {"kept": 1.0}
+    assert Platt(0.1, 0.0, 0.2).to_signal() == {"kept": 0.1, "slope": 0.1, "slope_error": 0.2}
+    # Log-odds that are given count in full: only what departs from them has the slope.
+    rng = np.random.default_rng(1)
+    begun, apart = rng.normal(-3, 1, 40_000), rng.normal(0, 1, 40_000)
+    y = (rng.random(len(begun)) < 1 / (1 + np.exp(-begun - 0.3 * apart))).astype(np.int64)
+    found = platt(apart, y, np.arange(len(y)), None, begun)
+    assert found.slope == pytest.approx(0.3, abs=4 * found.error)
+    assert found.error < 0.05
 
 
 def test_contributions_of_the_logistic_part_are_relative_to_the_average_landmark(rows: TrainingSet) -> None:

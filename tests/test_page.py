@@ -269,6 +269,7 @@ def test_the_figures_are_those_of_the_card(whole: str) -> None:
     assert "Calibration slope 0.829" in calibration
     assert "13.7 % (12.0 to 15.8 %)" in calibration
     assert "slope off one (slope 1.42): the probabilities are mapped by it" in calibration
+    assert "no clear signal" not in calibration
     assert "30 days 1,000 11.5 % 13.7 % 0.670" in read.said("horizons")
     segments = read.said("segments")
     for text in ("1 day 1,000", "30 days 1,000", "project 1,000", "10-49 1,000", "unknown 1,000", "0.660"):
@@ -289,6 +290,14 @@ def test_a_slope_clearly_off_one_is_not_left_to_its_tile(ends: tuple[float, floa
     said = Reader(page(card, {})).said("verdicts")
     assert means in said
     assert ("Nothing to say" in said) == ("calibration_slope" not in said)
+
+
+def test_what_is_kept_of_an_unclear_signal_is_told() -> None:
+    card = full() | {"signal": {"kept": 0.25, "slope": 0.25, "slope_error": 0.2}}
+    said = Reader(page(card, {})).said("calibration")
+    assert "no clear signal: what sets a prospect apart from the base rate counts for 25.0 % of what" in said
+    card["signal"] = {"kept": 1.0, "slope": 0.9, "slope_error": 0.1}
+    assert "no clear signal" not in Reader(page(card, {})).said("calibration")
 
 
 def test_how_it_was_chosen() -> None:

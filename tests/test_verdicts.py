@@ -23,7 +23,7 @@ from features.tables import Tables, read_tables, tables_from_frames
 from tests.funnels import ORIGIN, at, by_hand, planted, times
 from training.dataset import TrainingSet, build, labels
 from training.evaluate import evaluate_forward, log_losses, paired_interval, rolling
-from training.model import columns, fit
+from training.model import fit
 from training.simulate import SWITCHES, Mechanisms, simulate
 from training.verdicts import drift, rate_drift, score_drift, slope_off, weak_signal
 
@@ -112,14 +112,17 @@ def noisy_crm(seed: int, folder: Path) -> Tables:
 
 
 def speaks_of_noise(tables: Tables, seed: int, cuts: Sequence[int] | None = None) -> tuple[bool, float]:
-    """Whether ``weak_signal`` is given, and the share of open prospects within 1.5 times the base rate, up or down."""
+    """Whether ``weak_signal`` is given, and the share of open prospects within 1.5 times the base rate, up or down.
+
+    The base rate is that of each prospect's own horizon: a regime with a short one has a lower rate, noise or not.
+    """
     features = standard_features(tables)
     training_set = build(tables, features)
     model = fit(training_set, seed=seed, folds=5)
     assert training_set.open_rows is not None
     assert training_set.open_values is not None
-    scores = model.scorer.score_rows(columns(training_set.open_values, features))
-    off = np.array([score.probability for score in scores]) / model.card["base_rate"]
+    ahead = replace(training_set, rows=training_set.open_rows, values=training_set.open_values)
+    off = model.predict(ahead) / model.base_rates(ahead)
     found = rolling(tables, features, cuts, seed=seed, resamples=100)
     return weak_signal(found.figures) is not None, float(((off < 1.5) & (off > 1 / 1.5)).mean())
 

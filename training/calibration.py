@@ -1,7 +1,12 @@
-"""The calibration guard: a map on the hazard's log-odds, only where prospect-grouped folds show a slope off one.
+"""The calibration guards: what prospect-grouped folds at T say of a hazard's log-odds, and what is done about it.
 
 A map fitted on older models' time-forward predictions did harm when the rate moved (DESIGN 6); this one comes from
 folds at T (Platt 1999), and is the identity unless the slope is clearly off.
+
+The slope of the whole log-odds hides noise: most of their spread is that of the intervals' base rates, which are right.
+So another one is fitted to the departures from the base rates alone, and where it is not clearly above nought, what
+sets prospects apart is shrunk by it (van Houwelingen and le Cessie 1990). On small worlds of noise, of a weak and of a
+strong signal that lowered the loss against the truth wherever the signal was weak.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ Ints = npt.NDArray[np.int64]
 
 SURE = 3.0  # standard errors by which the slope must be off one
 OFF = 0.1  # and by how much, for a map to be worth its own error
+CLEAR = 2.0  # standard errors by which the departures' slope must be above nought, for them to stand
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,12 @@ class Platt:
         off = abs(self.slope - 1)
         return (self.slope, self.intercept) if self.slope > 0 and off > max(OFF, SURE * self.error) else (1.0, 0.0)
 
+    @property
+    def kept(self) -> float:
+        """The share of a hazard's departures from the base rates that is kept: all, unless no signal is clear."""
+        clear = not np.isfinite(self.error) or self.slope >= CLEAR * self.error
+        return 1.0 if clear else float(np.clip(self.slope, 0.0, 1.0))
+
     def to_json(self) -> dict[str, Any]:
         """As the card holds it; without folds there is nothing to tell."""
         if not np.isfinite(self.error):
@@ -44,8 +56,13 @@ class Platt:
             "slope_error": self.error,
         }
 
+    def to_signal(self) -> dict[str, Any]:
+        """The slope of the departures from the base rates, as the card holds it, and what was kept of them."""
+        told = {"slope": self.slope, "slope_error": self.error} if np.isfinite(self.error) else {}
+        return {"kept": self.kept, **told}
 
-def platt(z: Floats, y: Ints, prospect: Ints, weight: Floats | None = None) -> Platt:
+
+def platt(z: Floats, y: Ints, prospect: Ints, weight: Floats | None = None, offset: Floats | float = 0.0) -> Platt:
     """Fit y on the log-odds z by Newton's method; the identity, without an error, where it cannot be told.
 
     Args:
@@ -53,11 +70,12 @@ def platt(z: Floats, y: Ints, prospect: Ints, weight: Floats | None = None) -> P
         y: 0 or 1 each.
         prospect: a number each: rows of one go together in the slope's standard error.
         weight: how many rows each stands for.
+        offset: log-odds that are given, beside those that have the slope.
     """
     w = np.ones(len(z)) if weight is None else weight
     slope, intercept = 1.0, 0.0
     for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(slope * z + intercept, -500, 500)))
+        p = 1 / (1 + np.exp(-np.clip(offset + slope * z + intercept, -500, 500)))
         information, miss = w * p * (1 - p), w * (y - p)
         a, b, c = (float(part.sum()) for part in (information * z * z, information * z, information))
         up, over = float((miss * z).sum()), float(miss.sum())

@@ -166,12 +166,36 @@ class Hazard:
     names: tuple[str, ...]
     kinds: tuple[Hazard, ...] = ()
 
+    def _added(self) -> dict[str, Any]:
+        """What tables add, also where they add nothing."""
+        none = [0.0] * len(self.starting)
+        nothing = {"trees": 1.0, "intervals": none, "late": none, "numbers": {}, "levels": {}, "tables": []}
+        return dict(nothing if self.linear is None else self.linear)
+
     def shifted(self, by: Floats) -> Hazard:
         """The hazard with something added to the log-odds of each interval; its starting score stays the base rate."""
-        none = {"trees": 1.0, "late": [0.0] * len(by), "numbers": {}, "levels": {}, "tables": []}
-        linear = {"intervals": [0.0] * len(by), **none} if self.linear is None else dict(self.linear)
+        linear = self._added()
         linear["intervals"] = (np.asarray(linear["intervals"]) + by).tolist()
         return replace(self, linear=linear, kinds=tuple(kind.shifted(by) for kind in self.kinds))
+
+    def held(self, share: float) -> Hazard:
+        """The hazard whose departures from the intervals' base rates are so large a share of what they were."""
+
+        def times(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {key: times(v) for key, v in value.items()}
+            return [times(v) for v in value] if isinstance(value, list) else value * share
+
+        given = self._added()
+        linear = {**given, **{key: times(given[key]) for key in ("trees", "intervals", "levels")}}
+        linear["numbers"] = {
+            name: {key: v if key in ("centre", "scale") else times(v) for key, v in entry.items()}
+            for name, entry in given["numbers"].items()
+        }
+        linear["tables"] = [{**table, "log_odds": times(table["log_odds"])} for table in given["tables"]]
+        if "regimes" in given:
+            linear["regimes"] = {**given["regimes"], "effects": times(given["regimes"]["effects"])}
+        return replace(self, linear=linear, kinds=tuple(kind.held(share) for kind in self.kinds))
 
     def log_odds(self, encoded: Floats) -> Floats:
         """The log-odds of the hazard of every row in every interval, shape (rows, intervals)."""

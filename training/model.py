@@ -173,18 +173,28 @@ def fit(
     base_rates = _base_rates(whole.starting, edges, horizons)
     base_rate = float(base_rates.mean())
     learned = len(np.unique(prospect[row[y == 1]]))
-    judged, guard, doubt, account = None, Platt(), _WIDE, AccountMap()
+    judged, guard, signal, doubt, account = None, Platt(), Platt(), _WIDE, AccountMap()
     held_out = np.empty((len(encoded), len(edges) - 1))
+    free = (*others, *whole.kinds)  # what the same data would have allowed
     if others:
         # Hazard log-odds (rows, intervals) of every row from a hazard that saw neither its prospect nor its account.
+        begun = np.empty_like(held_out)
         for number, trained in zip(numbers, others, strict=True):
-            held_out[fold == number] = trained.log_odds(encoded[fold == number])
-        guard = platt(held_out[pooled.row, pooled.k], pooled.y, prospect[pooled.row], pooled.weight)
+            here = fold == number
+            held_out[here], begun[here] = trained.log_odds(encoded[here]), trained.starting
+        who, at_risk = prospect[pooled.row], (pooled.row, pooled.k)
+        if params is None:
+            signal = platt((held_out - begun)[at_risk], pooled.y, who, pooled.weight, begun[at_risk])
+        if signal.kept < 1:
+            whole, *others = (hazard.held(signal.kept) for hazard in (whole, *others))
+            held_out = begun + signal.kept * (held_out - begun)
+        guard = platt(held_out[at_risk], pooled.y, who, pooled.weight)
     slope, intercept = guard.used
     if params is None and training_set.census is not None:
         asked = coded(training_set.census.sample.values)
         shift = training_set.census.shift(intercept + slope * whole.log_odds(asked), edges)
         whole, *others = (hazard.shifted(shift / slope) for hazard in (whole, *others))
+        free = tuple(hazard.shifted(shift / slope) for hazard in free)
         held_out = held_out + shift / slope
     if others:
         judged = _Judged.of(training_set, intercept + slope * held_out, edges, base_rates, seed)
@@ -192,10 +202,7 @@ def fit(
         people, seen = _population(training_set)
         served = coded(seen)
         until = regime_horizons(goal, people)
-        own, *rest = (
-            _logit_within(intercept + slope * each.log_odds(served), edges, until)
-            for each in (whole, *others, *whole.kinds)
-        )
+        own, *rest = (_logit_within(intercept + slope * each.log_odds(served), edges, until) for each in (whole, *free))
         doubt = interval(own, np.array(rest[: len(others)]), np.array(rest[len(others) :]), learned)
     if params is None:
         fitted = whole.log_odds(encoded)[pooled.row, pooled.k]
@@ -241,6 +248,7 @@ def fit(
             for i, (start, end) in enumerate(pairwise(edges))
         ],
         "calibration": guard.to_json(),
+        "signal": signal.to_signal(),
         "recent_level": intercept - guard.used[1],
         "account": account.to_json(),
         "metrics": {} if judged is None else {"folds": judged.figures},

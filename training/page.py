@@ -497,6 +497,12 @@ def _calibration(card: Mapping[str, Any]) -> dict[str, Any]:
             if guard.get("used")
             else f"The folds showed no slope clearly off one{slope}: the probabilities stand as the model gives them."
         )
+    kept = card.get("signal", {}).get("kept", 1.0)
+    if kept < 1:
+        words += (
+            " The folds showed no clear signal: what sets a prospect apart from the base rate counts for "
+            f"{percent(kept)} of what the model gives it."
+        )
     rows = [
         (label, between(figures, name, share))
         for name, label, _, share in _FIGURES
