@@ -56,6 +56,14 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+def test_trials_are_asked_for_and_what_came_of_them_is_told(data: Path, tmp_path: Path) -> None:
+    found = run("train", data, "--home", tmp_path / "home", "--trials", 2, "--json")
+    assert found.exit_code == 0
+    assert json.loads(found.stdout)["choice"]["search"] == {"trials": 2, "taken": False}  # too few to search by
+    assert run("train", data, "--home", tmp_path / "other", "--trials", -1).exit_code == 2
+    assert not (tmp_path / "other").exists()
+
+
 def test_help_teaches_and_is_quick_to_import() -> None:
     code = "import sys; from training.cli import app; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -321,6 +321,23 @@ def test_how_it_was_chosen() -> None:
     assert "The recipe was given" in Reader(page(card, {})).said("choice")
 
 
+def test_what_came_of_a_search() -> None:
+    card = full()
+    assert "search" not in Reader(page(card, {})).said("choice")
+    found = {"trials": 40, "taken": True, "cut": "2025-09-14T11:27:50Z", "against": "blend_100", "params": {}}
+    found |= {"name": "searched_trees_73", "log_loss": 0.34, "difference": -0.01, "standard_error": 0.001}
+    card["choice"] |= {"search": found, "chosen": "searched_trees_73"}
+    said = Reader(page(card, {})).said("choice")
+    assert "Taken: 73 trees with parameters of a search." in said
+    assert "A search of 40 trials came to 73 trees with parameters of a search. After 2025-09-14, which the" in said
+    assert "log loss was 0.3400, −0.0100 (−0.0120 to −0.0080) against the blend of 100 trees and logistic" in said
+    assert "it was taken" in said
+    card["choice"]["search"] = found | {"taken": False}
+    assert "not clearly better, so it was not taken" in Reader(page(card, {})).said("choice")
+    card["choice"]["search"] = {"trials": 40, "taken": False}
+    assert "too few outcomes to search by" in Reader(page(card, {})).said("choice")
+
+
 def test_what_was_not_judged_forward_is_said_and_the_folds_are_called_so() -> None:
     card = full()
     del card["rolling"], card["metrics"]["rolling"]

@@ -4,13 +4,16 @@ Cuts lie where two, three and four fifths of the outcomes had come. At each, eve
 over by then, and is judged on later landmarks by the log loss of all their observed intervals: the likelihood of the
 time to the outcome, which uses prospects that are still open. Nothing after T is looked at.
 
+With ``trials``, as many more are tried (``training.search``) on all cuts but the last, and nothing is seen that was not
+over by the last; there the best of them is held against what was chosen.
+
 Where at least two regimes have enough outcomes, what was chosen for all of them is then held against a model for each
 regime: the chosen one, the blend of the plain recipe and the logistic one, with each regime's own effects on top.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +33,7 @@ from training.hazard import (
     own_effects,
     recent_level,
 )
+from training.search import SPACE, Proposal, search
 from training.start import Start, start
 
 Floats = npt.NDArray[np.float64]
@@ -66,6 +70,12 @@ class Choice:
     candidates: tuple[Mapping[str, Any], ...]
     pooled: Blend | None = None
     regimes: tuple[Mapping[str, Any], ...] = ()
+    search: Mapping[str, Any] | None = None
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The LightGBM parameters that a search found, where what was chosen has them; else none."""
+        return self.search["params"] if self.search is not None and self.chosen.searched else {}
 
     def to_json(self) -> dict[str, Any]:
         """As the card holds it."""
@@ -76,10 +86,25 @@ class Choice:
         }
         if self.pooled is not None:
             out["regimes"] = {"pooled": self.pooled.name, "candidates": [dict(c) for c in self.regimes]}
+        if self.search is not None:
+            out["search"] = dict(self.search)
         return out
 
 
-def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapping[str, Any], seed: int = 0) -> Choice:
+def _silent(_: str) -> None:
+    pass
+
+
+def choose(
+    pooled: Pooled,
+    as_of: Ints,
+    horizons: Ints,
+    until: int,
+    params: Mapping[str, Any],
+    seed: int = 0,
+    trials: int = 0,
+    say: Callable[[str], None] = _silent,
+) -> Choice:
     """The candidate with the least rolling log loss, or the plain one (below ``FEW`` outcomes the steady one) where the
     gain is not clear.
 
@@ -89,41 +114,76 @@ def choose(pooled: Pooled, as_of: Ints, horizons: Ints, until: int, params: Mapp
         horizons: of each landmark, days: later intervals are not judged.
         until: what is known ends here, microseconds.
         params: LightGBM parameters, but for the number of trees.
-        seed: of the trees.
+        seed: of the trees and of the search.
+        trials: how many more to search for.
+        say: called now and then with how far a search is.
     """
     usual = STEADY if len(np.unique(pooled.prospect[pooled.row[pooled.y == 1]])) < FEW else PLAIN
     pooled = pooled.thinned(seed, TO_CHOOSE)
     cuts = _cuts(pooled, as_of)
+    searched: Mapping[str, Any] | None = {"trials": trials, "taken": False} if trials else None
     if not cuts:
-        return Choice(usual, (), ())
+        return Choice(usual, (), (), search=searched)
     windows = _windows(pooled, as_of, horizons, cuts, until)
-    learned = [past for _, past, _ in windows]
+    stages = [_Stage.of(pooled, window, seed) for window in windows]
     losses = _Losses(pooled)
-    told: list[dict[Blend, tuple[Floats, Floats, Floats]]] = []  # the log-odds after a cut, lately, and before it
-    for booster, (cut, past, ahead) in zip(boosters(pooled, max(LADDER), params, seed, learned), windows, strict=True):
-        before, after, recent = _split(pooled, cut, past, ahead)
-        begun = start(before)
-        linear = blended(before, begun, logistic(before, begun, seed), 1.0)
-        assert linear is not None
-        now, then = (_log_odds(part, booster, linear, begun) for part in (after, recent))
+    told: list[dict[Blend, _Told]] = []
+    for booster, stage in zip(_boosters(pooled, max(LADDER), params, seed, stages), stages, strict=True):
+        now, then = (_log_odds(part, booster, stage) for part in (stage.after, stage.recent))
         for blend in CANDIDATES:
-            losses.add(blend, after, now[blend], recent, then[blend], cut)
-        if pooled.regime is not None:
-            learnt = _log_odds(before, booster, linear, begun)
-            told.append({blend: (now[blend], then[blend], learnt[blend]) for blend in CANDIDATES})
-    rows = sum(len(np.unique(pooled.row[ahead])) for _, _, ahead in windows)
+            losses.add(blend, stage, now[blend], then[blend])
+        learnt = _log_odds(stage.before, booster, stage) if pooled.regime is not None else now
+        told.append({blend: (now[blend], then[blend], learnt[blend]) for blend in CANDIDATES})
+    rows = sum(stage.rows for stage in stages)
     figures = losses.figures(CANDIDATES, PLAIN, rows)
     chosen = _clearly_best(CANDIDATES, losses.figures(CANDIDATES, usual, rows), usual)
     alike = [blend for blend in CANDIDATES if blend.logistic == chosen.logistic and blend.trees <= chosen.trees]
     chosen = _fewest_trees(alike, losses.figures(alike, chosen, rows))
+    if trials and len(stages) > 1:
+        chosen, searched = _searched(pooled, stages, chosen, told, losses, params, seed, trials, say)
     if pooled.regime is None:
-        return Choice(chosen, cuts, figures)
-    variants = _by_regime(pooled, tuple(dict.fromkeys((chosen, *BY_REGIME))), windows, told, losses)
+        return Choice(chosen, cuts, figures, search=searched)
+    variants = _by_regime(tuple(dict.fromkeys((chosen, *BY_REGIME))), stages, told, losses)
     mine = losses.figures((chosen, *variants), chosen, rows)
-    return Choice(_clearly_best((chosen, *variants), mine, chosen), cuts, figures, chosen, mine)
+    return Choice(_clearly_best((chosen, *variants), mine, chosen), cuts, figures, chosen, mine, searched)
 
 
 _Window = tuple[int, Mask, Mask]  # a cut, the pooled rows over by it, and those of the landmarks after it
+# The log-odds after a cut, lately before it, and of all that it knows, which only models by regime ask for.
+_Told = tuple[Floats, Floats, Floats]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A cut made ready: what it knows (``past``) and the recent part of that, what it is judged on, and what all
+    candidates share there: base rates and the logistic model."""
+
+    cut: int
+    past: Mask
+    before: Pooled
+    after: Pooled
+    recent: Pooled
+    begun: Start
+    linear: Mapping[str, Any]
+
+    @staticmethod
+    def of(pooled: Pooled, window: _Window, seed: int) -> _Stage:
+        cut, past, ahead = window
+        before = pooled.select(past)
+        recent = before.select(before.ends > cut - round(5 * HALF_LIFE) * DAY)
+        begun = start(before)
+        linear = blended(before, begun, logistic(before, begun, seed), 1.0)
+        assert linear is not None
+        return _Stage(cut, past, before, pooled.select(ahead), recent, begun, linear)
+
+    @property
+    def rows(self) -> int:
+        """How many landmarks it is judged on."""
+        return len(np.unique(self.after.row))
+
+    def by(self, end: int) -> _Stage:
+        """The same, judged only on what was over by then."""
+        return replace(self, after=self.after.select(self.after.ends <= end))
 
 
 def _windows(pooled: Pooled, as_of: Ints, horizons: Ints, cuts: tuple[int, ...], until: int) -> list[_Window]:
@@ -134,10 +194,52 @@ def _windows(pooled: Pooled, as_of: Ints, horizons: Ints, cuts: tuple[int, ...],
     ]
 
 
-def _split(pooled: Pooled, cut: int, past: Mask, ahead: Mask) -> tuple[Pooled, Pooled, Pooled]:
-    """What a cut knows, what it is judged on, and the recent part of what it knows."""
-    before, after = pooled.select(past), pooled.select(ahead)
-    return before, after, before.select(before.ends > cut - round(5 * HALF_LIFE) * DAY)
+def _boosters(pooled: Pooled, rounds: int, params: Mapping[str, Any], seed: int, stages: Sequence[_Stage]) -> list[Any]:
+    """The trees of each cut, from what it knows."""
+    return boosters(pooled, rounds, params, seed, [stage.past for stage in stages])
+
+
+def _searched(
+    pooled: Pooled,
+    stages: Sequence[_Stage],
+    chosen: Blend,
+    told: Sequence[dict[Blend, _Told]],
+    losses: _Losses,
+    params: Mapping[str, Any],
+    seed: int,
+    trials: int,
+    say: Callable[[str], None],
+) -> tuple[Blend, Mapping[str, Any]]:
+    """What is taken after a search, and what came of it; its figures join ``told`` and ``losses`` where it is taken."""
+    *earlier, last = stages
+    seen = [stage.by(last.cut) for stage in earlier]
+    rows = sum(stage.rows for stage in seen)
+
+    def loss(proposal: Proposal) -> float:
+        mine, blend = _Losses(pooled), Blend(proposal.trees, proposal.logistic, searched=True)
+        for booster, stage in zip(_boosters(pooled, proposal.trees, proposal.params, seed, seen), seen, strict=True):
+            now, then = (_of(proposal, part, booster, stage) for part in (stage.after, stage.recent))
+            mine.add(blend, stage, now, then)
+        return mine.total(blend) / max(rows, 1)
+
+    best = search(loss, trials, {**params, "num_iterations": PLAIN.trees}, seed, say)
+    blend = Blend(best.trees, best.logistic, searched=True)
+    everywhere = []
+    for booster, stage in zip(_boosters(pooled, best.trees, best.params, seed, stages), stages, strict=True):
+        now, then = (_of(best, part, booster, stage) for part in (stage.after, stage.recent))
+        everywhere.append((now, then, now if pooled.regime is None else _of(best, stage.before, booster, stage)))
+    judge = _Losses(pooled)
+    judge.add(chosen, last, *told[-1][chosen][:2])
+    judge.add(blend, last, *everywhere[-1][:2])
+    figures = judge.figures((chosen, blend), chosen, last.rows)
+    taken = _clearly_best((chosen, blend), figures, chosen) == blend
+    if taken:
+        for stage, of_stage, new in zip(stages, told, everywhere, strict=True):
+            of_stage[blend] = new
+            losses.add(blend, stage, *new[:2])
+    kept = {name: best.params[name] for name in SPACE}
+    came = {"trials": trials, "taken": taken, "cut": format_time(last.cut), "against": chosen.name}
+    return blend if taken else chosen, {**came, **figures[1], "params": kept}
 
 
 class _Losses:
@@ -147,13 +249,18 @@ class _Losses:
         self._prospect, self._count = pooled.prospect, int(pooled.prospect.max()) + 1
         self._of: dict[Blend, Floats] = {}
 
-    def add(self, blend: Blend, after: Pooled, now: Floats, recent: Pooled, then: Floats, cut: int) -> None:
-        """Those of the rows ``after`` a cut, of the log-odds ``now``, shifted to the level of the ``recent`` ones."""
-        z = now + level(recent, then, cut)
+    def add(self, blend: Blend, stage: _Stage, now: Floats, then: Floats) -> None:
+        """Those of the rows after a cut, of the log-odds ``now``, shifted to the level of the recent (``then``)."""
+        after = stage.after
+        z = now + level(stage.recent, then, stage.cut)
         loss = np.logaddexp(0.0, z) - after.y * z
         weight = loss if after.weight is None else loss * after.weight
         found = np.bincount(self._prospect[after.row], weight, self._count)
         self._of[blend] = self._of.get(blend, np.zeros(self._count)) + found
+
+    def total(self, blend: Blend) -> float:
+        """The candidate's log loss, nats over all that was added."""
+        return float(self._of[blend].sum())
 
     def figures(self, blends: Sequence[Blend], against: Blend, rows: int) -> tuple[Mapping[str, Any], ...]:
         """The card's entry of each, compared with one of them by prospect."""
@@ -163,7 +270,7 @@ class _Losses:
             out.append(
                 {
                     "name": blend.name,
-                    "log_loss": float(self._of[blend].sum()) / rows,
+                    "log_loss": self.total(blend) / rows,
                     "difference": float(difference.sum()) / rows,
                     "standard_error": float(np.sqrt((difference**2).sum())) / rows,
                 }
@@ -184,20 +291,15 @@ def _fewest_trees(alike: Sequence[Blend], figures: Sequence[Mapping[str, Any]]) 
 
 
 def _by_regime(
-    pooled: Pooled,
-    blends: Sequence[Blend],
-    windows: Sequence[_Window],
-    told: Sequence[Mapping[Blend, tuple[Floats, Floats, Floats]]],
-    losses: _Losses,
+    blends: Sequence[Blend], stages: Sequence[_Stage], told: Sequence[Mapping[Blend, _Told]], losses: _Losses
 ) -> tuple[Blend, ...]:
     """Judge some of the candidates with each regime's own effects on top; returns these."""
-    for (cut, past, ahead), known in zip(windows, told, strict=True):
-        before, after, recent = _split(pooled, cut, past, ahead)
+    for stage, known in zip(stages, told, strict=True):
         for blend in blends:
             now, then, learnt = known[blend]
-            own = own_effects(before, learnt)
+            own = own_effects(stage.before, learnt)
             variant = replace(blend, by_regime=True)
-            losses.add(variant, after, now + own.added(after), recent, then + own.added(recent), cut)
+            losses.add(variant, stage, now + own.added(stage.after), then + own.added(stage.recent))
     return tuple(replace(blend, by_regime=True) for blend in blends)
 
 
@@ -230,22 +332,35 @@ def _cuts(pooled: Pooled, as_of: Ints) -> tuple[int, ...]:
     return tuple(out)
 
 
-def _log_odds(pooled: Pooled, booster: Any, linear: Mapping[str, Any], begun: Start) -> dict[Blend, Floats]:
+def _log_odds(pooled: Pooled, booster: Any, stage: _Stage) -> dict[Blend, Floats]:
     """The log-odds of each pooled row by every candidate."""
     matrix = model_rows(pooled)
     trees: dict[int, Floats] = {}
-    total, first = pooled.starting(begun), 0
+    total, first = pooled.starting(stage.begun), 0
     for rounds in LADDER:
         if len(matrix):
-            total = total + booster.predict(
-                matrix, raw_score=True, start_iteration=first, num_iteration=rounds - first, num_threads=1
-            )
+            total = total + _raw(booster, matrix, first, rounds - first)
         trees[rounds], first = total, rounds
-    flat = _flat(pooled, linear, begun)
-    return {
-        blend: flat if blend.logistic == 1 else (1 - blend.logistic) * trees[blend.trees] + blend.logistic * flat
-        for blend in CANDIDATES
-    }
+    flat = _flat(pooled, stage.linear, stage.begun)
+    return {blend: _mixed(trees[blend.trees], flat, blend.logistic) for blend in CANDIDATES}
+
+
+def _of(proposal: Proposal, pooled: Pooled, booster: Any, stage: _Stage) -> Floats:
+    """The log-odds of each pooled row by a proposal's trees and its share of the logistic model."""
+    matrix, total = model_rows(pooled), pooled.starting(stage.begun)
+    if len(matrix):
+        total = total + _raw(booster, matrix, 0, -1)
+    share = proposal.logistic
+    return _mixed(total, _flat(pooled, stage.linear, stage.begun), share) if share else total
+
+
+def _raw(booster: Any, matrix: Floats, first: int, count: int) -> Floats:
+    raw = booster.predict(matrix, raw_score=True, start_iteration=first, num_iteration=count, num_threads=1)
+    return np.asarray(raw, dtype=np.float64)
+
+
+def _mixed(trees: Floats, flat: Floats, share: float) -> Floats:
+    return flat if share == 1 else (1 - share) * trees + share * flat
 
 
 def _flat(pooled: Pooled, linear: Mapping[str, Any], begun: Start) -> Floats:

@@ -396,6 +396,15 @@ def train_(
         typer.Option("--features", metavar="SPEC", help="Feature spec (JSON) to train on; default: derived from DATA."),
     ] = None,
     no_promote: Annotated[bool, typer.Option("--no-promote", help="Register the version, promote nothing.")] = False,
+    trials: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="For the patient: search N more models with Optuna, at the fit and at every cut that judges it. "
+            "What is found is taken only where it is clearly better on a cut that the search has not seen.",
+            min=0,
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Same data and seed, same model.", min=0)] = 0,
     strict: Strict = False,
     without_effort: Annotated[
@@ -422,6 +431,7 @@ def train_(
             features=spec,
             until=at,
             promote=not no_promote,
+            trials=trials,
             seed=seed,
             strict=strict,
             effort=not without_effort,

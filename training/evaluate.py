@@ -387,7 +387,8 @@ def evaluate_forward(
         test_until: microseconds; rows whose horizon ends after what is known are left out and counted.
         horizon: days, for every regime; the goal's own when None.
         goal: what is predicted; the tables' own when None.
-        params: LightGBM parameters over the defaults; None lets the data choose the model, at each cut anew.
+        params: LightGBM parameters over the defaults; None lets the data choose the model, at each cut anew; as
+            for ``training.model.fit``.
         census: test on weekly censuses of all open prospects (what is served) instead of on landmarks.
         seed: of the training and the bootstrap.
         resamples: of the bootstrap.

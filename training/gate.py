@@ -105,7 +105,8 @@ def judge(
         tables: canonical tables that end at the challenger's T.
         champion: its bundle; of it only the recipe and T are used.
         features: the challenger's.
-        recipe: the challenger's LightGBM parameters, None for the choice among models; as the card's ``recipe``.
+        recipe: the challenger's LightGBM parameters, None for the choice among models, ``{"trials": n}`` for that
+            with a search; as the card's ``recipe``.
         evaluations: the challenger's rolling evaluations on these tables; empty where nothing lies forward in time.
         seed: of the champion's fits and of the bootstrap.
 

@@ -64,17 +64,20 @@ _FREE = 3.0  # scale of the intervals' indicators, so that the prior hardly hold
 class Blend:
     """What a hazard is made of: ``trees`` rounds of boosting, and the share of the log-odds that is logistic.
 
-    ``by_regime``: whether each regime has effects of its own on top.
+    ``by_regime``: whether each regime has effects of its own on top. ``searched``: whether the trees' parameters came
+    of a search, and so are others than the usual ones.
     """
 
     trees: int
     logistic: float = 0.0
     by_regime: bool = False
+    searched: bool = False
 
     @property
     def name(self) -> str:
         """As cards and tables call it."""
         kind = "logistic" if self.logistic == 1 else f"{'blend' if self.logistic else 'trees'}_{self.trees}"
+        kind = f"searched_{kind}" if self.searched else kind
         return f"{kind}_by_regime" if self.by_regime else kind
 
 

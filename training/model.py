@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -49,6 +49,10 @@ REGIME_OUTCOMES = 50  # prospects that a regime learned an outcome from, for eff
 FEW_OPEN = 20  # prospects below which a population gives no ranks
 QUANTILES = 1001
 _WIDE = {"level": LEVEL, "logit": [0.0], "low": [WIDEST], "high": [WIDEST]}
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,17 +131,20 @@ def fit(
     *,
     grade_cuts: Mapping[str, float] | None = None,
     folds: int = FOLDS,
+    say: Callable[[str], None] = _silent,
 ) -> Model:
     """Fit the hazard, and from prospect-grouped folds its interval and figures. Same rows and seed, same model.
 
     Args:
         training_set: rows with landmarks before T (see ``training.dataset.build``).
         params: LightGBM parameters over ``DEFAULTS``, for boosted trees and nothing else; by default the data choose
-            among a few models (``training.choice``), and the level follows the recent past.
+            among a few models (``training.choice``), and the level follows the recent past. ``{"trials": n}`` is the
+            default with a search for n more models.
         seed: of the trees, the folds and the sample of rows.
         grade_cuts: A, B and C as probabilities, to keep those of an earlier champion; by default from the base rate.
         folds: how many; 0 leaves them out, for a model of which only the probabilities are wanted (its interval is
             then as wide as can be, and its card has no figures).
+        say: called now and then with how far a search is.
 
     Raises:
         BadInput: ``one_class``, ``too_few_outcomes`` or ``horizon_too_long``, each with what there is and is needed.
@@ -159,12 +166,13 @@ def fit(
     came_on = (training_set.goal_at // DAY + 3) % 7  # the first of January 1970 was a Thursday
     pooled = Pooled(encoded, row, k, y, ends, edges, levels, features.names, prospect, came_on)
     pooled = replace(pooled, regime=_regimes(pooled, features), age=_age(features, goal))
+    params, trials = _trials(params)
     given = {**DEFAULTS, **(params or {})}
     choice, blend = None, Blend(int(given["num_iterations"]))
     if params is None:
         pooled = replace(pooled.thinned(seed, TO_FIT), by_time=True)
-        choice = choose(pooled, training_set.as_of, horizons, training_set.observed_until, given, seed)
-        blend = choice.chosen
+        choice = choose(pooled, training_set.as_of, horizons, training_set.observed_until, given, seed, trials, say)
+        blend, given = choice.chosen, {**given, **choice.params}
 
     fold = _folds(training_set, row[y == 1], folds, seed) if folds else np.zeros(0, dtype=np.int64)
     numbers = np.unique(fold)
@@ -260,6 +268,15 @@ def fit(
     draft = Model(features, whole.text, constants, card, alone, None if judged is None else judged.rows)
     model = replace(draft, reference=_reference(draft.scorer, training_set))
     return model.with_card(example={**card["example"], "probability": _score_example(model)})
+
+
+def _trials(params: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, int]:
+    """The LightGBM parameters (None: the data choose) and how many more models are searched for."""
+    if params is None or "trials" not in params:
+        return params, 0
+    if len(params) > 1:
+        raise ValueError("parameters are given or searched for, not both")
+    return None, int(params["trials"])
 
 
 @dataclass(frozen=True)

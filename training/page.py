@@ -353,8 +353,10 @@ def _intervals(card: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _name(model: Any) -> str:
     """A candidate as people call it: ``blend_100`` is the blend of 100 trees and a logistic hazard."""
-    of_all = str(model).removesuffix("_by_regime")
-    own = ", with effects of each regime's own" if of_all != model else ""
+    name = str(model).removeprefix("searched_")
+    of_all = name.removesuffix("_by_regime")
+    own = ", with effects of each regime's own" if of_all != name else ""
+    own = f" with parameters of a search{own}" if name != model else own
     kind, _, trees = of_all.partition("_")
     if not trees.isdigit():
         return f"logistic hazard{own}" if of_all == "logistic" else str(model)
@@ -391,10 +393,27 @@ def _choice(card: Mapping[str, Any]) -> dict[str, Any]:
         "words": words,
         "rows": rows,
         "usual": _usual(card.get("data", {}).get("learned_outcomes", FEW) < FEW),
+        "search": _search((choice or {}).get("search")),
         "regimes": _by_regime(choice or {}),
         "level": f"The level was moved by {number(level)} on the log-odds, after the recent past." if level else "",
         "recipe": [(str(name), _plain(value)) for name, value in card.get("params", {}).items()],
     }
+
+
+def _search(found: Mapping[str, Any] | None) -> str:
+    """What came of a search, in words; nothing where there was none."""
+    if found is None:
+        return ""
+    if "cut" not in found:
+        return f"A search of {found['trials']} trials was asked for, but there were too few outcomes to search by."
+    difference, error = found["difference"], found["standard_error"]
+    ends = [difference + sign * 1.96 * error for sign in (-1, 1)]
+    return (
+        f"A search of {found['trials']} trials came to {_name(found['name'])}. After {_day(found['cut'])}, which the "
+        f"search had not seen, its log loss was {found['log_loss']:.4f}, {number(difference, ends)} "
+        f"({number(ends[0], ends)} to {number(ends[1], ends)}) against the {_name(found['against'])}: "
+        + ("it was taken." if found["taken"] else "not clearly better, so it was not taken.")
+    )
 
 
 def _by_regime(choice: Mapping[str, Any]) -> dict[str, Any] | None:

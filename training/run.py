@@ -94,6 +94,7 @@ def train(
     until: int | str | None = None,
     promote: bool = True,
     params: Mapping[str, Any] | None = None,
+    trials: int = 0,
     seed: int = 0,
     strict: bool = False,
     effort: bool = True,
@@ -109,6 +110,8 @@ def train(
         promote: whether the version may become the champion: it does when there is none, or when it passes the gate.
         params: LightGBM parameters over ``training.model.DEFAULTS``, for trees alone; None lets the data choose among
             a few models (``training.choice``).
+        trials: how many more models to search for with Optuna (``training.search``), at the fit and at every cut anew;
+            what is found is taken only where it is clearly better on a cut that the search has not seen.
         seed: same tables, features, parameters and seed give the same bundle but for its creation time.
         strict: refuse where a column, an event type or an id seems to know the outcome (``training.audit``); they
             stand in the warnings and on the card otherwise.
@@ -143,7 +146,16 @@ def train(
     if not effort:
         features = without_effort(tables, features)
     features = standard_features(tables) if features is None else features
-    recipe = None if params is None else {**DEFAULTS, **params}
+    if trials and params is not None:
+        raise BadInput(
+            "two_recipes",
+            "parameters are given, and to be searched for.",
+            where="trials",
+            remedy="Give `params` or `trials`, not both.",
+        )
+    recipe: dict[str, Any] | None = {"trials": trials} if trials else None
+    if params is not None:
+        recipe = {**DEFAULTS, **params}
     registry.check_home(home)
     champion, damage = _champion_or_damage(home, goal)
 
@@ -159,11 +171,11 @@ def train(
     )
     cuts = None if champion is None else champion[0].constants.grade_cuts
     grades = None if cuts is None else dict(zip("ABC", cuts, strict=True))
-    model = fit(training_set, recipe, seed, grade_cuts=grades)
+    model = fit(training_set, recipe, seed, grade_cuts=grades, say=say)
     model = model.with_card(
         audit=[s.to_json() for s in suspects], warnings=[*model.card["warnings"], *(s.warning() for s in suspects)]
     )
-    say("judging it forward in time")
+    say("judging it forward in time" + (", with a search at every cut" if trials else ""))
     judged: Sequence[Evaluation] = ()
     try:
         forward = rolling(tables, features, params=recipe, seed=seed)
@@ -211,7 +223,11 @@ def train(
         run = registry.record(
             bundle,
             home=home,
-            params={**_logged(model.card["params"]), **_changes(features, champion)},
+            params={
+                **_logged(model.card["params"]),
+                **({"trials": trials} if trials else {}),
+                **_changes(features, champion),
+            },
             metrics={name: _with_ends(figures) for name, figures in model.card["metrics"].items()},
             tags={"source": tables.source},
             source=tables.source,
