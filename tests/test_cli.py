@@ -67,7 +67,18 @@ def test_trials_are_asked_for_and_what_came_of_them_is_told(data: Path, tmp_path
 def test_help_teaches_and_is_quick_to_import() -> None:
     code = "import sys; from training.cli import app; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for heavy in ("pandas", "ibis", "duckdb", "mlflow", "lightgbm", "sklearn", "bentoml", "numpy", "matplotlib"):
+    for heavy in (
+        "pandas",
+        "ibis",
+        "duckdb",
+        "mlflow",
+        "lightgbm",
+        "sklearn",
+        "bentoml",
+        "numpy",
+        "matplotlib",
+        "optuna",
+    ):
         assert f"'{heavy}'" not in loaded
     homeless = ("simulate", "import", "check", "dataset")
     for command in (*homeless, "demo", "train", "score", "serve", "models", "promote", "rollback", "monitor", "doctor"):
