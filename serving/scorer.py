@@ -7,7 +7,7 @@ the hazard in each, and ``P(within e_K | t) = 1 - prod_k (1 - hazard_k)``. A sin
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -502,8 +502,10 @@ class Scorer:
         return p
 
     def _rank_of(self, p: float, regime: str | None) -> int:
+        """The share of the population up to p, in percent; of those who have p themselves, half."""
         quantiles = self._reference.get(regime or "", self._reference[""])
-        return 100 * bisect_right(quantiles, p) // len(quantiles)
+        below, upto = bisect_left(quantiles, p), bisect_right(quantiles, p)
+        return 100 * (below + (upto - below + 1) // 2) // len(quantiles)
 
     def _grade(self, p: float) -> str:
         for grade, cut in zip(GRADES, self.constants.grade_cuts, strict=True):

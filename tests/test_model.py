@@ -343,6 +343,15 @@ def test_an_interval_is_knots_that_the_scorer_takes(count: int) -> None:
     assert found["low"] == pytest.approx([2.1318468 / math.sqrt(30)] * len(found["low"]))
 
 
+def test_of_one_probability_for_all_the_doubt_is_that_of_all() -> None:
+    """A model that tells nobody apart has one doubt: not that of the prospects who happen to stand first."""
+    x = np.full(400, -2.0)
+    kinds = np.stack([x, x + np.repeat([2.0, 0.0], 200)])
+    found = interval(x, np.tile(x, (5, 1)), kinds, 100)
+    assert found["logit"] == [-2.0]
+    assert found["low"] == found["high"] == pytest.approx([2.1318468 * math.sqrt(1 / 100 + 0.5)])
+
+
 def test_the_interval_narrows_with_data() -> None:
     # Of one recipe: left to choose, few outcomes take a steadier one, whose interval is the narrower for it.
     few, many = (fit(rows_of(planted(count, seed=9)), DEFAULTS) for count in (250, 2_000))

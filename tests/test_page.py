@@ -296,8 +296,12 @@ def test_what_is_kept_of_an_unclear_signal_is_told() -> None:
     card = full() | {"signal": {"kept": 0.25, "slope": 0.25, "slope_error": 0.2}}
     said = Reader(page(card, {})).said("calibration")
     assert "no clear signal: what sets a prospect apart from the base rate counts for 25.0 % of what" in said
+    card["calibration"] = {"used": False, "slope": 0.9}
+    assert "as the model gives them" not in Reader(page(card, {})).said("calibration")
     card["signal"] = {"kept": 1.0, "slope": 0.9, "slope_error": 0.1}
-    assert "no clear signal" not in Reader(page(card, {})).said("calibration")
+    said = Reader(page(card, {})).said("calibration")
+    assert "no clear signal" not in said
+    assert "as the model gives them" in said
 
 
 def test_how_it_was_chosen() -> None:

@@ -22,6 +22,7 @@ from fixtures_bundle import (
     STARTING,
     make_records,
     make_scorer,
+    parts,
     request_records,
     trained_text,
     training_rows,
@@ -37,6 +38,7 @@ from features.records import Event, Records, Version
 from features.spec import Aggregate, Attribute, FeatureSet
 from features.standard import FAMILIES, family
 from serving import openapi, trees
+from serving.bundle import make_bundle
 from serving.scorer import Scorer, encode, interpolate, interval_weights, sigmoid, softplus
 from serving.trees import Trees, expand
 
@@ -177,6 +179,21 @@ def test_the_score_is_the_rank_in_the_population_of_the_regime(scorer: Scorer) -
         assert scorer._rank_of(p, None) == scorer._rank_of(p, "project") == int(100 * share)
         assert abs(scorer._rank_of(p, None) - want) <= 1
     assert scorer._rank_of(0.2, "mass") == int(100 * 81 / 101)  # a population of its own
+
+
+def test_prospects_that_nothing_sets_apart_are_not_all_the_best() -> None:
+    """Where no signal is clear a model may say one probability to all: each is then in the middle, not at rank 100."""
+    bundle = make_bundle(**parts())
+    p = Scorer(bundle, "7").score_rows(training_rows()[0][:1])[0].probability
+
+    def rank(*population: float) -> int:
+        among = replace(bundle, reference={"": tuple(sorted(population))})
+        return Scorer(among, "7").score_rows(training_rows()[0][:1])[0].score
+
+    assert rank(*[p] * 40) == 50
+    assert rank(*[p / 2] * 20, *[p] * 20) == 75
+    assert rank(p / 2, p) == 100  # alone the best
+    assert (rank(p / 2, p / 3), rank(2 * p)) == (100, 0)
 
 
 def test_a_grade_begins_at_its_cut(scorer: Scorer) -> None:

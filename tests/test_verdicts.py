@@ -97,6 +97,11 @@ def test_a_slope_off_one_is_put_in_words() -> None:
     assert "between 0.70 and 0.90" in wide["text"]
     assert "high ones promise too much and low ones too little" in wide["text"]
     assert "high ones promise too little and low ones too much" in narrow["text"]
+    assert "The order of the prospects stands" in wide["text"]
+    none = slope_off({"interval": {"slope": [-0.5, 0.8]}})
+    assert none is not None
+    assert "stands" not in none["text"]
+    assert "may be no better than chance; do not reckon" in none["text"]
 
 
 def noise(seed: int) -> Tables:

@@ -47,6 +47,7 @@ def interval(logit: Floats, folds: Floats, kinds: Floats, outcomes: int) -> dict
     parts = np.array_split(order, max(1, min(KNOTS, len(order) // FEWEST)))
     x = np.array([logit[part].mean() for part in parts])
     deviations = float(t.ppf((1 + LEVEL) / 2, count - 1))
-    arm = np.clip(deviations * np.sqrt([doubt[part].mean() for part in parts]), 0.0, WIDEST)
-    keep = np.concatenate([[True], np.diff(x) > 1e-9])
-    return {"level": LEVEL, "logit": x[keep].tolist(), "low": arm[keep].tolist(), "high": arm[keep].tolist()}
+    keep = np.concatenate([[True], np.diff(x) > 1e-9])  # parts of one probability are one part
+    of = np.repeat(np.cumsum(keep) - 1, [len(part) for part in parts])
+    arm = np.clip(deviations * np.sqrt(np.bincount(of, doubt[order]) / np.bincount(of)), 0.0, WIDEST)
+    return {"level": LEVEL, "logit": x[keep].tolist(), "low": arm.tolist(), "high": arm.tolist()}

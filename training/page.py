@@ -518,7 +518,7 @@ def _calibration(card: Mapping[str, Any]) -> dict[str, Any]:
         )
     kept = card.get("signal", {}).get("kept", 1.0)
     if kept < 1:
-        words += (
+        words = words.replace("stand as the model gives them", "are not mapped by it") + (
             " The folds showed no clear signal: what sets a prospect apart from the base rate counts for "
             f"{percent(kept)} of what the model gives it."
         )

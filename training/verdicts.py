@@ -65,11 +65,12 @@ def slope_off(figures: Mapping[str, Any]) -> dict[str, str] | None:
     if low is None or high is None or low <= 1 <= high:
         return None
     far, up, down = ("far from", "much", "little") if high < 1 else ("near to", "little", "much")
+    order = "The order of the prospects stands; do" if low > 0 else "Their order may be no better than chance; do"
     return {
         "code": "calibration_slope",
         "text": f"the calibration slope lies between {low:.2f} and {high:.2f} (95 %), and 1 would be right: the "
-        f"probabilities lie too {far} the base rate, so that high ones promise too {up} and low ones too {down}. The "
-        "order of the prospects stands; do not reckon with the highest and lowest as they are, and retrain once more "
+        f"probabilities lie too {far} the base rate, so that high ones promise too {up} and low ones too {down}. "
+        f"{order} not reckon with the highest and lowest as they are, and retrain once more "
         "outcomes are known.",
     }
 
