@@ -128,7 +128,8 @@ def speaks_of_noise(tables: Tables, seed: int, cuts: Sequence[int] | None = None
     assert training_set.open_values is not None
     ahead = replace(training_set, rows=training_set.open_rows, values=training_set.open_values)
     off = model.predict(ahead) / model.base_rates(ahead)
-    found = rolling(tables, features, cuts, seed=seed, resamples=100)
+    folds = 5 if model.guarded else 0  # as ``training.run.train`` judges it
+    found = rolling(tables, features, cuts, seed=seed, resamples=100, folds=folds)
     return weak_signal(found.figures) is not None, float(((off < 1.5) & (off > 1 / 1.5)).mean())
 
 
@@ -141,6 +142,30 @@ def test_noise_gives_weak_signal_and_probabilities_near_the_base_rate() -> None:
 def test_noise_in_a_whole_crm_gives_weak_signal_and_probabilities_near_the_base_rate(tmp_path: Path) -> None:
     found = [speaks_of_noise(noisy_crm(seed, tmp_path / str(seed)), seed) for seed in SEEDS]
     assert sum(weak and near >= 0.9 for weak, near in found) >= 0.95 * len(found), found
+
+
+def test_what_is_judged_is_what_is_served_also_where_no_signal_is_clear(tmp_path: Path) -> None:
+    """The guards act at every cut where they act at T: in the figures, and in the gate's fits of another recipe."""
+    from training.gate import refit
+    from training.registry import Home
+    from training.run import train
+
+    tables = noise(7)
+    features = FeatureSet(tables.dataset, FEATURES)
+    done = train(tables, home=Home(tmp_path / "home"), features=features)
+    assert done.model.guarded
+    free = rolling(tables, features, resamples=0)
+    assert [e.folds for e in free.evaluations] == [0] * len(free.evaluations)
+
+    def spread(p: pd.Series) -> float:
+        return float(np.log(p).std())
+
+    unguarded = pd.concat([e.rows for e in free.evaluations])["p"]
+    assert spread(done.rows["p"]) < 0.6 * spread(unguarded)
+    judged = rolling(tables, features, resamples=0, folds=5)
+    assert pd.concat([e.rows for e in judged.evaluations])["p"].tolist() == done.rows["p"].tolist()
+    for mine, again in zip(judged.evaluations, refit(tables, features, None, judged.evaluations), strict=True):
+        assert again.rows["p"].tolist() == mine.rows["p"].tolist()
 
 
 def test_an_effect_gives_no_weak_signal() -> None:

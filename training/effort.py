@@ -89,7 +89,8 @@ def rests_on_effort(
             f"holds {len(tested)} prospects, of whom {int(tested.sum())} reached the goal; at least {LEAST} and "
             f"{LEAST_OUTCOMES} are needed.",
         }
-    bare = evaluate_forward(tables, own, last.cut, last.test_until, params=params, seed=seed, resamples=0)
+    how: dict[str, Any] = {"params": params, "seed": seed, "resamples": 0, "folds": last.folds}
+    bare = evaluate_forward(tables, own, last.cut, last.test_until, **how)
     return compare(last, bare, seed)
 
 

@@ -306,7 +306,8 @@ class Evaluation:
         rows: pandas, one line per tested row: prospect_id, as_of, age_days, regime, source, size (text, None where
             unknown), y, p, constant.
         curve: pandas, one line per row and point of its curve: days, y, p, constant.
-        model: the model of the cut, without folds: its probabilities are what was tested.
+        model: the model of the cut: its probabilities are what was tested.
+        folds: of its fit; with none, its guards were left out.
         seconds: that the fit took, with the choice of the model where there is one.
     """
 
@@ -322,6 +323,7 @@ class Evaluation:
     curve: pd.DataFrame = field(repr=False)
     model: Model = field(repr=False)
     seconds: float = field(repr=False)
+    folds: int = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain data, with times as ISO texts."""
@@ -376,6 +378,7 @@ def evaluate_forward(
     census: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    folds: int = 0,
     computed: Any = None,
 ) -> Evaluation:
     """Train with only what was recorded by ``cut``; test on t in (cut, test_until] with everything known at the end.
@@ -392,6 +395,8 @@ def evaluate_forward(
         census: test on weekly censuses of all open prospects (what is served) instead of on landmarks.
         seed: of the training and the bootstrap.
         resamples: of the bootstrap.
+        folds: of the fit, whose guards (``training.calibration``) then act at the cut as they do in what is served;
+            without them it is judged as if they had nothing to say, in a fraction of the time.
         computed: the features of all landmarks, where they are at hand (see ``training.dataset.build``).
 
     Raises:
@@ -409,7 +414,7 @@ def evaluate_forward(
     features = standard_features(tables, until=cut) if features is None else features
     training_set = build(tables, features, until=cut, goal=goal, with_open=False, computed=computed)
     started = time.perf_counter()
-    model = fit(training_set, params, seed=seed, folds=0)
+    model = fit(training_set, params, seed=seed, folds=folds)
     seconds = time.perf_counter() - started
     if census:
         times = goals.weekly(cut, test_until)
@@ -449,6 +454,7 @@ def evaluate_forward(
         curve=curve,
         model=model,
         seconds=seconds,
+        folds=folds,
         **_broken_down(rows, curve, resamples, seed, goal),
     )
 
@@ -525,11 +531,12 @@ def rolling(
     census: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    folds: int = 0,
 ) -> Rolling:
     """Evaluate at several cuts, each tested up to the next, and take all the tested rows together.
 
-    Without ``cuts`` those of ``default_cuts``. A cut at which nothing can be trained or tested is skipped, with the
-    reason. Raises BadInput (``no_cuts``) when none is left.
+    The arguments are those of ``evaluate_forward``. Without ``cuts`` those of ``default_cuts``. A cut at which nothing
+    can be trained or tested is skipped, with the reason. Raises BadInput (``no_cuts``) when none is left.
     """
     import pandas as pd
 
@@ -560,6 +567,7 @@ def rolling(
                     census=census,
                     seed=seed,
                     resamples=resamples,
+                    folds=folds,
                     computed=computed,
                 )
             )

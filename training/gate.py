@@ -167,7 +167,15 @@ def refit(
         computed = feature_table(features, tables, landmark_spine(tables, goal)).cache()
     return [
         evaluate_forward(
-            tables, features, e.cut, e.test_until, params=recipe, seed=seed, resamples=0, computed=computed
+            tables,
+            features,
+            e.cut,
+            e.test_until,
+            params=recipe,
+            seed=seed,
+            resamples=0,
+            folds=e.folds,
+            computed=computed,
         )
         for e in evaluations
     ]

@@ -115,6 +115,11 @@ class Model:
         more = {} if details is None else {"rolling": dict(details)}
         return self.with_card(metrics=shown, warnings=[*warnings, *([weak] if weak else [])], **more)
 
+    @property
+    def guarded(self) -> bool:
+        """Whether the folds changed the probabilities: a slope that was mended, or an unclear signal held back."""
+        return bool(self.card["calibration"]["used"]) or self.card["signal"]["kept"] < 1
+
     def predict(self, rows: TrainingSet) -> Floats:
         """P(goal within the horizon | t) of each row, from the scorer; each row's horizon is that of its regime."""
         return _predict(self.scorer, rows.rows, rows.values)

@@ -134,7 +134,7 @@ def train(
     from training.effort import LEFT_OUT, rests_on_effort, without_effort
     from training.evaluate import rolling
     from training.gate import Verdict, judge
-    from training.model import DEFAULTS, fit
+    from training.model import DEFAULTS, FOLDS, fit
     from training.page import page
     from training.verdicts import drift
 
@@ -178,7 +178,8 @@ def train(
     say("judging it forward in time" + (", with a search at every cut" if trials else ""))
     judged: Sequence[Evaluation] = ()
     try:
-        forward = rolling(tables, features, params=recipe, seed=seed)
+        # What is judged is what would be served: where guards act, they act at every cut, by the folds of that time.
+        forward = rolling(tables, features, params=recipe, seed=seed, folds=FOLDS if model.guarded else 0)
     except BadInput as error:
         if error.code != "no_cuts":
             raise
