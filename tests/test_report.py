@@ -130,6 +130,10 @@ def test_importance_shows_the_greatest_first_from_the_top() -> None:
     axes = report.importance(effects, most=2).axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["b", "a"]
     assert [bar.get_width() for bar in axes.patches] == [0.2, 0.5]
+    assert not axes.texts
+    none = report.importance(pd.Series({"a": 0.0, "b": 0.0})).axes[0]  # the base rate for all
+    assert none.get_xlim()[0] == 0
+    assert [t.get_text() for t in none.texts] == ["no feature moves the probability"]
 
 
 def test_curves_start_at_nothing_and_end_at_the_probability() -> None:

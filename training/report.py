@@ -304,6 +304,9 @@ def importance(effects: pd.Series[float], most: int = 20) -> Figure:
     axes.barh(np.arange(len(shown)), shown.to_numpy(), color=BLUE, height=0.7)
     axes.set_yticks(np.arange(len(shown)), list(shown.index), fontsize=9, parse_math=False)
     axes.set(xlabel="mean absolute effect", ylim=(-0.6, len(shown) - 0.4))
+    if not shown.any():
+        axes.set_xlim(0, 1)
+        axes.text(0.5, 0.5, "no feature moves the probability", transform=axes.transAxes, ha="center")
     return figure
 
 
