@@ -353,7 +353,11 @@ class ProspectScore(_Model):
     probability_low: float = Field(ge=0, le=1)
     probability_high: float = Field(ge=0, le=1)
     curve: list[CurvePoint]
-    score: int = Field(ge=0, le=100, description="The rank within the regime's reference population.")
+    score: int = Field(
+        ge=0,
+        le=100,
+        description="The rank within the regime's reference population; equals share the middle of their places.",
+    )
     grade: Literal["A", "B", "C", "D"]
     reasons: list[Reason]
     committee: Committee | None = Field(description="The buying trio; null where the contacts are unknown.")

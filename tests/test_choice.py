@@ -291,9 +291,9 @@ def test_the_choice_looks_at_nothing_but_the_rows_it_is_given(rows: TrainingSet)
     learned: list[Any] = []
     original = choice.boosters
 
-    def watched(pooled: Pooled, rounds: int, params: Any, seed: int, masks: Any) -> Any:
-        learned.extend(masks)
-        return original(pooled, rounds, params, seed, masks)
+    def watched(pooled: Pooled, *given: Any) -> Any:
+        learned.extend(given[-1])  # the masks
+        return original(pooled, *given)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "boosters", watched)

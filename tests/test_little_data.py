@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from features.spec import Attribute, Expression, FeatureSet
 from features.tables import Tables
 from tests.funnels import at, by_hand, planted
+from training.calibration import Platt
 from training.dataset import TrainingSet, build
 from training.model import Model, columns, fit
 
@@ -30,9 +32,9 @@ def rows_of(tables: Tables) -> TrainingSet:
     return build(tables, FeatureSet(tables.dataset, features))
 
 
-def truth(rows: TrainingSet) -> np.ndarray:
+def truth(rows: TrainingSet, by_origin: Mapping[str, float] = DAILY) -> np.ndarray:
     """P(won within 30 days | open) of each prospect, by the rates that drew the world."""
-    daily = np.array([DAILY[o] for o in rows.values["origin"]])
+    daily = np.array([by_origin[o] for o in rows.values["origin"]])
     return daily / (daily + LOST) * (1 - np.exp(-30 * (daily + LOST)))
 
 
@@ -57,6 +59,32 @@ def test_intervals_of_few_prospects_hold_the_truth(count: int) -> None:
     assert np.mean(widths) > {20: 3.0, 60: 2.5, 200: 2.0}[count]  # and not by saying next to nothing: see below
     assert np.mean(widths) < 60
     assert np.mean(moved) < 0.7  # no fantasies from few: the truth itself differs from its mean by 0.5
+
+
+def test_what_is_shrunk_saves_more_of_noise_than_it_costs_of_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The expected log loss above the truth's own, with the departures from the base rates shrunk and as they were."""
+
+    def saved(daily: Mapping[str, float], seed: int) -> float:
+        rows = rows_of(planted(60, seed=300 + seed, daily=daily, days=150))
+        q = truth(rows, daily)
+
+        def excess(model: Model) -> float:
+            p = model.predict(rows)
+            return float((q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))).mean())
+
+        own = fit(rows)
+        if own.card["signal"]["kept"] == 1:
+            return 0.0
+        with monkeypatch.context() as patch:
+            patch.setattr(Platt, "kept", property(lambda _: 1.0))
+            return excess(fit(rows)) - excess(own)
+
+    noise, signal = (
+        np.array([saved(daily, seed) for seed in range(WORLDS // 2)])
+        for daily in ({"good": 0.007, "poor": 0.007}, DAILY)
+    )
+    assert noise.mean() > 2 * noise.std() / np.sqrt(len(noise)) > 0, noise
+    assert noise.mean() > -2 * signal.mean(), (noise.mean(), signal.mean())
 
 
 def twenty() -> Model:

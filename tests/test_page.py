@@ -335,9 +335,9 @@ def test_what_came_of_a_search() -> None:
     assert "Taken: 73 trees with parameters of a search." in said
     assert "A search of 40 trials came to 73 trees with parameters of a search. After 2025-09-14, which the" in said
     assert "log loss was 0.3400, −0.0100 (−0.0120 to −0.0080) against the blend of 100 trees and logistic" in said
-    assert "it was taken" in said
+    assert "clearly better, so it took its place." in said
     card["choice"]["search"] = found | {"taken": False}
-    assert "not clearly better, so it was not taken" in Reader(page(card, {})).said("choice")
+    assert "not clearly better, so it was left" in Reader(page(card, {})).said("choice")
     card["choice"]["search"] = {"trials": 40, "taken": False}
     assert "too few outcomes to search by" in Reader(page(card, {})).said("choice")
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from features.errors import BadInput
-from features.spec import Attribute, Expression, FeatureSet
+from features.spec import FeatureSet
 from features.tables import Tables
 from tests.funnels import planted
-from tests.test_choice import pooled_of
+from tests.test_choice import FEATURES, pooled_of
 from training import choice, hazard
 from training.choice import Choice, choose
 from training.dataset import TrainingSet, build
@@ -23,12 +23,6 @@ from training.model import fit
 from training.search import SHARES, SPACE, Proposal, search
 
 USUAL = {**DEFAULTS, "num_iterations": 100}
-FEATURES = (
-    Attribute("prospects", "origin"),
-    Attribute("prospects", "size"),
-    Expression("age", (Attribute("prospects", "created_at"),)),
-    Expression("calendar", part="weekday"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +106,8 @@ def test_nothing_that_was_not_over_by_the_last_cut_is_seen_by_the_search(
 ) -> None:
     """What came later may change: the losses of proposals are the same to the bit."""
     pooled = pooled_of(rows)
-    last = of(rows).cuts[-1]
-    other = replace(pooled, y=np.where(pooled.ends > last, 1 - pooled.y, pooled.y))
     cuts = of(rows).cuts
+    other = replace(pooled, y=np.where(pooled.ends > cuts[-1], 1 - pooled.y, pooled.y))
     monkeypatch.setattr(choice, "_cuts", lambda *_: cuts)  # which follow all outcomes, as does what is thinned
     monkeypatch.setattr(choice, "TO_CHOOSE", hazard.Kept(1, 10**9, 10**9))
     losses: list[float] = []
@@ -145,7 +138,7 @@ def test_with_too_few_cuts_nothing_is_searched(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_model_with_parameters_of_a_search_is_fitted_served_and_told_as_such(
-    rows: TrainingSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    rows: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = {name: {**USUAL, "num_iterations": 40, "num_leaves": 7, "learning_rate": 0.11}[name] for name in SPACE}
     blend = hazard.Blend(40, 0.5, searched=True)

@@ -5,8 +5,8 @@ folds at T (Platt 1999), and is the identity unless the slope is clearly off.
 
 The slope of the whole log-odds hides noise: most of their spread is that of the intervals' base rates, which are right.
 So another one is fitted to the departures from the base rates alone, and where it is not clearly above nought, what
-sets prospects apart is shrunk by it (van Houwelingen and le Cessie 1990). On small worlds of noise, of a weak and of a
-strong signal that lowered the loss against the truth wherever the signal was weak.
+sets prospects apart is shrunk by it (van Houwelingen and le Cessie 1990): ``tests/test_little_data.py`` holds what that
+saves where there is nothing to tell against what it costs where there is.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from training.hazard import (
     TO_CHOOSE,
     Blend,
     Pooled,
+    binned,
     blended,
     boosters,
     logistic,
@@ -33,7 +34,7 @@ from training.hazard import (
     own_effects,
     recent_level,
 )
-from training.search import SPACE, Proposal, search
+from training.search import SPACE, Proposal, search, silent
 from training.start import Start, start
 
 Floats = npt.NDArray[np.float64]
@@ -91,10 +92,6 @@ class Choice:
         return out
 
 
-def _silent(_: str) -> None:
-    pass
-
-
 def choose(
     pooled: Pooled,
     as_of: Ints,
@@ -103,7 +100,7 @@ def choose(
     params: Mapping[str, Any],
     seed: int = 0,
     trials: int = 0,
-    say: Callable[[str], None] = _silent,
+    say: Callable[[str], None] = silent,
 ) -> Choice:
     """The candidate with the least rolling log loss, or the plain one (below ``FEW`` outcomes the steady one) where the
     gain is not clear.
@@ -128,11 +125,13 @@ def choose(
     stages = [_Stage.of(pooled, window, seed) for window in windows]
     losses = _Losses(pooled)
     told: list[dict[Blend, _Told]] = []
-    for booster, stage in zip(_boosters(pooled, max(LADDER), params, seed, stages), stages, strict=True):
-        now, then = (_log_odds(part, booster, stage) for part in (stage.after, stage.recent))
+    whole = binned(pooled, params, seed)
+    parts = [stage.past for stage in stages]
+    for booster, stage in zip(boosters(pooled, whole, max(LADDER), params, seed, parts), stages, strict=True):
+        now, then = (_log_odds(_Ready.of(part, stage), booster) for part in (stage.after, stage.recent))
         for blend in CANDIDATES:
             losses.add(blend, stage, now[blend], then[blend])
-        learnt = _log_odds(stage.before, booster, stage) if pooled.regime is not None else now
+        learnt = now if pooled.regime is None else _log_odds(_Ready.of(stage.before, stage), booster)
         told.append({blend: (now[blend], then[blend], learnt[blend]) for blend in CANDIDATES})
     rows = sum(stage.rows for stage in stages)
     figures = losses.figures(CANDIDATES, PLAIN, rows)
@@ -140,7 +139,7 @@ def choose(
     alike = [blend for blend in CANDIDATES if blend.logistic == chosen.logistic and blend.trees <= chosen.trees]
     chosen = _fewest_trees(alike, losses.figures(alike, chosen, rows))
     if trials and len(stages) > 1:
-        chosen, searched = _searched(pooled, stages, chosen, told, losses, params, seed, trials, say)
+        chosen, searched = _searched(pooled, whole, stages, chosen, told, losses, params, seed, trials, say)
     if pooled.regime is None:
         return Choice(chosen, cuts, figures, search=searched)
     variants = _by_regime(tuple(dict.fromkeys((chosen, *BY_REGIME))), stages, told, losses)
@@ -194,13 +193,9 @@ def _windows(pooled: Pooled, as_of: Ints, horizons: Ints, cuts: tuple[int, ...],
     ]
 
 
-def _boosters(pooled: Pooled, rounds: int, params: Mapping[str, Any], seed: int, stages: Sequence[_Stage]) -> list[Any]:
-    """The trees of each cut, from what it knows."""
-    return boosters(pooled, rounds, params, seed, [stage.past for stage in stages])
-
-
 def _searched(
     pooled: Pooled,
+    whole: Any,
     stages: Sequence[_Stage],
     chosen: Blend,
     told: Sequence[dict[Blend, _Told]],
@@ -213,21 +208,26 @@ def _searched(
     """What is taken after a search, and what came of it; its figures join ``told`` and ``losses`` where it is taken."""
     *earlier, last = stages
     seen = [stage.by(last.cut) for stage in earlier]
+    ready = [tuple(_Ready.of(part, stage) for part in (stage.after, stage.recent)) for stage in seen]
     rows = sum(stage.rows for stage in seen)
+
+    def grown(proposal: Proposal, where: Sequence[_Stage]) -> list[Any]:
+        return boosters(pooled, whole, proposal.trees, proposal.params, seed, [stage.past for stage in where])
 
     def loss(proposal: Proposal) -> float:
         mine, blend = _Losses(pooled), Blend(proposal.trees, proposal.logistic, searched=True)
-        for booster, stage in zip(_boosters(pooled, proposal.trees, proposal.params, seed, seen), seen, strict=True):
-            now, then = (_of(proposal, part, booster, stage) for part in (stage.after, stage.recent))
+        for booster, stage, parts in zip(grown(proposal, seen), seen, ready, strict=True):
+            now, then = (_of(proposal, part, booster) for part in parts)
             mine.add(blend, stage, now, then)
         return mine.total(blend) / max(rows, 1)
 
     best = search(loss, trials, {**params, "num_iterations": PLAIN.trees}, seed, say)
     blend = Blend(best.trees, best.logistic, searched=True)
     everywhere = []
-    for booster, stage in zip(_boosters(pooled, best.trees, best.params, seed, stages), stages, strict=True):
-        now, then = (_of(best, part, booster, stage) for part in (stage.after, stage.recent))
-        everywhere.append((now, then, now if pooled.regime is None else _of(best, stage.before, booster, stage)))
+    for booster, stage in zip(grown(best, stages), stages, strict=True):
+        now, then = (_of(best, _Ready.of(part, stage), booster) for part in (stage.after, stage.recent))
+        learnt = now if pooled.regime is None else _of(best, _Ready.of(stage.before, stage), booster)
+        everywhere.append((now, then, learnt))
     judge = _Losses(pooled)
     judge.add(chosen, last, *told[-1][chosen][:2])
     judge.add(blend, last, *everywhere[-1][:2])
@@ -332,29 +332,37 @@ def _cuts(pooled: Pooled, as_of: Ints) -> tuple[int, ...]:
     return tuple(out)
 
 
-def _log_odds(pooled: Pooled, booster: Any, stage: _Stage) -> dict[Blend, Floats]:
+class _Ready(NamedTuple):
+    """Pooled rows made ready for any trees: what these take, the starting log-odds, and the logistic model's."""
+
+    matrix: Floats
+    begun: Floats
+    flat: Floats
+
+    @staticmethod
+    def of(pooled: Pooled, stage: _Stage) -> _Ready:
+        return _Ready(model_rows(pooled), pooled.starting(stage.begun), _flat(pooled, stage.linear, stage.begun))
+
+
+def _log_odds(rows: _Ready, booster: Any) -> dict[Blend, Floats]:
     """The log-odds of each pooled row by every candidate."""
-    matrix = model_rows(pooled)
     trees: dict[int, Floats] = {}
-    total, first = pooled.starting(stage.begun), 0
+    total, first = rows.begun, 0
     for rounds in LADDER:
-        if len(matrix):
-            total = total + _raw(booster, matrix, first, rounds - first)
+        total = total + _raw(booster, rows.matrix, first, rounds - first)
         trees[rounds], first = total, rounds
-    flat = _flat(pooled, stage.linear, stage.begun)
-    return {blend: _mixed(trees[blend.trees], flat, blend.logistic) for blend in CANDIDATES}
+    return {blend: _mixed(trees[blend.trees], rows.flat, blend.logistic) for blend in CANDIDATES}
 
 
-def _of(proposal: Proposal, pooled: Pooled, booster: Any, stage: _Stage) -> Floats:
+def _of(proposal: Proposal, rows: _Ready, booster: Any) -> Floats:
     """The log-odds of each pooled row by a proposal's trees and its share of the logistic model."""
-    matrix, total = model_rows(pooled), pooled.starting(stage.begun)
-    if len(matrix):
-        total = total + _raw(booster, matrix, 0, -1)
-    share = proposal.logistic
-    return _mixed(total, _flat(pooled, stage.linear, stage.begun), share) if share else total
+    return _mixed(rows.begun + _raw(booster, rows.matrix, 0, -1), rows.flat, proposal.logistic)
 
 
 def _raw(booster: Any, matrix: Floats, first: int, count: int) -> Floats:
+    """What so many trees from one on give each row."""
+    if not len(matrix):
+        return np.zeros(0)
     raw = booster.predict(matrix, raw_score=True, start_iteration=first, num_iteration=count, num_threads=1)
     return np.asarray(raw, dtype=np.float64)
 

@@ -89,8 +89,9 @@ def rests_on_effort(
             f"holds {len(tested)} prospects, of whom {int(tested.sum())} reached the goal; at least {LEAST} and "
             f"{LEAST_OUTCOMES} are needed.",
         }
-    how: dict[str, Any] = {"params": params, "seed": seed, "resamples": 0, "folds": last.folds}
-    bare = evaluate_forward(tables, own, last.cut, last.test_until, **how)
+    bare = evaluate_forward(
+        tables, own, last.cut, last.test_until, params=params, seed=seed, resamples=0, folds=last.folds
+    )
     return compare(last, bare, seed)
 
 

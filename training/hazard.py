@@ -183,21 +183,11 @@ class Hazard:
 
     def held(self, share: float) -> Hazard:
         """The hazard whose departures from the intervals' base rates are so large a share of what they were."""
-
-        def times(value: Any) -> Any:
-            if isinstance(value, Mapping):
-                return {key: times(v) for key, v in value.items()}
-            return [times(v) for v in value] if isinstance(value, list) else value * share
-
         given = self._added()
-        linear = {**given, **{key: times(given[key]) for key in ("trees", "intervals", "levels")}}
-        linear["numbers"] = {
-            name: {key: v if key in ("centre", "scale") else times(v) for key, v in entry.items()}
-            for name, entry in given["numbers"].items()
-        }
-        linear["tables"] = [{**table, "log_odds": times(table["log_odds"])} for table in given["tables"]]
+        linear = {**given, "trees": given["trees"] * share, **_effects_times(given, share)}
+        linear["tables"] = [{**table, "log_odds": _times(table["log_odds"], share)} for table in given["tables"]]
         if "regimes" in given:
-            linear["regimes"] = {**given["regimes"], "effects": times(given["regimes"]["effects"])}
+            linear["regimes"] = {**given["regimes"], "effects": _times(given["regimes"]["effects"], share)}
         return replace(self, linear=linear, kinds=tuple(kind.held(share) for kind in self.kinds))
 
     def log_odds(self, encoded: Floats) -> Floats:
@@ -247,7 +237,8 @@ def train(
         return replace(of(blend.logistic), kinds=(of(0.0), of(1.0)) if both else ())
 
     rounds = blend.trees
-    texts = [str(booster.model_to_string()) for booster in boosters(pooled, rounds, params, seed, parts)]
+    grown = boosters(pooled, binned(pooled, params, seed), rounds, params, seed, parts)
+    texts = [str(booster.model_to_string()) for booster in grown]
     with ThreadPoolExecutor(_WORKERS) as pool:
         return list(pool.map(one, texts, parts))
 
@@ -260,16 +251,24 @@ def model_rows(pooled: Pooled) -> Floats:
     return matrix
 
 
-def boosters(
-    pooled: Pooled, rounds: int, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
-) -> list[Any]:
-    """LightGBM boosters, one for each mask (None: all rows). The first n trees of more are those of a training on n."""
+def binned(pooled: Pooled, params: Mapping[str, Any], seed: int) -> Any:
+    """The pooled rows as LightGBM bins them, which no parameter of ``training.search`` changes."""
     import lightgbm
 
     shared = all_params(params, seed, len(pooled.y))
-    whole = lightgbm.Dataset(
+    return lightgbm.Dataset(
         model_rows(pooled), pooled.y, weight=pooled.weight, categorical_feature=sorted(pooled.levels), params=shared
     ).construct()
+
+
+def boosters(
+    pooled: Pooled, whole: Any, rounds: int, params: Mapping[str, Any], seed: int, parts: Sequence[Mask | None]
+) -> list[Any]:
+    """LightGBM boosters, one for each mask (None: all rows) of the pooled rows, which are ``whole`` when binned.
+
+    The first n trees of more are those of a training on n.
+    """
+    import lightgbm
 
     def one(part: Mask | None) -> Any:
         mine = pooled if part is None else pooled.select(part)
@@ -551,23 +550,35 @@ def blended(pooled: Pooled, begun: Start, linear: Mapping[str, Any] | None, shar
     None where they add nothing: no logistic model, and no base rate but that of the intervals.
     """
 
-    def times(value: Any) -> Any:
-        return [times(v) for v in value] if isinstance(value, list) else value * share
-
     count = len(begun.intervals)
     out: dict[str, Any] = {"trees": 1.0 - share, "intervals": [0.0] * count, "late": [0.0] * count}
     out |= {"numbers": {}, "levels": {}}
     if linear is not None:
-        out["intervals"], out["late"] = times(linear["intervals"]), linear["late"]
-        out["levels"] = {name: times(pairs) for name, pairs in linear["levels"].items()}
-        for name, entry in linear["numbers"].items():
-            out["numbers"][name] = {k: v if k in ("centre", "scale") else times(v) for k, v in entry.items()}
+        out |= {"late": linear["late"], **_effects_times(linear, share)}
     tables = [table.times(1 - share) for table in begun.tables]
     if linear is not None:
         both = zip(tables, linear["tables"], strict=True)
         tables = [replace(own, log_odds=own.log_odds + share * other.log_odds) for own, other in both]
     out["tables"] = [table.to_json(pooled.names) for table in tables]
     return out if linear is not None or tables else None
+
+
+def _times(value: Any, share: float) -> Any:
+    """Numbers times a share, in lists and mappings of whatever depth."""
+    if isinstance(value, Mapping):
+        return {key: _times(v, share) for key, v in value.items()}
+    return [_times(v, share) for v in value] if isinstance(value, list) else value * share
+
+
+def _effects_times(linear: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """The intervals, numbers and levels of a logistic model's tables with so large a share of their effects."""
+    scales = ("centre", "scale")  # of the values, not of the effects
+    numbers = {
+        name: {key: v if key in scales else _times(v, share) for key, v in entry.items()}
+        for name, entry in linear["numbers"].items()
+    }
+    of = {key: _times(linear[key], share) for key in ("intervals", "levels")}
+    return {**of, "numbers": numbers}
 
 
 def recent_level(pooled: Pooled, log_odds: Floats, until: int, half_life: float) -> tuple[float, float]:

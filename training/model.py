@@ -33,6 +33,7 @@ from training.example import example
 from training.hazard import DEFAULTS as DEFAULTS
 from training.hazard import TO_FIT, Blend, Hazard, Pooled, Regimes, all_params, train
 from training.interval import LEVEL, WIDEST, interval
+from training.search import silent
 from training.start import AGE
 
 if TYPE_CHECKING:
@@ -49,10 +50,6 @@ REGIME_OUTCOMES = 50  # prospects that a regime learned an outcome from, for eff
 FEW_OPEN = 20  # prospects below which a population gives no ranks
 QUANTILES = 1001
 _WIDE = {"level": LEVEL, "logit": [0.0], "low": [WIDEST], "high": [WIDEST]}
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +133,7 @@ def fit(
     *,
     grade_cuts: Mapping[str, float] | None = None,
     folds: int = FOLDS,
-    say: Callable[[str], None] = _silent,
+    say: Callable[[str], None] = silent,
 ) -> Model:
     """Fit the hazard, and from prospect-grouped folds its interval and figures. Same rows and seed, same model.
 

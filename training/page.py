@@ -412,7 +412,7 @@ def _search(found: Mapping[str, Any] | None) -> str:
         f"A search of {found['trials']} trials came to {_name(found['name'])}. After {_day(found['cut'])}, which the "
         f"search had not seen, its log loss was {found['log_loss']:.4f}, {number(difference, ends)} "
         f"({number(ends[0], ends)} to {number(ends[1], ends)}) against the {_name(found['against'])}: "
-        + ("it was taken." if found["taken"] else "not clearly better, so it was not taken.")
+        + ("clearly better, so it took its place." if found["taken"] else "not clearly better, so it was left.")
     )
 
 
@@ -508,17 +508,20 @@ def _constant(figures: Mapping[str, Any]) -> dict[str, Any]:
 def _calibration(card: Mapping[str, Any]) -> dict[str, Any]:
     figures, _ = _judged(card)
     guard = card.get("calibration", {})
+    kept = card.get("signal", {}).get("kept", 1.0)
     words = ""
     if guard:
+        as_given = (
+            "the probabilities stand as the model gives them" if kept == 1 else "the probabilities are not mapped by it"
+        )
         slope = f" (slope {number(guard['slope'])})" if _told(guard.get("slope")) else ""
         words = (
             f"The folds showed a slope off one{slope}: the probabilities are mapped by it."
             if guard.get("used")
-            else f"The folds showed no slope clearly off one{slope}: the probabilities stand as the model gives them."
+            else f"The folds showed no slope clearly off one{slope}: {as_given}."
         )
-    kept = card.get("signal", {}).get("kept", 1.0)
     if kept < 1:
-        words = words.replace("stand as the model gives them", "are not mapped by it") + (
+        words += (
             " The folds showed no clear signal: what sets a prospect apart from the base rate counts for "
             f"{percent(kept)} of what the model gives it."
         )

@@ -15,6 +15,7 @@ from features.errors import BadInput, LeadscoreError
 from serving.champion import read_pointer
 from training import registry
 from training.registry import Home
+from training.search import silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from serving.scorer import Scorer
     from training.evaluate import Evaluation
     from training.model import Model
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def train(
     seed: int = 0,
     strict: bool = False,
     effort: bool = True,
-    say: Callable[[str], None] = _silent,
+    say: Callable[[str], None] = silent,
 ) -> Trained:
     """Train on what was recorded by T, judge the recipe forward in time, register a version, promote it if it may be.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TOLD = 10  # trials between two words on the progress
 
-# Of LightGBM's parameters, the least and the greatest; all but the last two on a logarithmic scale.
+# Of LightGBM's parameters, the least and the greatest: whole numbers stay whole, all but ``_EVEN`` count by ratios.
 SPACE: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "num_iterations": (25, 400),
@@ -29,8 +29,7 @@ SPACE: Mapping[str, tuple[float, float]] = MappingProxyType(
         "feature_fraction": (0.2, 1.0),
     }
 )
-_WHOLE = {"num_iterations", "num_leaves", "min_data_in_leaf", "max_depth"}
-_PLAIN = {"max_depth", "feature_fraction"}  # on no logarithmic scale
+_EVEN = ("max_depth", "feature_fraction")
 SHARES = (0.0, 0.5)  # of the log-odds that may be logistic
 
 
@@ -47,12 +46,16 @@ class Proposal:
         return int(self.params["num_iterations"])
 
 
+def silent(_: str) -> None:
+    """What is told of the progress where nobody listens."""
+
+
 def search(
     loss: Callable[[Proposal], float],
     trials: int,
     usual: Mapping[str, Any],
     seed: int = 0,
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = silent,
 ) -> Proposal:
     """The proposal with the least loss of so many; same losses and seed, same proposal.
 
@@ -68,10 +71,10 @@ def search(
     def proposed(trial: BaseTrial) -> Proposal:
         params: dict[str, Any] = dict(usual)
         for name, (least, most) in SPACE.items():
-            log = name not in _PLAIN
+            log = name not in _EVEN
             params[name] = (
-                trial.suggest_int(name, int(least), int(most), log=log)
-                if name in _WHOLE
+                trial.suggest_int(name, least, most, log=log)
+                if isinstance(least, int) and isinstance(most, int)
                 else trial.suggest_float(name, least, most, log=log)
             )
         return Proposal(params, float(trial.suggest_categorical("logistic", SHARES)))
