@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
-from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, Protocol
 
-from features.aggregates import CLOSED, OPERATIONS, Group, needs_contacts
+from features.aggregates import CLOSED, OPERATIONS, needs_contacts
 from features.contract import DAY, EPOCH
 from features.expressions import RULES
+from features.groups import Groups, Key, Known, Match, Plan, Step
 from features.records import Event, Records, Versions, first_recorded
 from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet, walk
 from features.titles import buying_role, read_title
@@ -42,8 +43,8 @@ class _Context:
                 row = as_of(versions, t)
                 if row is not None and row.get("account_id") == account_id:
                     self.siblings[prospect_id] = row
-        self.groups: list[Group] = []
-        self.row: list[Any] = []  # the features; those of a group are there before any that is made of others
+        self.groups = Groups((), t)
+        self.row: list[Any] = []  # the cells; those of a group are there before any feature that is made of others
         self.open: float | None = None  # how many of the siblings are open, where a feature asks for it
 
 
@@ -75,45 +76,45 @@ class Compiled:
 
     A row holds one raw value per feature, in the order of ``features.names``: text for a category, float for the rest
     (a boolean is 0.0 or 1.0), None where missing. The events of ``records`` must have gone through ``merge_events``.
+
+    Inside, a row has further cells behind those: the aggregates that only other features are made of.
     """
 
     def __init__(self, features: FeatureSet) -> None:
-        filters: dict[_Filter, int] = {}
         self._width = len(features.features)
-        self._aggregates: list[tuple[int, Aggregate, int]] = []  # position, feature and group
         self._others: list[tuple[int, _Getter]] = []
         self._reads: dict[int, frozenset[int]] = {}  # of the others: the groups that each is made of
+        cells = _Cells(self._width)
         for i, f in enumerate(features.features):
             if isinstance(f, Aggregate) and _by_group(f):
-                self._aggregates.append((i, f, filters.setdefault(_filter(f), len(filters))))
-        at_hand = {_what(f): i for i, f, _ in self._aggregates}
+                cells.place(f, i)
         for i, f in enumerate(features.features):
             if not (isinstance(f, Aggregate) and _by_group(f)):
-                used = _Used(filters, at_hand)
-                self._others.append((i, _compile(f, features, used)))
-                self._reads[i] = frozenset(used.indices)
+                cells.used = set()
+                self._others.append((i, _compile(f, features, cells)))
+                self._reads[i] = frozenset(cells.used)
+        self._cells = cells.listed
         inside = [part for f in features.features for part in walk(f) if isinstance(part, Aggregate)]
         self._wide = any(a.scope == "account" for a in inside)
         self._wide_events = any(a.scope == "account" and a.table == "events" for a in inside)
         self._count_open = any(a.table == "prospects" for a in inside)
-        self._of_events = tuple((wanted[1:], index) for wanted, index in filters.items() if wanted[0] == "events")
-        self._of_outcomes = tuple((wanted[1:3], index) for wanted, index in filters.items() if wanted[0] == "outcomes")
+        self._of_events = tuple((wanted[1:], i) for wanted, i in cells.groups.items() if wanted[0] == "events")
+        self._of_outcomes = tuple((wanted[1:3], i) for wanted, i in cells.groups.items() if wanted[0] == "outcomes")
         self._stages = {type_: stage for stage, types in features.dataset.stages for type_ in types}
         columns = features.dataset.columns("contacts")
         # These tell nothing.
         self._hindsight = {name: None for name in ("role", "job_title") if columns[name].known == "never"}
         # The groups of which only the times are read cost the least.
-        whole = {
-            filters[_filter(a)] for a in inside if a.table != "prospects" and not OPERATIONS[a.operation].only_times
-        }
-        self._whole = [index in whole for index in range(len(filters))]
-        self._matching: dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        self._plans: dict[tuple[bool, ...], _Plan] = {}
+        whole = {index for _, a, index in self._cells if not OPERATIONS[a.operation].only_times}
+        self._whole = tuple(index in whole for index in range(len(cells.groups)))
+        self._matching: dict[Key, Match] = {}
+        self._plans: dict[tuple[bool, ...], Plan] = {}
+        self._dependent: dict[tuple[int, ...], list[tuple[int, _Getter]]] = {}
 
     def __call__(self, records: Records, t: int) -> list[Any]:
         """The feature row of one prospect."""
         context = self._context(records, t)
-        return self._row(context, self._plan(context))
+        return self._row(context, self._plan(context))[: self._width]
 
     def supposing(self, records: Records, t: int, more: Sequence[Supposed]) -> list[list[Any]]:
         """The feature row, then for each of ``more`` the row that the records would give with it.
@@ -124,7 +125,7 @@ class Compiled:
         context = self._context(records, t)
         plan = self._plan(context)
         row = self._row(context, plan)
-        out = [row]
+        out = [row[: self._width]]
         for supposed in more:
             event = supposed.event
             if event.occurred_at != t or event.recorded_at != t:
@@ -135,42 +136,24 @@ class Compiled:
             if self._of_events:
                 contact, role, rank = event.contact_id, None, None
                 if contact is not None:
-                    found = self._person(supposed.among(records.contacts) or {}, contact, t)
+                    found = self._person(supposed.among(records.contacts) or {}, t, contact)
                     contact, role, rank = (None, None, None) if found is None else (contact, *found)
-                plain, full = self._match((True, event.type, event.direction, role, event.channel, rank))
-                touched, groups = (*plain, *full), context.groups
-                for index in plain:
-                    groups[index].times.append(t)
-                for index in full:
-                    groups[index].add(event, contact, role)
+                to = self._match((True, event.type, event.direction, role, event.channel, rank))
+                context.groups.suppose(plan, to, event, contact, role, changed)
                 context.row = changed
-                change = self._more(plan, touched)
-                for i in change.counts:  # every window holds what happens at t
-                    changed[i] += 1.0
-                for i in change.lasts:
-                    changed[i] = 0.0
-                for i, window, reduce, index in change.others:
-                    group = groups[index]
-                    changed[i] = reduce(group, 0 if window is None else bisect_right(group.times, t - window), t)
-                for i, get in change.dependent:
+                for i, get in self._made_of((*to.plain, *to.full)):
                     changed[i] = get(context)
-                for index in plain:
-                    groups[index].times.pop()
-                for index in full:
-                    groups[index].drop()
-            out.append(changed)
+            out.append(changed[: self._width])
         return out
 
-    def _row(self, context: _Context, plan: _Plan) -> list[Any]:
+    def _row(self, context: _Context, plan: Plan) -> list[Any]:
         row = context.row = plan.empty.copy()
-        for group, steps in zip(context.groups, plan.of, strict=True):
-            if group.times:
-                _reduce(group, steps, context.t, row)
+        context.groups.reduce(plan, row)
         for i, get in self._others:
             row[i] = get(context)
         return row
 
-    def _plan(self, context: _Context) -> _Plan:
+    def _plan(self, context: _Context) -> Plan:
         """What there is to compute where these lists are known."""
         records = context.records
         known = (
@@ -185,63 +168,39 @@ class Compiled:
             events, outcomes, contacts, related_events, related_outcomes = known
             own = {"events": events, "outcomes": outcomes}
             related = {"events": related_events, "outcomes": related_outcomes}
-            plan = _Plan([None] * self._width, [_Steps([], [], []) for _ in self._whole], {})
-            for i, a, index in self._aggregates:
+            empty: list[Any] = [None] * max(self._width, *(cell + 1 for cell, _, _ in self._cells), 0)
+            steps: list[list[Step]] = [[] for _ in self._whole]
+            for cell, a, index in self._cells:
                 if not own[a.table] or (needs_contacts(a) and not contacts):
                     continue
                 if a.scope == "account" and not related[a.table]:
                     continue
-                operation = OPERATIONS[a.operation]
-                plan.empty[i] = operation.empty
-                window = None if a.days is None else a.days * DAY
-                if a.operation == "count":
-                    plan.of[index].counts.append((i, window))
-                elif a.operation == "days_since_last" and window is None:
-                    plan.of[index].lasts.append(i)
-                else:
-                    plan.of[index].others.append((i, window, operation.online))
-            self._plans[known] = plan
+                empty[cell] = OPERATIONS[a.operation].empty
+                steps[index].append(Step(cell, a.operation, None if a.days is None else a.days * DAY))
+            plan = self._plans[known] = Plan(empty, steps)
         return plan
 
     def _context(self, records: Records, t: int) -> _Context:
         context = _Context(records, t, self._wide)
-        context.groups = [Group() if whole else _Times() for whole in self._whole]
+        context.groups = Groups(self._whole, t)
         if records.events is not None and self._of_events:
-            self._add_events(records, context, t)
+            siblings = (context.siblings or {}) if self._wide_events else {}
+            context.groups.add_events(
+                records.events,
+                (records.related_events or ()) if siblings else (),
+                siblings,
+                records.prospect_id,
+                self._matching,
+                self._match,
+                partial(self._person, records.contacts or {}, t),
+            )
         if records.outcomes is not None and self._of_outcomes:
             _add_outcomes(records, context, self._of_outcomes)
         if self._count_open:
             context.open = _open(records, context)
         return context
 
-    def _add_events(self, records: Records, context: _Context, t: int) -> None:
-        groups, contacts, matching = context.groups, records.contacts or {}, self._matching
-        known: dict[str, tuple[str | None, str | None] | None] = {}  # role and rank of those known as of t
-        mine = records.prospect_id
-        for event in _known(records, context, t, self._wide_events):
-            contact, role, rank = event.contact_id, None, None
-            if contact is not None:
-                if contact not in known:
-                    known[contact] = self._person(contacts, contact, t)
-                found = known[contact]
-                if found is None:
-                    contact = None
-                else:
-                    role, rank = found
-            key = (event.prospect_id == mine, event.type, event.direction, role, event.channel, rank)
-            indices = matching.get(key)
-            plain, full = self._match(key) if indices is None else indices
-            occurred_at = event.occurred_at
-            for index in plain:
-                groups[index].times.append(occurred_at)
-            for index in full:
-                group = groups[index]
-                group.times.append(occurred_at)
-                group.values.append(event.value)
-                group.contacts.append(contact)
-                group.roles.append(role)
-
-    def _person(self, contacts: Mapping[str, Versions], contact: str, t: int) -> tuple[str | None, str | None] | None:
+    def _person(self, contacts: Mapping[str, Versions], t: int, contact: str) -> Known | None:
         """A contact's role and rank as of t, None where it is not known then."""
         row = as_of(contacts.get(contact, ()), t)
         if row is None:
@@ -250,8 +209,8 @@ class Compiled:
             row = {**row, **self._hindsight}
         return buying_role(row), read_title(row.get("job_title")).rank
 
-    def _match(self, key: tuple[Any, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The groups that an event belongs to: those of which only the times are read, and the others."""
+    def _match(self, key: Key) -> Match:
+        """The groups that an event belongs to."""
         found = self._matching.get(key)
         if found is None:
             own, *have = key
@@ -261,75 +220,24 @@ class Compiled:
                 for (scope, *wanted), index in self._of_events
                 if (own or scope == "account") and all(w is None or w == h for w, h in zip(wanted, have, strict=True))
             ]
-            found = tuple(i for i in every if not self._whole[i]), tuple(i for i in every if self._whole[i])
+            found = Match([i for i in every if not self._whole[i]], [i for i in every if self._whole[i]])
             if len(self._matching) < 10_000:  # the texts come from outside: bounded
                 self._matching[key] = found
         return found
 
-    def _more(self, plan: _Plan, touched: tuple[int, ...]) -> _More:
-        """What one more event in each of these groups changes."""
-        found = plan.more.get(touched)
+    def _made_of(self, groups: tuple[int, ...]) -> list[tuple[int, _Getter]]:
+        """The features that are made of others which one more event in each of these groups changes."""
+        found = self._dependent.get(groups)
         if found is None:
-            steps = [plan.of[index] for index in touched]
-            found = _More(
-                [i for each in steps for i, _ in each.counts],
-                [i for each in steps for i in each.lasts],
-                [(*other, index) for index, each in zip(touched, steps, strict=True) for other in each.others],
-                [(i, get) for i, get in self._others if not self._reads[i].isdisjoint(touched)],
-            )
-            if len(plan.more) < 10_000:  # the texts that events are told apart by come from outside: bounded
-                plan.more[touched] = found
+            found = [(i, get) for i, get in self._others if not self._reads[i].isdisjoint(groups)]
+            if len(self._dependent) < 10_000:  # the texts that events are told apart by come from outside: bounded
+                self._dependent[groups] = found
         return found
 
 
 def compile_features(features: FeatureSet) -> Compiled:
     """The feature set as a function of (records, t)."""
     return Compiled(features)
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """What one group gives: the features that count its window, those of its last time, and all others."""
-
-    counts: list[tuple[int, int | None]]  # position and window in microseconds
-    lasts: list[int]  # position of the days since the last one
-    others: list[tuple[int, int | None, Callable[[Group, int, int], float | None]]]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is computed where certain lists are known: the row of empty groups, and what each group gives otherwise."""
-
-    empty: list[Any]
-    of: list[_Steps]
-    more: dict[tuple[int, ...], _More]  # by the groups that one more event falls into
-
-
-class _More(NamedTuple):
-    """What one more event at t changes: the features of its groups as in ``_Steps``, then those made of others."""
-
-    counts: list[int]
-    lasts: list[int]
-    others: list[tuple[int, int | None, Callable[[Group, int, int], float | None], int]]  # and the group
-    dependent: list[tuple[int, _Getter]]
-
-
-def _reduce(group: Group, steps: _Steps, t: int, row: list[Any]) -> None:
-    """Set the features of a group that is not empty, each but those whose window is."""
-    times = group.times
-    count = len(times)
-    for i, window in steps.counts:
-        start = 0 if window is None else bisect_right(times, t - window)
-        if start < count:
-            row[i] = float(count - start)
-    if steps.lasts:
-        since = float(t - times[-1]) / float(DAY)
-        for i in steps.lasts:
-            row[i] = since
-    for i, window, reduce in steps.others:
-        start = 0 if window is None else bisect_right(times, t - window)
-        if start < count:
-            row[i] = reduce(group, start, t)
 
 
 class Supposed(Protocol):
@@ -343,27 +251,30 @@ class Supposed(Protocol):
         """The contacts, with that person."""
 
 
-class _Times(Group):
-    """A group of which only the times are read."""
+class _Cells:
+    """The cells of a row that are reduced from groups, and the groups that the feature at hand asks for."""
 
-    __slots__ = ()
+    def __init__(self, width: int) -> None:
+        self.groups: dict[_Filter, int] = {}
+        self.listed: list[tuple[int, Aggregate, int]] = []  # cell, aggregate and group
+        self.used: set[int] = set()
+        self._next = width  # behind those of the features
+        self._at: dict[_What, tuple[int, int]] = {}  # cell and group
 
-    def __init__(self) -> None:
-        self.times: list[int] = []
+    def place(self, a: Aggregate, cell: int) -> None:
+        """Reduce an aggregate to this cell."""
+        group = self.groups.setdefault(_filter(a), len(self.groups))
+        self.listed.append((cell, a, group))
+        self._at.setdefault(_what(a), (cell, group))
 
-
-class _Used:
-    """The groups of all features, those that one feature asks for, and where in the row its parts are at hand."""
-
-    def __init__(self, filters: dict[_Filter, int], at_hand: Mapping[_What, int]) -> None:
-        self.filters = filters
-        self.at_hand = at_hand
-        self.indices: set[int] = set()
-
-    def index(self, wanted: _Filter) -> int:
-        found = self.filters.setdefault(wanted, len(self.filters))
-        self.indices.add(found)
-        return found
+    def of(self, a: Aggregate) -> int:
+        """The cell of an aggregate that a feature is made of."""
+        if _what(a) not in self._at:
+            self.place(a, self._next)
+            self._next += 1
+        cell, group = self._at[_what(a)]
+        self.used.add(group)
+        return cell
 
 
 def _filter(a: Aggregate) -> _Filter:
@@ -379,27 +290,6 @@ def _by_group(a: Aggregate) -> bool:
     return a.table != "prospects" and a.operation != "share"
 
 
-def _known(records: Records, context: _Context, t: int, wide: bool) -> list[Event]:
-    """The events known at t in order, of the prospect and, where ``wide``, of its account's others."""
-    known = [
-        e
-        for e in records.events or ()
-        if e.occurred_at <= t and e.recorded_at <= t and (e.retracted_at is None or t < e.retracted_at)
-    ]
-    if wide and context.siblings:
-        siblings = context.siblings
-        known += [
-            e
-            for e in records.related_events or ()
-            if e.occurred_at <= t
-            and e.recorded_at <= t
-            and (e.retracted_at is None or t < e.retracted_at)
-            and e.prospect_id in siblings
-        ]
-    known.sort(key=_order)
-    return known
-
-
 def _add_outcomes(records: Records, context: _Context, filters: Sequence[tuple[tuple[str | None, ...], int]]) -> None:
     t, siblings = context.t, context.siblings or {}
     known = [(o, True) for o in records.outcomes or () if o.occurred_at <= t and o.recorded_at <= t]
@@ -410,11 +300,12 @@ def _add_outcomes(records: Records, context: _Context, filters: Sequence[tuple[t
     ]
     known.sort(key=lambda item: item[0].occurred_at)
     for (scope, outcome), index in filters:
-        context.groups[index].times = [
+        times = [
             o.occurred_at
             for o, own in known
             if (own or scope == "account") and (outcome is None or o.outcome == outcome)
         ]
+        context.groups.set_times(index, times)
 
 
 def _open(records: Records, context: _Context) -> float | None:
@@ -430,15 +321,12 @@ def _open(records: Records, context: _Context) -> float | None:
     return float(sum(1 for key, row in context.siblings.items() if row["created_at"] <= t and key not in closed))
 
 
-_order = itemgetter(*(Event._fields.index(name) for name in ("occurred_at", "recorded_at", "event_id")))
-
-
-def _compile(feature: Feature, features: FeatureSet, filters: _Used) -> _Getter:
+def _compile(feature: Feature, features: FeatureSet, cells: _Cells) -> _Getter:
     if isinstance(feature, Attribute):
         return _attribute(feature, features)
     if isinstance(feature, Aggregate):
-        return _aggregate(feature, filters)
-    return _expression(feature, [_compile(a, features, filters) for a in feature.arguments])
+        return _aggregate(feature, cells)
+    return _expression(feature, [_compile(a, features, cells) for a in feature.arguments])
 
 
 def _attribute(feature: Attribute, features: FeatureSet) -> _Getter:
@@ -453,39 +341,21 @@ def _attribute(feature: Attribute, features: FeatureSet) -> _Getter:
     return lambda context: (context.prospect if own else context.account).get(column)
 
 
-def _aggregate(feature: Aggregate, filters: _Used) -> _Getter:
+def _aggregate(feature: Aggregate, cells: _Cells) -> _Getter:
     if feature.table == "prospects":
         return lambda context: context.open
-    operation = OPERATIONS[feature.operation]
-    index = filters.index(_filter(feature))
-    position = filters.at_hand.get(_what(feature))
-    if position is not None:
-        return lambda context: context.row[position]
-    share = feature.operation == "share"
-    everything = (feature.table, feature.scope, None, None, None, None, None, None)
-    whole = filters.index(everything) if share else index
-    window = None if feature.days is None else feature.days * DAY
-    account = feature.scope == "account"
-    contacts = needs_contacts(feature)
-    own, related = feature.table, f"related_{feature.table}"
-    reduce, empty = operation.online, operation.empty
+    if feature.operation != "share":
+        cell = cells.of(feature)
+        return lambda context: context.row[cell]
+    # A share is a count over the count without filters.
+    part = cells.of(replace(feature, operation="count"))
+    whole = cells.of(Aggregate("count", days=feature.days, scope=feature.scope))
 
-    def get(context: _Context) -> float | None:
-        records = context.records
-        if getattr(records, own) is None or (contacts and records.contacts is None):
-            return None
-        if account and (context.siblings is None or getattr(records, related) is None):
-            return None
-        group = context.groups[index]
-        start = 0 if window is None else bisect_right(group.times, context.t - window)
-        value = reduce(group, start, context.t) if start < len(group.times) else empty
-        if not share:
-            return value
-        times = context.groups[whole].times
-        number = len(times) - (0 if window is None else bisect_right(times, context.t - window))
-        return (value or 0.0) / float(number) if number else None
+    def share(context: _Context) -> float | None:
+        count, number = context.row[part], context.row[whole]
+        return None if count is None or not number else count / number
 
-    return get
+    return share
 
 
 def _expression(feature: Expression, arguments: list[_Getter]) -> _Getter:

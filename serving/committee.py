@@ -8,10 +8,11 @@ the table would raise the chance so: those who came by themselves differ from th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from features.compiled import compiled
 from features.contract import ALWAYS, DAY, ROLES
 from features.online import as_of
 from features.records import Event, Records, Version, Versions
@@ -82,8 +83,21 @@ def people(
     contacts: Mapping[str, Versions], events: Iterable[Event], account_id: str | None, t: int
 ) -> dict[str, Person]:
     """The contacts that belong to the account as of t (any, where either names none), with the events known of them."""
-    count: dict[str, int] = {}
-    last: dict[str, int] = {}
+    heard = last_heard(events, t)
+    out = {}
+    for contact in sorted(contacts):
+        row = as_of(contacts[contact], t)
+        if row is None:
+            continue
+        home = row.get("account_id")
+        if account_id is None or home is None or home == account_id:
+            out[contact] = Person(contact, row, buying_role(row), *heard.get(contact, (0, None)))
+    return out
+
+
+def plain_last_heard(events: Iterable[Event], t: int) -> dict[str, tuple[int, int]]:
+    """Of each contact, how many of its events are known at t, and when the last of these occurred."""
+    out: dict[str, tuple[int, int]] = {}
     for event in events:
         contact = event.contact_id
         if (
@@ -92,18 +106,15 @@ def people(
             and event.recorded_at <= t
             and (event.retracted_at is None or t < event.retracted_at)
         ):
-            count[contact] = count.get(contact, 0) + 1
-            if event.occurred_at > last.get(contact, ALWAYS):
-                last[contact] = event.occurred_at
-    out = {}
-    for contact in sorted(contacts):
-        row = as_of(contacts[contact], t)
-        if row is None:
-            continue
-        home = row.get("account_id")
-        if account_id is None or home is None or home == account_id:
-            out[contact] = Person(contact, row, buying_role(row), count.get(contact, 0), last.get(contact))
+            count, last = out.get(contact, (0, ALWAYS))
+            out[contact] = (count + 1, max(last, event.occurred_at))
     return out
+
+
+# Compiled where that was built.
+last_heard: Callable[[Iterable[Event], int], dict[str, tuple[int, int]]] = compiled(
+    "serving._rows", "last_heard", plain_last_heard
+)
 
 
 def standing(persons: Iterable[Person], t: int, events_known: bool) -> tuple[RoleStanding, ...]:

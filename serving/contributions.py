@@ -25,6 +25,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from features.compiled import compiled
+from serving.linear import summed
+
 Matrix = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
@@ -141,6 +144,8 @@ class Forest:
         self._value = np.concatenate([value for value, _ in tables]) if tables else np.zeros(0)
         self._parts = np.concatenate([part for _, part in tables]) if tables else np.zeros((0, BITS))
         self._slots = np.array(slots, dtype=np.intp).reshape(-1)
+        build = compiled("serving._tables", "ForestTables", None)
+        self._tables = None if build is None else build(self)
 
     def _levels(self, conditions: Sequence[tuple[Any, ...]]) -> None:
         """The conditions on category features: a table of outcomes by code + 1, where 0 stands for a missing one."""
@@ -157,6 +162,8 @@ class Forest:
 
     def look(self, matrix: Matrix) -> Indices:
         """Where in the tables each row stands, shape (rows, look-ups)."""
+        if self._tables is not None:
+            return np.asarray(self._tables.look(np.ascontiguousarray(matrix)))
         rows = len(matrix)
         out = np.empty((rows, self._never + 1), dtype=bool)
         right, numbers = self._right, self._right + self._left
@@ -177,12 +184,16 @@ class Forest:
 
     def raw(self, index: Indices) -> Matrix:
         """The trees' sum in each interval, shape (rows, intervals)."""
+        if self._tables is not None:
+            return np.asarray(self._tables.raw(index))
         value = self._value.take(index)
-        out = value[:, : self._plain].sum(axis=1)[:, None] + self._constant
-        return np.asarray(out + value.take(self._of, axis=1).sum(axis=2), dtype=np.float64)
+        out = summed(value[:, : self._plain])[:, None] + self._constant
+        return np.asarray(out + summed(value.take(self._of, axis=1)), dtype=np.float64)
 
     def contributions(self, index: Indices, weights: Matrix) -> Matrix:
         """What each column adds, summed over the intervals with these weights (rows, intervals); (rows, columns)."""
+        if self._tables is not None:
+            return np.asarray(self._tables.contributions(index, weights))
         rows = len(index)
         run = np.zeros((rows, self.intervals + 1))
         np.cumsum(weights, axis=1, out=run[:, 1:])

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.compiled import compiled
 from serving.contributions import Forest, Unsupported
 from serving.linear import Linear, Parts
 from serving.trees import Trees, expand
@@ -20,6 +21,9 @@ from serving.trees import Trees, expand
 Matrix = npt.NDArray[np.float64]
 
 _MOST = 65_536  # model rows of LightGBM held in memory at a time
+
+
+_blended: Any = compiled("serving._tables", "blended", None)
 
 
 class Seen(NamedTuple):
@@ -70,6 +74,8 @@ class Hazards:
             raw = self.trees.raw(seen.index).reshape(-1, self.intervals)
         if self.linear is None or seen.parts is None:
             return raw
+        if _blended is not None:
+            return np.asarray(_blended(self.linear.trees, raw, self.linear.of(seen.parts)))
         return np.asarray(self.linear.trees * raw + self.linear.of(seen.parts), dtype=np.float64)
 
     def effects(self, seen: Seen, weights: Matrix) -> Matrix:

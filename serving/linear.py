@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.compiled import compiled
+
 Matrix = npt.NDArray[np.float64]
 
 CLIP = 5.0  # standard deviations beyond which a number says no more
@@ -23,6 +25,13 @@ CLIP = 5.0  # standard deviations beyond which a number says no more
 def squash(x: Matrix) -> Matrix:
     """``sign(x) log(1 + |x|)``: counts and amounts on one scale."""
     return np.asarray(np.sign(x) * np.log1p(np.abs(x)), dtype=np.float64)
+
+
+def summed(x: Matrix) -> Matrix:
+    """The sums along the last axis, added in its order: NumPy's own order depends on the shape."""
+    if x.shape[-1] == 0:
+        return np.zeros(x.shape[:-1])
+    return np.asarray(np.add.accumulate(x, axis=-1)[..., -1])
 
 
 class Parts(NamedTuple):
@@ -85,6 +94,8 @@ class Linear:
         self._absent = lengths - 1.0  # the entry of a missing level, the last
         self._steps(position, data["tables"])
         self._read = np.concatenate([self._numbers, self._tabled])
+        build = compiled("serving._tables", "LinearTables", None)
+        self._tables = None if build is None else build(self, CLIP)
 
     def _steps(self, position: Mapping[str, int], tables: Sequence[Mapping[str, Any]]) -> None:
         """The tables by a feature's value, brought to one number of knots."""
@@ -110,9 +121,10 @@ class Linear:
     def see(self, matrix: Matrix) -> Parts:
         """What encoded rows are to the tables: each feature's part soon and late, and each table's row."""
         rows, count = len(matrix), len(self._numbers)
-        x = matrix.take(self._read, axis=1)  # the numbers, then what the tables are by
-        missing = np.isnan(x)
-        squashed = squash(x)
+        if self._tables is not None:
+            return Parts(*self._tables.see(np.ascontiguousarray(matrix)))
+        squashed = squash(matrix.take(self._read, axis=1))  # the numbers, then what the tables are by
+        missing = np.isnan(squashed)
         z = squashed[:, :count] - self._centre
         z /= self._scale
         np.minimum(np.maximum(z, -CLIP, out=z), CLIP, out=z)
@@ -161,7 +173,9 @@ class Linear:
 
     def of(self, parts: Parts) -> Matrix:
         """What the parts of rows add to the log-odds in each interval, shape (rows, intervals)."""
-        out: Matrix = self.intervals + parts.soon.sum(axis=1)[:, None] + parts.late.sum(axis=1)[:, None] * self.late
+        if self._tables is not None:
+            return np.asarray(self._tables.of(*parts))
+        out: Matrix = self.intervals + summed(parts.soon)[:, None] + summed(parts.late)[:, None] * self.late
         for i in range(len(self._tabled)):
             out += parts.tables[:, i]
         return out

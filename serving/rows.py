@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Dataset
+from features.compiled import compiled
+from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Column, Dataset
 from features.errors import BadInput
 from features.records import Event, Outcome, first_recorded
 from serving.faults import itself, mismatch, missing, optional, shown, unknown_field, within
@@ -30,9 +31,18 @@ class StateReader:
         self.required = tuple(c.name for c in STANDARD[table] if c.required and c.name != "account_id")
         self.demanded = frozenset({*self.required, "observed_at"})  # the latter in a list of versions
         self.empty: Row = dict.fromkeys(columns)
+        build = compiled("serving._rows", "StateColumns", None)
+        quick = {n: (_kind(c), n not in dropped, frozenset(c.values)) for n, c in columns.items()}
+        beside = {n: c for n, c in quick.items() if n in standard}
+        inside = {n: c for n, c in quick.items() if n not in standard}
+        self._compiled = None if build is None else build(beside, inside, self.empty)
 
     def read(self, data: Any) -> Row:
         """A row with every column of the table, None where unknown; times in microseconds."""
+        if self._compiled is not None:
+            quick: Row | None = self._compiled.read(data)
+            if quick is not None:
+                return quick
         if type(data) is not dict:
             raise wrong(data, "an object")
         row = self.empty.copy()
@@ -96,6 +106,11 @@ class StateReader:
             remedy=f"Leave it out, or declare it in dataset.toml under [{self.table}.columns] and train again; "
             f"declared: {listed}.",
         )
+
+
+def _kind(column: Column) -> str:
+    """Of what kind the values of a column are; empty where they have a form of their own."""
+    return "" if column.form else column.kind
 
 
 def _fact_reader(table: str) -> Mapping[str, Callable[[Any], Any]]:
@@ -162,36 +177,58 @@ class Scope:
 
 def read_event(data: Any, scope: Scope) -> Event:
     """An event: the ordinary ones, which are nearly all, in one straight line, any other field by field."""
-    if type(data) is dict and data.keys() <= _ORDINARY:
-        get = data.get
-        event_id, kind, contact_id, channel = get("event_id"), get("type"), get("contact_id"), get("channel")
-        if (
-            type(event_id) is str
-            and _plain_id(event_id)
-            and type(kind) is str
-            and (kind in _WORDS or _word(kind))
-            and (contact_id is None or (type(contact_id) is str and _plain_id(contact_id)))
-            and (channel is None or (type(channel) is str and (channel in _WORDS or _word(channel))))
-            and get("prospect_id") in (None, scope.own)
-            and not scope.related
-        ):
-            try:
-                direction, value, recorded_at = get("direction"), get("value"), get("recorded_at")
-                if direction is not None and direction not in _DIRECTIONS:
-                    direction = _direction(direction)
-                if value is not None:
-                    plain = type(value) is float and -1e9 <= value <= 1e9 and value.is_integer()
-                    value = int(value) * MICRO if plain else read_value(value)
-                occurred_at = read_time(get("occurred_at"))
-                recorded_at = occurred_at if recorded_at is None else read_time(recorded_at)
-            except (BadInput, TypeError):
-                pass  # told with its place below
-            else:
-                row = (event_id, scope.own, kind, occurred_at, recorded_at, contact_id, direction, channel, value, None)
-                return tuple.__new__(Event, row)  # half the time of Event(...)
-    return careful_event(data, scope)
+    event = ordinary_event(data, scope)
+    return careful_event(data, scope) if event is None else event
 
 
+def plain_event(data: Any, scope: Scope) -> Event | None:
+    """An event as it is sent by nearly everyone; None where it is none."""
+    if type(data) is not dict or scope.related or not data.keys() <= _ORDINARY:
+        return None
+    get = data.get
+    event_id, kind, contact_id, channel = get("event_id"), get("type"), get("contact_id"), get("channel")
+    if not (
+        type(event_id) is str
+        and _plain_id(event_id)
+        and type(kind) is str
+        and (kind in _WORDS or _word(kind))
+        and (contact_id is None or (type(contact_id) is str and _plain_id(contact_id)))
+        and (channel is None or (type(channel) is str and (channel in _WORDS or _word(channel))))
+        and get("prospect_id") in (None, scope.own)
+    ):
+        return None
+    try:
+        direction, value, recorded_at = get("direction"), get("value"), get("recorded_at")
+        if direction is not None and direction not in _DIRECTIONS:
+            direction = _direction(direction)
+        if value is not None:
+            plain = type(value) is float and -1e9 <= value <= 1e9 and value.is_integer()
+            value = int(value) * MICRO if plain else read_value(value)
+        occurred_at = read_time(get("occurred_at"))
+        recorded_at = occurred_at if recorded_at is None else read_time(recorded_at)
+    except (BadInput, TypeError):
+        return None  # told with its place by the careful reader
+    row = (event_id, scope.own, kind, occurred_at, recorded_at, contact_id, direction, channel, value, None)
+    return tuple.__new__(Event, row)  # half the time of Event(...)
+
+
+def plain_events(items: list[Any], start: int, scope: Scope, seen: Row) -> int:
+    """Read the ordinary events from ``start`` on into ``seen``, until any other or one whose id is there; its index."""
+    for index in range(start, len(items)):
+        event = ordinary_event(items[index], scope)
+        if event is None or seen.setdefault(event[0], event) is not event:
+            return index
+    return len(items)
+
+
+# Compiled where that was built (``serving/_rows.pyx``).
+ordinary_event: Callable[[Any, Scope], Event | None] = compiled("serving._rows", "ordinary_event", plain_event)
+ordinary_outcome: Callable[[Any, Scope], Outcome | None] = compiled(
+    "serving._rows", "ordinary_outcome", lambda data, scope: None
+)
+ordinary_events: Callable[[list[Any], int, Scope, Row], int] = compiled(
+    "serving._rows", "ordinary_events", plain_events
+)
 _WORDS: set[str] = set()  # event types and channels that were met, and are kept as they come
 _DIRECTIONS = frozenset(DIRECTIONS)
 
@@ -242,6 +279,12 @@ def careful_event(data: Any, scope: Scope) -> Event:
 
 def read_outcome(data: Any, scope: Scope) -> Outcome:
     """An outcome; its id is by default made of what it says."""
+    outcome = ordinary_outcome(data, scope)
+    return careful_outcome(data, scope) if outcome is None else outcome
+
+
+def careful_outcome(data: Any, scope: Scope) -> Outcome:
+    """An outcome, field by field, as ``careful_event`` reads an event."""
     row = _fact(data, _OUTCOME)
     outcome, occurred_at = row.get("outcome"), row.get("occurred_at")
     if outcome is None or occurred_at is None:
@@ -272,13 +315,18 @@ def read_facts(data: Any, place: str, scope: Scope, read: Callable[[Any, Scope],
     """
     if data is None:
         return None
-    before = len(seen)
-    for index, item in enumerate(read_list(data, place)):
+    before, index, items = len(seen), 0, read_list(data, place)
+    while index < len(items):
+        if read is read_event:
+            index = ordinary_events(items, index, scope, seen)
+            if index == len(items):
+                break
         try:
-            fact = read(item, scope)
+            fact = read(items[index], scope)
             known = seen.setdefault(fact[0], fact)
             if known is not fact:
                 seen[fact[0]] = first_recorded(known, fact)
         except BadInput as e:
             raise within(e, f"{place}[{index}]") from None
+        index += 1
     return tuple(islice(seen.values(), before, None))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from features.contract import ALWAYS, DAY, KEYS, ROLES, Dataset, format_time
@@ -304,7 +305,10 @@ def _versions(rows: Iterable[_Placed], key: str) -> dict[str, Versions]:
         since = row["observed_at"]
         if since is None:
             since = row.get("created_at", ALWAYS)
-        known = found.setdefault(row[key], {})
+        known = found.get(row[key])
+        if known is None:
+            found[row[key]] = {since: row}
+            continue
         other = known.setdefault(since, row)
         if other is not row and {**other, "observed_at": None} != {**row, "observed_at": None}:
             raise BadInput(
@@ -313,9 +317,10 @@ def _versions(rows: Iterable[_Placed], key: str) -> dict[str, Versions]:
                 where=where,
                 remedy="Send one of them, or give each its own observed_at.",
             )
-    return {
-        name: tuple(Version(since, versions[since]) for since in sorted(versions)) for name, versions in found.items()
-    }
+    return {name: tuple([Version(*item) for item in sorted(own.items(), key=_since)]) for name, own in found.items()}
+
+
+_since = itemgetter(0)
 
 
 def _by_id(rows: Iterable[_Placed], key: str) -> dict[str, list[_Placed]]:

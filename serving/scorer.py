@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.aggregates import needs_contacts
+from features.compiled import compiled
 from features.contract import Goal, format_time
 from features.errors import BadInput
 from features.online import as_of as row_as_of
@@ -138,6 +139,10 @@ def encode(
     return _Encoder(names, categories, has_other).encode(data)
 
 
+_encode: Any = compiled("serving._tables", "encode", None)
+_finished: Any = compiled("serving._tables", "finished", None)
+
+
 class _Encoder:
     def __init__(
         self,
@@ -151,10 +156,15 @@ class _Encoder:
             if name in categories:
                 levels = {level: float(code) for code, level in enumerate(categories[name])}
                 self.codes.append((i, levels, float(len(levels)) if name in has_other else math.nan))
+        self._levels: list[Any] = [None] * len(self.names)
+        for i, levels, other in self.codes:
+            self._levels[i] = (levels, other)
 
     def encode(self, data: Rows | Columns) -> Matrix:
         if isinstance(data, Mapping):
             return self._columns(data)
+        if _encode is not None:
+            return np.asarray(_encode(data, len(self.names), self._levels))
         rows = [list(row) for row in data]
         for i, codes, other in self.codes:
             for row in rows:
@@ -457,8 +467,10 @@ class Scorer:
 
     def _log_odds(self, seen: Seen) -> list[list[float]]:
         """The log-odds of the hazard in every interval of every row."""
-        constants = self.constants
-        z = constants.intercept + constants.slope * (self._starting + self._hazards.log_odds(seen))
+        constants, log_odds = self.constants, self._hazards.log_odds(seen)
+        if _finished is not None:
+            return list(_finished(log_odds, self._starting, constants.intercept, constants.slope))
+        z = constants.intercept + constants.slope * (self._starting + log_odds)
         out: list[list[float]] = z.tolist()
         return out
 

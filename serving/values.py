@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from features.compiled import compiled
 from features.contract import (
     EPOCH,
     MICRO,
@@ -74,13 +75,13 @@ def _plain(body: bytes) -> Any:
         for item in items:
             if type(item) is not dict:
                 return None
-            keys += _keys(item)
+            keys += count_keys(item)
     else:
-        keys = _keys(data)
+        keys = count_keys(data)
     return data if keys == body.count(b'":') else None
 
 
-def _keys(data: dict[str, Any]) -> int:
+def plain_keys(data: dict[str, Any]) -> int:
     """The keys of an object, of the objects in it, and of those in the lists in these; no more than there are."""
     count = len(data)
     for part in data.values():
@@ -105,6 +106,9 @@ def _listed(rows: list[Any]) -> int:
                 count += len(row["attributes"])
     return count
 
+
+# Compiled where that was built.
+count_keys: Callable[[dict[str, Any]], int] = compiled("serving._rows", "count_keys", plain_keys)
 
 _decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
@@ -274,12 +278,9 @@ def read_value(value: Any) -> int:
 _iso = datetime.fromisoformat
 
 
-def read_time(value: Any) -> int:
-    """A time in microseconds since 1970."""
-    if type(value) is not str:
-        raise wrong(value, "a time")
-    # The commonest forms, five times faster than the contract's reader; all others, and all faults, are left to that.
-    size = len(value)
+def plain_time(value: Any) -> int | None:
+    """A time in microseconds since 1970 where it has one of the commonest forms, else None."""
+    size = len(value) if type(value) is str else 0
     if (
         (size == 20 or (size in (24, 27) and value[19] == "."))
         and value[-1] == "Z"
@@ -290,10 +291,24 @@ def read_time(value: Any) -> int:
         try:
             micros = (_iso(value) - EPOCH) // MICROSECOND
         except ValueError:
-            pass
-        else:
-            if TIME_MIN <= micros <= TIME_MAX:
-                return micros
+            return None
+        if TIME_MIN <= micros <= TIME_MAX:
+            return micros
+    return None
+
+
+# Compiled where that was built, which takes nearly all forms (``serving/_rows.pyx``).
+quick_time: Callable[[Any], int | None] = compiled("serving._rows", "quick_time", plain_time)
+
+
+def read_time(value: Any) -> int:
+    """A time in microseconds since 1970."""
+    if type(value) is not str:
+        raise wrong(value, "a time")
+    # Five times faster and more than the contract's reader; all other forms, and all faults, are left to that.
+    micros = quick_time(value)
+    if micros is not None:
+        return micros
     try:
         return parse_time(value)
     except ValueError as e:

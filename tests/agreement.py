@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from features import online
 from features.errors import BadInput
+from features.groups import PlainGroups, PlainMatch, PlainPlan
 from features.offline import feature_table
 from features.online import compile_features
 from features.spec import Feature, FeatureSet
@@ -39,11 +42,23 @@ def by_oracle(features: FeatureSet, world: World) -> Answers:
     return {(p, t): oracle.row(features.features, p, t) for p, t in world.pairs}
 
 
+def plainly() -> Any:
+    """As where nothing was compiled: a context in which the plain groups serve."""
+    return patch.multiple(online, Groups=PlainGroups, Match=PlainMatch, Plan=PlainPlan)
+
+
 def by_online(features: FeatureSet, world: World, seed: int = 0) -> Answers:
-    compute = compile_features(features)
+    """What the service computes, compiled and plainly, which must be the same."""
     ids = sorted({p for p, _ in world.pairs})
     records = dict(zip(ids, records_of_all(world.rows, ids, features.dataset, random.Random(seed)), strict=True))
-    return {(p, t): compute(records[p], t) for p, t in world.pairs}
+    compute = compile_features(features)
+    answers = {(p, t): compute(records[p], t) for p, t in world.pairs}
+    with plainly():
+        compute = compile_features(features)
+        for (p, t), row in answers.items():
+            plain = compute(records[p], t)
+            assert all(map(same, row, plain)), f"{(p, t)}: compiled {row}, plainly {plain}"
+    return answers
 
 
 def by_offline(features: FeatureSet, world: World, shape: Shape, folder: Path) -> Answers:

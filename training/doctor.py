@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ State = Literal["ok", "note", "wrong", "skipped"]
 
 PYTHON = (3, 11)
 PACKAGES = ("bentoml", "duckdb", "ibis-framework", "lightgbm", "mlflow", "numpy", "pandas", "pydantic", "sqlalchemy")
+COMPILED = ("features._groups", "serving._rows", "serving._tables")  # what is built where there is a C compiler
 LITTLE, FULL = 2 * 1024**3, 256 * 1024**2  # bytes that are free: worth a word; too few to train or to keep records
 CLOCK_FROM = 1_735_689_600  # 2025-01-01: no machine that runs this is of a time before it
 AHEAD = 60.0  # seconds that a file may be ahead of the clock, as on a network's disk
@@ -71,6 +73,7 @@ def examine(
     checks: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
         ("python", _python),
         ("packages", _packages),
+        ("compiled", _compiled),
         ("settings", lambda: _settings(given)),
         ("clock", lambda: _clock(home)),
         ("home", lambda: _home(home)),
@@ -126,6 +129,21 @@ def _packages() -> Iterator[Check]:
         return
     if not absent:
         yield Check("packages", "ok", f"{', '.join(found)}; LightGBM loads.")
+
+
+def _compiled() -> Iterator[Check]:
+    absent = []
+    for name in COMPILED:
+        try:
+            import_module(name)
+        except ImportError:
+            absent.append(name)
+    if absent:
+        text = f"not built: {', '.join(absent)}; the plain forms serve, to the same bits, and scores take longer."
+        remedy = "Install a C compiler and Python's headers (Debian and Ubuntu: gcc, python3-dev), then: make install."
+        yield Check("compiled", "note", text, remedy)
+    else:
+        yield Check("compiled", "ok", "what a score spends its time in is compiled.")
 
 
 def _settings(environ: Mapping[str, str]) -> Iterator[Check]:

@@ -351,7 +351,7 @@ def _save(bundle: Bundle, stage: Path, model: Any, run_id: str) -> Path:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     for package in SHIPPED:
-        shutil.copytree(CODE / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copytree(CODE / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", ".*", "*.pyx", "*.c"))
     shutil.copytree(bundle.folder, stage / BUNDLE)
     saved = stage / "model"
     save_model(

@@ -1,0 +1,459 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""``features.groups``, compiled: see there what it does. Equal to it to the bit.
+
+The events known at t lie in arrays, in their order; a group is a list of places in these. Texts that are only compared
+(contacts, roles) are numbers here, given as they come.
+"""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_GET_SIZE
+from libc.stdint cimport int8_t, int32_t, int64_t
+from libc.stdlib cimport qsort
+
+from features.contract import DAY, MICRO
+from features.records import Event
+
+cdef extern from *:
+    """
+    typedef __int128 leadscore_wide;
+    """
+    ctypedef long long wide "leadscore_wide"  # sums of values: no number of them overflows it
+
+cdef extern from "Python.h":
+    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)  # borrowed
+    int PyUnicode_Compare(PyObject* a, PyObject* b) nogil  # so that it fits qsort; the lock is held
+
+cdef double _DAY = DAY
+cdef double _MICRO = MICRO
+cdef enum:
+    EVENT_ID, PROSPECT_ID, TYPE, OCCURRED_AT, RECORDED_AT, CONTACT_ID, DIRECTION, CHANNEL, VALUE, RETRACTED_AT, FIELDS
+
+if Event._fields != (
+    "event_id", "prospect_id", "type", "occurred_at", "recorded_at", "contact_id", "direction", "channel", "value",
+    "retracted_at",
+):
+    raise ImportError("features._groups was built for other events")
+
+cdef enum:
+    COUNT, LAST_TIME, FIRST_TIME, SUM, MEAN, MIN, MAX, LAST, CONTACTS, ROLES, TOP
+
+_OPERATIONS = {
+    "count": COUNT, "days_since_last": LAST_TIME, "days_since_first": FIRST_TIME, "sum": SUM, "mean": MEAN,
+    "min": MIN, "max": MAX, "last": LAST, "distinct_contacts": CONTACTS, "distinct_roles": ROLES,
+    "top_contact_share": TOP,
+}
+
+cdef struct Step:
+    int32_t cell
+    int32_t operation
+    int64_t window  # 0: over all
+
+cdef struct Entry:  # an event known at t
+    int64_t occurred_at
+    int64_t recorded_at
+    PyObject* event
+    PyObject* event_id
+
+cdef struct Fact:  # what an event tells the reducers
+    int64_t time
+    int64_t value
+    int32_t contact  # -1: none that is known
+    int32_t role  # -1: none
+    int8_t valued
+
+
+cdef class Match:
+    """The groups that an event belongs to."""
+
+    cdef readonly tuple plain
+    cdef readonly tuple full
+    cdef int32_t* indices
+    cdef Py_ssize_t count
+
+    def __cinit__(self, plain, full):
+        self.plain, self.full = tuple(plain), tuple(full)
+        every = (*self.plain, *self.full)
+        self.count = len(every)
+        self.indices = <int32_t*> PyMem_Malloc((self.count + 1) * sizeof(int32_t))
+        if self.indices == NULL:
+            raise MemoryError
+        for i, index in enumerate(every):
+            self.indices[<Py_ssize_t> i] = index
+
+    def __dealloc__(self):
+        PyMem_Free(self.indices)
+
+
+cdef class Plan:
+    """The row of a prospect whose groups are all empty, and what each group gives otherwise."""
+
+    cdef readonly list empty
+    cdef Step* steps
+    cdef int32_t* first  # of each group: its first step; one more at the end
+    cdef Py_ssize_t groups
+
+    def __cinit__(self, empty, steps):
+        self.empty = list(empty)
+        self.groups = len(steps)
+        self.steps = <Step*> PyMem_Malloc((sum(map(len, steps)) + 1) * sizeof(Step))
+        self.first = <int32_t*> PyMem_Malloc((self.groups + 1) * sizeof(int32_t))
+        if self.steps == NULL or self.first == NULL:
+            raise MemoryError
+        cdef Py_ssize_t at = 0, group = 0
+        for each in steps:
+            self.first[group] = at
+            for cell, operation, window in each:
+                if not 0 <= cell < len(self.empty) or (window is not None and window <= 0):
+                    raise ValueError("no such cell or window")
+                self.steps[at].cell = cell
+                self.steps[at].operation = _OPERATIONS[operation]
+                self.steps[at].window = 0 if window is None else window
+                at += 1
+            group += 1
+        self.first[group] = at
+
+    def __dealloc__(self):
+        PyMem_Free(self.steps)
+        PyMem_Free(self.first)
+
+
+cdef class Groups:
+    """The groups of one prospect at t (microseconds)."""
+
+    cdef int64_t t
+    cdef Py_ssize_t count  # groups
+    cdef Py_ssize_t facts
+    cdef Fact* fact  # in order, and one place for a supposed one
+    cdef int32_t** members  # of each group: the places of its facts
+    cdef int32_t* sizes
+    cdef int32_t* pool  # that the members lie in
+    cdef int64_t** times  # of the groups of which only times were set
+    cdef int32_t* marks  # of each contact: when it was last seen, or how often
+    cdef Py_ssize_t people
+    cdef int32_t stamp
+    cdef dict codes  # by contact: its number
+    cdef dict roles  # by role: its number
+
+    def __cinit__(self, whole, int64_t t):
+        self.t = t
+        self.count = len(whole)
+        self.codes, self.roles = {}, {}
+        self.members = <int32_t**> PyMem_Calloc(self.count + 1, sizeof(int32_t*))
+        self.times = <int64_t**> PyMem_Calloc(self.count + 1, sizeof(int64_t*))
+        self.sizes = <int32_t*> PyMem_Calloc(self.count + 1, sizeof(int32_t))
+        if self.members == NULL or self.times == NULL or self.sizes == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        cdef Py_ssize_t g
+        if self.times != NULL:
+            for g in range(self.count):
+                PyMem_Free(self.times[g])
+        PyMem_Free(self.times)
+        PyMem_Free(self.members)
+        PyMem_Free(self.sizes)
+        PyMem_Free(self.fact)
+        PyMem_Free(self.pool)
+        PyMem_Free(self.marks)
+
+    def add_events(self, tuple events, tuple related, siblings, str prospect_id, dict matching, match, person):
+        """Put the events known at t into their groups, in order; once."""
+        cdef Py_ssize_t most = len(events) + len(related), n = 0, i, k
+        cdef Entry* entries
+        cdef Match to
+        cdef list matches = []
+        if self.fact != NULL:
+            raise ValueError("the events are there already")
+        if most > 2_000_000_000:
+            raise MemoryError
+        entries = <Entry*> PyMem_Malloc((most + 1) * sizeof(Entry))
+        self.fact = <Fact*> PyMem_Malloc((most + 1) * sizeof(Fact))
+        if entries == NULL or self.fact == NULL:
+            PyMem_Free(entries)
+            raise MemoryError
+        try:
+            n = self._known(events, None, entries, 0)
+            if siblings:
+                n = self._known(related, siblings, entries, n)
+            _sort(entries, n)
+            for i in range(n):
+                to = self._fact(<object> entries[i].event, &self.fact[i], prospect_id, matching, match, person)
+                matches.append(to)
+                for k in range(to.count):
+                    if not 0 <= to.indices[k] < self.count:
+                        raise ValueError("no such group")
+                    self.sizes[to.indices[k]] += 1
+        finally:
+            PyMem_Free(entries)
+        self.facts = n
+        self._lay(matches)
+
+    cdef Py_ssize_t _known(self, tuple events, siblings, Entry* entries, Py_ssize_t n) except -1:
+        """Note the events known at t behind the first n, those of siblings where these are given."""
+        cdef object event, retracted
+        cdef int64_t occurred_at, recorded_at
+        for event in events:
+            if not isinstance(event, tuple) or PyTuple_GET_SIZE(event) != FIELDS:
+                raise TypeError("not an event")
+            occurred_at = <object> PyTuple_GET_ITEM(event, OCCURRED_AT)
+            if occurred_at > self.t:
+                continue
+            recorded_at = <object> PyTuple_GET_ITEM(event, RECORDED_AT)
+            if recorded_at > self.t:
+                continue
+            retracted = <object> PyTuple_GET_ITEM(event, RETRACTED_AT)
+            if retracted is not None and not self.t < <int64_t> retracted:
+                continue
+            if siblings is not None and <object> PyTuple_GET_ITEM(event, PROSPECT_ID) not in siblings:
+                continue
+            if not isinstance(<object> PyTuple_GET_ITEM(event, EVENT_ID), str):
+                raise TypeError("not an event")
+            entries[n].occurred_at, entries[n].recorded_at = occurred_at, recorded_at
+            entries[n].event = <PyObject*> event
+            entries[n].event_id = PyTuple_GET_ITEM(event, EVENT_ID)
+            n += 1
+        return n
+
+    cdef Match _fact(self, object event, Fact* fact, str prospect_id, dict matching, match, person):
+        """What an event tells the reducers, and the groups that it belongs to."""
+        cdef object contact = <object> PyTuple_GET_ITEM(event, CONTACT_ID)
+        cdef object value = <object> PyTuple_GET_ITEM(event, VALUE)
+        cdef object role = None, rank = None, known, found
+        fact.time = <object> PyTuple_GET_ITEM(event, OCCURRED_AT)
+        fact.contact = fact.role = -1
+        if contact is not None:
+            known = self.codes.get(contact)
+            if known is None:
+                found = person(contact)
+                if found is None:
+                    known = (-1, -1, None, None)
+                else:
+                    known = (self.people, self._role(found[0]), found[0], found[1])
+                    self.people += 1
+                self.codes[contact] = known
+            fact.contact, fact.role, role, rank = known
+        fact.valued = value is not None
+        fact.value = 0 if value is None else value
+        key = (
+            prospect_id == <object> PyTuple_GET_ITEM(event, PROSPECT_ID),
+            <object> PyTuple_GET_ITEM(event, TYPE),
+            <object> PyTuple_GET_ITEM(event, DIRECTION),
+            role,
+            <object> PyTuple_GET_ITEM(event, CHANNEL),
+            rank,
+        )
+        to = matching.get(key)
+        return match(key) if to is None else to
+
+    cdef int32_t _role(self, role) except -2:
+        if role is None:
+            return -1
+        return self.roles.setdefault(role, len(self.roles))
+
+    cdef int _lay(self, list matches) except -1:
+        """Give each group the places of its facts, with room for one more."""
+        cdef Py_ssize_t g, i, k, total = 0
+        cdef Match to
+        cdef int32_t* size
+        for g in range(self.count):
+            total += self.sizes[g] + 1
+        self.pool = <int32_t*> PyMem_Malloc(total * sizeof(int32_t))
+        self.marks = <int32_t*> PyMem_Calloc(self.people + 1, sizeof(int32_t))
+        if self.pool == NULL or self.marks == NULL:
+            raise MemoryError
+        total = 0
+        for g in range(self.count):
+            self.members[g] = self.pool + total
+            total += self.sizes[g] + 1
+            self.sizes[g] = 0
+        for i in range(len(matches)):
+            to = <Match> matches[i]
+            for k in range(to.count):
+                size = &self.sizes[to.indices[k]]
+                self.members[to.indices[k]][size[0]] = i
+                size[0] += 1
+        return 0
+
+    def set_times(self, Py_ssize_t index, times):
+        """Make these, in order, the times of a group of which nothing else is read."""
+        cdef Py_ssize_t i, n = len(times)
+        if not 0 <= index < self.count or self.times[index] != NULL:
+            raise ValueError("no such group")
+        self.times[index] = <int64_t*> PyMem_Malloc((n + 1) * sizeof(int64_t))
+        if self.times[index] == NULL:
+            raise MemoryError
+        for i in range(n):
+            self.times[index][i] = times[i]
+        self.sizes[index] = n
+
+    def reduce(self, Plan plan, list row):
+        """Set the cells of all groups that are not empty, each but those whose window is."""
+        cdef Py_ssize_t g
+        self._check(plan, row)
+        for g in range(self.count):
+            if self.sizes[g]:
+                self._reduce(g, plan, row)
+
+    def suppose(self, Plan plan, Match to, event, contact, role, list row):
+        """Set the cells that one more event at t changes, as if it were the last of its groups."""
+        cdef Py_ssize_t k, g
+        cdef Fact* fact
+        self._check(plan, row)
+        if self.fact == NULL:
+            raise ValueError("an event is supposed where there are none")
+        fact = &self.fact[self.facts]
+        value = event.value
+        fact.time, fact.valued, fact.value = self.t, value is not None, 0 if value is None else value
+        fact.role = self._role(role)
+        fact.contact = -1
+        if contact is not None:
+            known = self.codes.get(contact)
+            fact.contact = self.people if known is None or known[0] < 0 else known[0]
+        for k in range(to.count):
+            if not 0 <= to.indices[k] < self.count or self.times[to.indices[k]] != NULL:
+                raise ValueError("no such group")
+        for k in range(to.count):
+            g = to.indices[k]
+            self.members[g][self.sizes[g]] = self.facts
+            self.sizes[g] += 1
+            try:
+                self._reduce(g, plan, row)
+            finally:
+                self.sizes[g] -= 1
+
+    cdef int _check(self, Plan plan, list row) except -1:
+        if plan.groups != self.count or len(row) != len(plan.empty):
+            raise ValueError("the plan is one of other features")
+        return 0
+
+    cdef int _reduce(self, Py_ssize_t g, Plan plan, list row) except -1:
+        cdef Py_ssize_t n = self.sizes[g], start
+        cdef int32_t* own = self.members[g]
+        cdef int64_t* times = self.times[g]
+        cdef Step* step = plan.steps + plan.first[g]
+        cdef Step* end = plan.steps + plan.first[g + 1]
+        cdef int64_t first, last
+        while step < end:
+            start = 0 if step.window == 0 else self._after(g, self.t - step.window)
+            if start < n:
+                if step.operation == COUNT:
+                    row[step.cell] = <double> (n - start)
+                elif step.operation == LAST_TIME:
+                    last = times[n - 1] if times != NULL else self.fact[own[n - 1]].time
+                    row[step.cell] = <double> (self.t - last) / _DAY
+                elif step.operation == FIRST_TIME:
+                    first = times[start] if times != NULL else self.fact[own[start]].time
+                    row[step.cell] = <double> (self.t - first) / _DAY
+                elif times != NULL:
+                    raise ValueError("of this group only times are known")
+                else:
+                    row[step.cell] = self._value(step.operation, own, start, n)
+            step += 1
+        return 0
+
+    cdef Py_ssize_t _after(self, Py_ssize_t g, int64_t time):
+        """How many of a group's facts are not after a time."""
+        cdef Py_ssize_t low = 0, high = self.sizes[g], middle
+        cdef int64_t at
+        while low < high:
+            middle = (low + high) // 2
+            at = self.times[g][middle] if self.times[g] != NULL else self.fact[self.members[g][middle]].time
+            if at <= time:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    cdef object _value(self, int32_t operation, int32_t* own, Py_ssize_t start, Py_ssize_t n):
+        """What the reducers that read more than times give for a window that is not empty."""
+        cdef Py_ssize_t i
+        cdef Fact* fact
+        cdef wide total = 0
+        cdef int64_t number = 0, best = 0, roles = 0
+        cdef int32_t base
+        if operation == SUM or operation == MEAN:
+            for i in range(start, n):
+                fact = &self.fact[own[i]]
+                if fact.valued:
+                    total += fact.value
+                    number += 1
+            if operation == SUM:
+                return <double> total / _MICRO
+            return <double> total / <double> (number * <int64_t> _MICRO) if number else None
+        if operation == MIN or operation == MAX:
+            for i in range(start, n):
+                fact = &self.fact[own[i]]
+                if fact.valued and (not number or (fact.value < best if operation == MIN else fact.value > best)):
+                    best, number = fact.value, 1
+            return <double> best / _MICRO if number else None
+        if operation == LAST:
+            for i in range(n - 1, start - 1, -1):
+                fact = &self.fact[own[i]]
+                if fact.valued:
+                    return <double> fact.value / _MICRO
+            return None
+        if operation == ROLES:
+            for i in range(start, n):
+                fact = &self.fact[own[i]]
+                if fact.role >= 0:
+                    if fact.role >= 63:
+                        raise ValueError("too many roles")
+                    if not roles >> fact.role & 1:
+                        roles |= <int64_t> 1 << fact.role
+                        number += 1
+            return <double> number
+        # A contact's mark counts its facts in this window; what lies below the base is of windows before.
+        if self.stamp > 2_000_000_000 - (n - start):
+            for i in range(self.people + 1):
+                self.marks[i] = 0
+            self.stamp = 0
+        base = self.stamp
+        for i in range(start, n):
+            fact = &self.fact[own[i]]
+            if fact.contact >= 0:
+                if self.marks[fact.contact] <= base:
+                    self.marks[fact.contact] = base
+                    number += 1
+                self.marks[fact.contact] += 1
+                best = max(best, self.marks[fact.contact] - base)
+        self.stamp = base + <int32_t> (n - start)
+        if operation == CONTACTS:
+            return <double> number
+        if not number:
+            return None
+        number = 0
+        for i in range(start, n):
+            number += self.fact[own[i]].contact >= 0
+        return <double> best / <double> number
+
+
+cdef int _compare(const void* a, const void* b) noexcept nogil:
+    """By (occurred_at, recorded_at, event_id)."""
+    cdef const Entry* one = <const Entry*> a
+    cdef const Entry* other = <const Entry*> b
+    if one.occurred_at != other.occurred_at:
+        return -1 if one.occurred_at < other.occurred_at else 1
+    if one.recorded_at != other.recorded_at:
+        return -1 if one.recorded_at < other.recorded_at else 1
+    return PyUnicode_Compare(one.event_id, other.event_id)
+
+
+cdef void _sort(Entry* entries, Py_ssize_t n):
+    """Sort; what is in order, or in the opposite one as most callers list their events, at next to no cost."""
+    cdef Py_ssize_t i
+    cdef bint rising = True, falling = True
+    cdef Entry entry
+    for i in range(1, n):
+        if _compare(&entries[i - 1], &entries[i]) > 0:
+            rising = False
+        else:
+            falling = False
+        if not rising and not falling:
+            qsort(entries, n, sizeof(Entry), _compare)
+            return
+    if not rising:
+        for i in range(n // 2):
+            entry = entries[i]
+            entries[i] = entries[n - 1 - i]
+            entries[n - 1 - i] = entry

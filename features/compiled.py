@@ -1,0 +1,21 @@
+"""What is compiled where the project was built with a C compiler, and its plain form where it was not.
+
+Each compiled module (``*.pyx``) stands beside the plain one that defines what it does, and gives the same to the bit.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, TypeVar
+
+Plain = TypeVar("Plain")
+
+
+def compiled(module: str, name: str, plain: Plain) -> Plain:
+    """The compiled form of a function or class, or its plain one where that module was not built."""
+    try:
+        built: Any = import_module(module)
+    except ImportError:
+        return plain
+    found: Plain = getattr(built, name)
+    return found

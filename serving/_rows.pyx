@@ -1,0 +1,491 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The straight lines of ``serving.values`` and ``serving.rows``, compiled: see there what they read.
+
+What they do not take, the careful readers do, and tell what is wrong with it: nothing is refused here.
+"""
+
+from cpython.dict cimport PyDict_CheckExact, PyDict_GetItemWithError, PyDict_Next, PyDict_Size
+from cpython.list cimport PyList_CheckExact
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.math cimport isfinite, rint
+from libc.stdint cimport int64_t
+from libc.string cimport memcmp
+
+from features.contract import DIRECTIONS, MICRO, TIME_MAX, TIME_MIN, VALUE_LIMIT
+from features.records import Event, Outcome
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    const unsigned char* PyUnicode_1BYTE_DATA(object text)
+    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)  # borrowed
+    Py_ssize_t PyTuple_GET_SIZE(object t)
+    void PyTuple_SET_ITEM(object t, Py_ssize_t i, object value)  # takes the reference
+    object PyType_GenericAlloc(type of, Py_ssize_t size)
+
+cdef int64_t _NONE = -9_000_000_000_000_000_000  # no time
+cdef int64_t _LEAST = TIME_MIN
+cdef int64_t _MOST = TIME_MAX
+cdef double _LIMIT = VALUE_LIMIT
+cdef frozenset _DIRECTIONS = frozenset(DIRECTIONS)
+cdef object _MICRO = MICRO
+cdef int64_t _EXACT = 2**53
+cdef tuple _MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+cdef int[13] _DAYS  # of each month
+for _i in range(12):
+    _DAYS[_i + 1] = _MONTHS[_i]
+
+if Event._fields != (
+    "event_id", "prospect_id", "type", "occurred_at", "recorded_at", "contact_id", "direction", "channel", "value",
+    "retracted_at",
+):
+    raise ImportError("serving._rows was built for other events")
+if Outcome._fields != ("outcome_id", "prospect_id", "outcome", "occurred_at", "recorded_at"):
+    raise ImportError("serving._rows was built for other outcomes")
+
+
+def quick_time(text):
+    """A time in microseconds since 1970, for every form of the contract but the rarest; None for all else."""
+    cdef int64_t found
+    if type(text) is not str:
+        return None
+    found = _time(text)
+    return None if found == _NONE else found
+
+
+cdef inline int _digits(const unsigned char* at, int count):
+    """The number that so many digits write, -1 where one is none."""
+    cdef int out = 0, i
+    for i in range(count):
+        if not c"0" <= at[i] <= c"9":
+            return -1
+        out = 10 * out + (at[i] - c"0")
+    return out
+
+
+cdef int64_t _time(text):
+    cdef Py_ssize_t size, i
+    cdef const unsigned char* at
+    cdef int year, month, day, hour, minute, second = 0, digit, most, zone_hour, zone_minute = 0, sign
+    cdef int64_t micros = 0, days, unit = 100_000, out
+    if not PyUnicode_IS_COMPACT_ASCII(text):
+        return _NONE
+    size, at = PyUnicode_GET_LENGTH(text), PyUnicode_1BYTE_DATA(text)
+    if size < 17 or size > 40 or at[4] != c"-" or at[7] != c"-" or at[13] != c":":
+        return _NONE
+    if at[10] != c"T" and at[10] != c"t" and at[10] != c" ":
+        return _NONE
+    year, month, day = _digits(at, 4), _digits(at + 5, 2), _digits(at + 8, 2)
+    hour, minute = _digits(at + 11, 2), _digits(at + 14, 2)
+    if year < 1 or not 1 <= month <= 12 or day < 1 or not 0 <= hour <= 23 or not 0 <= minute <= 59:
+        return _NONE
+    most = _DAYS[month]
+    if month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
+        most = 29
+    if day > most:
+        return _NONE
+    i = 16
+    if at[i] == c":":
+        if size < 20:
+            return _NONE
+        second = _digits(at + 17, 2)
+        if not 0 <= second <= 59:
+            return _NONE
+        i = 19
+    if at[i] == c"." or at[i] == c",":
+        i += 1
+        digit = 0
+        while i < size and c"0" <= at[i] <= c"9":
+            micros += unit * (at[i] - c"0")  # what lies below a microsecond is cut off
+            unit //= 10
+            i += 1
+            digit += 1
+        if not 1 <= digit <= 9:
+            return _NONE
+    if i >= size:
+        return _NONE
+    days = _days(year, month, day)
+    out = ((days * 24 + hour) * 60 + minute) * 60 + second
+    if at[i] == c"Z" or at[i] == c"z":
+        if i + 1 != size:
+            return _NONE
+    elif at[i] == c"+" or at[i] == c"-":
+        sign = 1 if at[i] == c"+" else -1
+        i += 1
+        if size - i < 2:
+            return _NONE
+        zone_hour = _digits(at + i, 2)
+        i += 2
+        if i < size and at[i] == c":":
+            i += 1
+            if i == size:
+                return _NONE
+        if i < size:
+            if size - i != 2:
+                return _NONE
+            zone_minute = _digits(at + i, 2)
+        if not 0 <= zone_hour <= 23 or not 0 <= zone_minute <= 59:
+            return _NONE
+        out -= sign * (zone_hour * 60 + zone_minute) * 60
+    else:
+        return _NONE
+    out = out * 1_000_000 + micros
+    return out if _LEAST <= out <= _MOST else _NONE
+
+
+cdef int64_t _days(int year, int month, int day):
+    """The days from 1970 to a day of the proleptic Gregorian calendar (years that begin in March end in leap days)."""
+    cdef int64_t era, of_era, of_year
+    if month <= 2:
+        year -= 1
+    era = year // 400
+    of_era = year - era * 400
+    of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
+    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+
+
+cdef inline bint _plain(object text, bint word):
+    """Whether a text is one that nothing is done to: an id or, with ``word``, a category."""
+    cdef Py_ssize_t i, size
+    cdef const unsigned char* at
+    cdef bint visible = False
+    if type(text) is not str or not PyUnicode_IS_COMPACT_ASCII(text):
+        return False
+    size, at = PyUnicode_GET_LENGTH(text), PyUnicode_1BYTE_DATA(text)
+    for i in range(size):
+        if not c" " <= at[i] <= c"~":
+            return False
+        if at[i] != c" ":
+            visible = True
+    return visible and not (word and (at[0] == c" " or at[size - 1] == c" "))
+
+
+cdef enum:
+    EVENT_ID, PROSPECT_ID, TYPE, OCCURRED_AT, RECORDED_AT, CONTACT_ID, DIRECTION, CHANNEL, VALUE, OUTCOME_ID, OUTCOME, OTHER
+
+
+cdef int _field(object name):
+    """Which field of a fact a key names."""
+    cdef const char* at
+    if type(name) is not str or not PyUnicode_IS_COMPACT_ASCII(name):
+        return OTHER
+    at = <const char*> PyUnicode_1BYTE_DATA(name)
+    size = PyUnicode_GET_LENGTH(name)
+    if size == 4:
+        return TYPE if memcmp(at, b"type", 4) == 0 else OTHER
+    if size == 5:
+        return VALUE if memcmp(at, b"value", 5) == 0 else OTHER
+    if size == 7:
+        return CHANNEL if memcmp(at, b"channel", 7) == 0 else OUTCOME if memcmp(at, b"outcome", 7) == 0 else OTHER
+    if size == 8:
+        return EVENT_ID if memcmp(at, b"event_id", 8) == 0 else OTHER
+    if size == 9:
+        return DIRECTION if memcmp(at, b"direction", 9) == 0 else OTHER
+    if size == 10:
+        if memcmp(at, b"contact_id", 10) == 0:
+            return CONTACT_ID
+        return OUTCOME_ID if memcmp(at, b"outcome_id", 10) == 0 else OTHER
+    if size == 11:
+        if memcmp(at, b"occurred_at", 11) == 0:
+            return OCCURRED_AT
+        if memcmp(at, b"recorded_at", 11) == 0:
+            return RECORDED_AT
+        return PROSPECT_ID if memcmp(at, b"prospect_id", 11) == 0 else OTHER
+    return OTHER
+
+
+cdef object _made(type fact, tuple fields):
+    """A named tuple of these fields, past its constructor."""
+    cdef Py_ssize_t size = PyTuple_GET_SIZE(fields), i
+    cdef PyObject* value
+    made = PyType_GenericAlloc(fact, size)
+    for i in range(size):
+        value = PyTuple_GET_ITEM(fields, i)
+        Py_INCREF(<object> value)
+        PyTuple_SET_ITEM(made, i, <object> value)
+    return made
+
+
+cdef inline int64_t _moment(value):
+    return _time(value) if type(value) is str else _NONE
+
+
+cdef inline str _owner(object named, str own, bint related, object created):
+    """As ``rows.Scope.owner``; None where it refuses."""
+    if not related:
+        return own if named is None or named == own else None
+    if named is None or named == own or (created is not None and named not in created):
+        return None
+    return <str> named
+
+
+def ordinary_event(data, scope):
+    """As ``rows.plain_event``."""
+    return _event(data, scope.own, scope.related, scope.created)
+
+
+cdef object _event(data, str own, bint related, created):
+    cdef Py_ssize_t at = 0
+    cdef PyObject* key
+    cdef PyObject* held
+    cdef object event_id = None, kind = None, contact_id = None, channel = None, direction = None, micros = None, named = None, value
+    cdef int64_t occurred_at = _NONE, recorded_at = _NONE
+    cdef double number
+    cdef int field
+    if type(data) is not dict:
+        return None
+    while PyDict_Next(data, &at, &key, &held):
+        value = <object> held
+        field = _field(<object> key)
+        if value is None and field < OUTCOME_ID:
+            continue
+        if field == EVENT_ID:
+            if not _plain(value, False):
+                return None
+            event_id = value
+        elif field == TYPE:
+            if not _plain(value, True):
+                return None
+            kind = value
+        elif field == OCCURRED_AT:
+            occurred_at = _moment(value)
+            if occurred_at == _NONE:
+                return None
+        elif field == RECORDED_AT:
+            recorded_at = _moment(value)
+            if recorded_at == _NONE:
+                return None
+        elif field == CONTACT_ID:
+            if not _plain(value, False):
+                return None
+            contact_id = value
+        elif field == DIRECTION:
+            if type(value) is not str or value not in _DIRECTIONS:
+                return None
+            direction = value
+        elif field == CHANNEL:
+            if not _plain(value, True):
+                return None
+            channel = value
+        elif field == VALUE:
+            if type(value) is float:
+                number = value
+                if not -_LIMIT <= number <= _LIMIT:
+                    return None
+                micros = <int64_t> rint(number * 1e6)  # in double, then half to even: as ``contract.to_micro``
+            elif type(value) is int and -_LIMIT <= value <= _LIMIT:
+                micros = value * _MICRO
+            else:
+                return None
+        elif field == PROSPECT_ID:
+            if not _plain(value, False):
+                return None
+            named = value
+        else:
+            return None
+    own = _owner(named, own, related, created)
+    if own is None or event_id is None or kind is None or occurred_at == _NONE:
+        return None
+    if recorded_at == _NONE:
+        recorded_at = occurred_at
+    return _made(Event, (event_id, own, kind, occurred_at, recorded_at, contact_id, direction, channel, micros, None))
+
+
+def ordinary_outcome(data, scope):
+    """An outcome as it is sent by nearly everyone; None where it is none."""
+    cdef str own
+    cdef object created = scope.created
+    cdef Py_ssize_t at = 0
+    cdef PyObject* key
+    cdef PyObject* held
+    cdef object outcome_id = None, outcome = None, named = None, born, value
+    cdef int64_t occurred_at = _NONE, recorded_at = _NONE
+    cdef int field
+    if type(data) is not dict:
+        return None
+    while PyDict_Next(data, &at, &key, &held):
+        value = <object> held
+        field = _field(<object> key)
+        if field == OUTCOME:
+            if not _plain(value, True):
+                return None
+            outcome = value
+        elif field == OCCURRED_AT:
+            occurred_at = _moment(value)
+            if occurred_at == _NONE:
+                return None
+        elif field == RECORDED_AT or field == OUTCOME_ID or field == PROSPECT_ID:
+            if value is None:
+                continue
+            if field == RECORDED_AT:
+                recorded_at = _moment(value)
+                if recorded_at == _NONE:
+                    return None
+            elif not _plain(value, False):
+                return None
+            elif field == PROSPECT_ID:
+                named = value
+            else:
+                outcome_id = value
+        else:
+            return None
+    own = _owner(named, scope.own, scope.related, created)
+    if own is None or outcome is None or occurred_at == _NONE:
+        return None
+    born = None if created is None else created.get(own)
+    if born is not None and occurred_at < <int64_t> born:
+        return None
+    if outcome_id is None:
+        outcome_id = f"{own}|{outcome}|{occurred_at}"
+    if recorded_at == _NONE:
+        recorded_at = occurred_at
+    return _made(Outcome, (outcome_id, own, outcome, occurred_at, recorded_at))
+
+
+def count_keys(dict data):
+    """As ``values.plain_keys``."""
+    cdef Py_ssize_t count = PyDict_Size(data), at = 0, inner
+    cdef PyObject* key
+    cdef PyObject* held
+    cdef PyObject* deeper
+    while PyDict_Next(data, &at, &key, &held):
+        if PyDict_CheckExact(<object> held):
+            count += PyDict_Size(<object> held)
+            inner = 0
+            while PyDict_Next(<object> held, &inner, &key, &deeper):
+                if PyDict_CheckExact(<object> deeper):
+                    count += PyDict_Size(<object> deeper)
+                elif PyList_CheckExact(<object> deeper):
+                    count += _listed(<list> <object> deeper)
+        elif PyList_CheckExact(<object> held):
+            count += _listed(<list> <object> held)
+    return count
+
+
+cdef Py_ssize_t _listed(list rows) except -1:
+    cdef Py_ssize_t count = 0
+    cdef object row
+    cdef PyObject* attributes
+    for row in rows:
+        if PyDict_CheckExact(row):
+            count += PyDict_Size(row)
+            attributes = PyDict_GetItemWithError(row, "attributes")
+            if attributes != NULL and PyDict_CheckExact(<object> attributes):
+                count += PyDict_Size(<object> attributes)
+    return count
+
+
+_KINDS = {"key": 1, "category": 2, "text": 2, "number": 3, "boolean": 4, "time": 5, "enum": 6}
+
+
+cdef class StateColumns:
+    """The columns of a state table: of each its kind, whether a feature may name it, and an enum's values."""
+
+    cdef dict standard
+    cdef dict declared
+    cdef dict empty
+
+    def __init__(self, standard, declared, empty):
+        self.standard = {name: (_KINDS.get(kind, 0), kept, values) for name, (kind, kept, values) in standard.items()}
+        self.declared = {name: (_KINDS.get(kind, 0), kept, values) for name, (kind, kept, values) in declared.items()}
+        self.empty = dict(empty)
+
+    def read(self, data):
+        """A row as it is sent by nearly everyone; None where it is none."""
+        cdef dict row
+        if type(data) is not dict:
+            return None
+        row = self.empty.copy()
+        return row if self._fill(data, self.standard, row, True) else None
+
+    cdef bint _fill(self, dict data, dict columns, dict row, bint outer) except -1:
+        cdef Py_ssize_t at = 0
+        cdef PyObject* key
+        cdef PyObject* held
+        cdef PyObject* found
+        cdef object value
+        cdef int kind
+        cdef int64_t moment
+        cdef double number
+        while PyDict_Next(data, &at, &key, &held):
+            value = <object> held
+            found = PyDict_GetItemWithError(columns, <object> key)
+            if found == NULL:
+                if not outer or <object> key != "attributes":
+                    return False
+                if value is None:
+                    continue
+                if type(value) is not dict or not self._fill(value, self.declared, row, False):
+                    return False
+                continue
+            if value is None:
+                continue
+            column = <tuple> <object> found
+            kind = column[0]
+            if kind == 1 or kind == 2:
+                if not _plain(value, kind == 2):
+                    return False
+            elif kind == 3:
+                if type(value) is float:
+                    number = value
+                    if not isfinite(number):
+                        return False
+                elif type(value) is int and -_EXACT <= value <= _EXACT:
+                    value = <double> <int64_t> value
+                else:
+                    return False
+            elif kind == 4:
+                if type(value) is not bool:
+                    return False
+            elif kind == 5:
+                moment = _moment(value)
+                if moment == _NONE:
+                    return False
+                value = moment
+            elif kind == 6:
+                if type(value) is not str or value not in column[2]:
+                    return False
+            else:
+                return False
+            if column[1]:
+                row[<object> key] = value
+        return True
+
+
+def last_heard(events, int64_t t):
+    """As ``committee.plain_last_heard``."""
+    cdef dict out = {}
+    cdef object event, contact, retracted, known
+    cdef int64_t occurred_at, recorded_at
+    for event in events:
+        if not isinstance(event, tuple) or PyTuple_GET_SIZE(event) != 10:
+            raise TypeError("not an event")
+        contact = <object> PyTuple_GET_ITEM(event, 5)
+        if contact is None:
+            continue
+        occurred_at, recorded_at = <object> PyTuple_GET_ITEM(event, 3), <object> PyTuple_GET_ITEM(event, 4)
+        if occurred_at > t or recorded_at > t:
+            continue
+        retracted = <object> PyTuple_GET_ITEM(event, 9)
+        if retracted is not None and t >= <int64_t> retracted:
+            continue
+        known = out.get(contact)
+        if known is None:
+            out[contact] = (1, occurred_at)
+        else:
+            out[contact] = (<int64_t> known[0] + 1, max(<int64_t> known[1], occurred_at))
+    return out
+
+
+def ordinary_events(list items, Py_ssize_t start, scope, dict seen):
+    """As ``rows.plain_events``."""
+    cdef Py_ssize_t i
+    cdef object event, created = scope.created
+    cdef str own = scope.own
+    cdef bint related = scope.related
+    for i in range(start, len(items)):
+        event = _event(items[i], own, related, created)
+        if event is None or seen.setdefault(<object> PyTuple_GET_ITEM(event, 0), event) is not event:
+            return i
+    return len(items)

@@ -1,0 +1,339 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The encoder of ``serving.scorer`` and the look-ups of ``serving.contributions`` and ``serving.linear``, compiled.
+
+See there what they mean. Equal to them to the bit: everything is added in their order, and what is multiplied and added is rounded in between.
+"""
+
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from libc.math cimport NAN, fabs, isnan
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcpy
+
+import numpy as np
+
+cdef enum:
+    BITS = 8
+
+
+cdef class ForestTables:
+    """The tables of a ``Forest``: where rows stand in them, and what that gives."""
+
+    cdef Py_ssize_t right, left, levels, plain, lookups, columns, intervals, widest, groups, size, conditions
+    cdef double constant
+    cdef Py_ssize_t[::1] feature, coded, code, row, offsets, begin, end, slots
+    cdef Py_ssize_t[:, ::1] of
+    cdef int32_t[::1] first, places, bits  # of each condition: where it stands in which look-ups, and as which bit
+    cdef double[::1] threshold, value
+    cdef double[:, ::1] parts
+    cdef uint8_t[::1] known, held
+    cdef Py_ssize_t[::1] begun
+
+    def __init__(self, forest):
+        self.right, self.left, self.plain = forest._right, forest._left, forest._plain
+        self.columns, self.intervals = forest.columns, forest.intervals
+        self.widest, self.constant = forest._widest, forest._constant
+        self.feature, self.threshold = forest._feature, forest._threshold
+        self.coded, self.code, self.row = forest._coded, forest._code, forest._row
+        self.known = forest._known.view(np.uint8)
+        self.offsets = forest._offsets
+        self.begin, self.end, self.of = forest._begin, forest._end, forest._of
+        self.value, self.parts, self.slots = forest._value, forest._parts, forest._slots
+        self.levels = len(self.code)
+        self.lookups, self.groups, self.size = len(self.offsets), self.of.shape[1], len(self.value)
+        self.conditions = self.right + self.left + self.levels
+        found = forest._bits.reshape(-1)
+        order = np.argsort(found, kind="stable")
+        order = order[: int((found < self.conditions).sum())]  # without the places of a byte that no condition has
+        self.places, self.bits = (order // BITS).astype(np.int32), (1 << order % BITS).astype(np.int32)
+        self.first = np.searchsorted(found[order], np.arange(self.conditions + 1)).astype(np.int32)
+        self.held = np.zeros(self.conditions, dtype=np.uint8)  # of no row yet: as if no condition held
+        self.begun = np.ascontiguousarray(self.offsets)
+        zeros = np.zeros((1, self.columns - 1))
+        held = np.empty(self.conditions, dtype=np.uint8)
+        self.begun = self._look(zeros, held)[0]
+        self.held = held  # of a row of zeros, with which every call begins
+
+    def look(self, const double[:, ::1] matrix):
+        """Where in the tables each row stands, shape (rows, look-ups)."""
+        return self._look(matrix, None)
+
+    cdef object _look(self, const double[:, ::1] matrix, held):
+        """What ``look`` gives; a row is told from the one before, since rows are much alike."""
+        cdef Py_ssize_t rows = matrix.shape[0], width = self.columns - 1, r, i, code
+        cdef Py_ssize_t right = self.right, numbers = self.right + self.left
+        cdef double x
+        found = np.empty((rows, self.lookups), dtype=np.intp)
+        if matrix.shape[1] != width:
+            raise ValueError(f"not a matrix of {width} columns")
+        cdef Py_ssize_t[:, ::1] out = found
+        cdef const double* row
+        cdef Py_ssize_t* at
+        cdef Py_ssize_t* before = &self.begun[0] if self.lookups else NULL
+        cdef Py_ssize_t* feature = &self.feature[0] if numbers else NULL
+        cdef double* threshold = &self.threshold[0] if numbers else NULL
+        cdef uint8_t[::1] kept
+        cdef uint8_t* hold
+        if not self.lookups or not self.conditions or not rows:
+            found[:] = self.begun
+            return found
+        hold = <uint8_t*> PyMem_Malloc(self.conditions)
+        if hold == NULL:
+            raise MemoryError
+        memcpy(hold, &self.held[0], self.conditions)
+        for r in range(rows):
+            row, at = &matrix[r, 0], &out[r, 0]
+            memcpy(at, before, self.lookups * sizeof(Py_ssize_t))
+            for i in range(right):
+                if (row[feature[i]] <= threshold[i]) != hold[i]:
+                    self._turn(i, hold, at)
+            for i in range(right, numbers):
+                if (not row[feature[i]] > threshold[i]) != hold[i]:
+                    self._turn(i, hold, at)
+            for i in range(self.levels):
+                x = row[self.coded[self.code[i]]]
+                code = -1 if isnan(x) or x < -1.0 else self.widest if x > self.widest else <Py_ssize_t> x
+                if self.known[code + 1 + self.row[i]] != hold[numbers + i]:
+                    self._turn(numbers + i, hold, at)
+            before = at
+        if held is not None:
+            kept = held
+            memcpy(&kept[0], hold, self.conditions)
+        PyMem_Free(hold)
+        return found
+
+    cdef void _turn(self, Py_ssize_t condition, uint8_t* hold, Py_ssize_t* at) noexcept:
+        """A condition holds where it did not before, or no longer: move to where that is in the tables."""
+        cdef int32_t k
+        hold[condition] = not hold[condition]
+        if hold[condition]:
+            for k in range(self.first[condition], self.first[condition + 1]):
+                at[self.places[k]] += self.bits[k]
+        else:
+            for k in range(self.first[condition], self.first[condition + 1]):
+                at[self.places[k]] -= self.bits[k]
+
+    def raw(self, const Py_ssize_t[:, ::1] index):
+        """The trees' sum in each interval, shape (rows, intervals)."""
+        cdef Py_ssize_t rows = index.shape[0], r, k, g
+        cdef double base, total
+        found = np.empty((rows, self.intervals))
+        cdef double[:, ::1] out = found
+        self._check(index)
+        for r in range(rows):
+            base = 0.0
+            if self.plain:
+                base = self.value[index[r, 0]]
+                for k in range(1, self.plain):
+                    base += self.value[index[r, k]]
+            base += self.constant
+            for k in range(self.intervals):
+                total = 0.0
+                if self.groups:
+                    total = self.value[index[r, self.of[k, 0]]]
+                    for g in range(1, self.groups):
+                        total += self.value[index[r, self.of[k, g]]]
+                out[r, k] = base + total
+        return found
+
+    def contributions(self, const Py_ssize_t[:, ::1] index, const double[:, ::1] weights):
+        """What each column adds, summed over the intervals with these weights (rows, intervals); (rows, columns)."""
+        cdef Py_ssize_t rows = index.shape[0], r, k, i, at
+        cdef double share
+        found = np.empty((rows, self.columns))
+        run = np.empty(self.intervals + 1)
+        kept = np.empty(self.columns + 1)
+        cdef double[:, ::1] out = found
+        cdef double[::1] upto = run, sums = kept
+        self._check(index)
+        if weights.shape[0] != rows or weights.shape[1] != self.intervals:
+            raise ValueError("not a weight for each row and interval")
+        for r in range(rows):
+            upto[0] = 0.0
+            for k in range(self.intervals):
+                upto[k + 1] = weights[r, k] if k == 0 else upto[k] + weights[r, k]
+            for i in range(self.columns + 1):
+                sums[i] = 0.0
+            for k in range(self.lookups):
+                share = upto[self.intervals] if k < self.plain else (
+                    upto[self.end[k - self.plain]] - upto[self.begin[k - self.plain]]
+                )
+                at = index[r, k]
+                for i in range(BITS):
+                    sums[self.slots[k * BITS + i]] += self.parts[at, i] * share
+            for i in range(self.columns):
+                out[r, i] = sums[i]
+        return found
+
+    cdef int _check(self, const Py_ssize_t[:, ::1] index) except -1:
+        cdef Py_ssize_t r, k
+        if index.shape[1] != self.lookups:
+            raise ValueError(f"not {self.lookups} look-ups")
+        for r in range(index.shape[0]):
+            for k in range(self.lookups):
+                if not 0 <= index[r, k] < self.size:
+                    raise ValueError("no such place in the tables")
+        return 0
+
+
+cdef class LinearTables:
+    """The tables of a ``Linear``: what rows are to them, and what that gives."""
+
+    cdef Py_ssize_t numbers, levels, tabled, knots, intervals, entries, regime, width
+    cdef double clip
+    cdef double[::1] centre, scale, codes, first, late_entries, absent, flat_at, step, every, late_share
+    cdef double[:, :, ::1] soon
+    cdef double[:, ::1] late, at, values, rise
+    cdef Py_ssize_t[::1] level, offset, base, last, read
+
+    def __init__(self, linear, double clip):
+        self.numbers, self.levels = len(linear._numbers), len(linear._levels)
+        self.tabled, self.knots = linear._at.shape
+        self.intervals, self.width = len(linear.intervals), linear._width
+        self.regime, self.clip = linear._regime, clip
+        self.centre, self.scale, self.codes = linear._centre, linear._scale, linear._codes
+        self.soon, self.late = np.ascontiguousarray(linear._soon), np.ascontiguousarray(linear._late)
+        self.first, self.late_entries = linear._entries, linear._late_entries
+        self.entries = len(self.late_entries)
+        self.level, self.offset, self.absent = linear._levels, linear._offset, linear._absent
+        self.at, self.last, self.base = linear._at, linear._last, linear._base
+        self.flat_at, self.step = linear._flat_at, linear._step
+        self.values, self.rise = np.ascontiguousarray(linear._values), np.ascontiguousarray(linear._rise)
+        self.every, self.late_share, self.read = linear.intervals, linear.late, linear._read
+
+    def see(self, const double[:, ::1] matrix):
+        """Each feature's part soon and late, and each table's row."""
+        cdef Py_ssize_t rows = matrix.shape[0], read = self.numbers + self.tabled, r, i, k, group, at, lower
+        cdef double x, z, share
+        both = np.empty((2, rows, self.numbers + self.levels))
+        looked = np.empty((rows, self.tabled, self.intervals))
+        cdef double[:, :, ::1] out = both, tables = looked
+        if matrix.shape[1] != self.width:
+            raise ValueError(f"not a matrix of {self.width} columns")
+        sizes = np.empty((rows, read))
+        cdef double[:, ::1] squashed = sizes  # as ``linear.squash``
+        for r in range(rows):
+            for i in range(read):
+                squashed[r, i] = fabs(matrix[r, self.read[i]])
+        np.log1p(sizes, out=sizes)  # NumPy's own, whose last bit may be another than the C library's
+        for r in range(rows):
+            for i in range(read):
+                x = matrix[r, self.read[i]]
+                squashed[r, i] *= 1.0 if x > 0.0 else -1.0 if x < 0.0 else x if isnan(x) else 0.0
+        for r in range(rows):
+            group = 0
+            if self.regime >= 0:
+                for i in range(len(self.codes)):
+                    if matrix[r, self.regime] == self.codes[i]:
+                        group = i + 1
+                        break
+            for i in range(self.numbers):
+                x = squashed[r, i]
+                if isnan(x):
+                    out[0, r, i], out[1, r, i] = self.soon[group, 2, i], self.late[2, i]
+                else:
+                    z = (x - self.centre[i]) / self.scale[i]
+                    z = -self.clip if z < -self.clip else z
+                    z = self.clip if z > self.clip else z
+                    out[0, r, i] = z * self.soon[group, 0, i] + self.soon[group, 1, i]
+                    out[1, r, i] = z * self.late[0, i] + self.late[1, i]
+            for i in range(self.levels):
+                x = matrix[r, self.level[i]]
+                at = <Py_ssize_t> (self.absent[i] if isnan(x) else x) + self.offset[i]
+                if not 0 <= at < self.entries:
+                    raise IndexError("no such level")
+                out[0, r, self.numbers + i] = self.first[at + group * self.entries]
+                out[1, r, self.numbers + i] = self.late_entries[at]
+            for i in range(self.tabled):
+                x = squashed[r, self.numbers + i]
+                if isnan(x):
+                    for k in range(self.intervals):
+                        tables[r, i, k] = 0.0
+                    continue
+                x = x if x > 0.0 else 0.0
+                lower = -1
+                for k in range(self.knots):
+                    lower += x >= self.at[i, k]
+                lower = 0 if lower < 0 else self.last[i] if lower > self.last[i] else lower
+                lower += self.base[i]
+                share = (x - self.flat_at[lower]) / self.step[lower]
+                share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
+                for k in range(self.intervals):
+                    tables[r, i, k] = self.rise[lower, k] * share + self.values[lower, k]
+        return both[0], both[1], looked
+
+    def of(self, const double[:, ::1] soon, const double[:, ::1] late, const double[:, :, ::1] tables):
+        """What the parts of rows add to the log-odds in each interval, shape (rows, intervals)."""
+        cdef Py_ssize_t rows = soon.shape[0], parts = self.numbers + self.levels, r, i, k
+        cdef double first, second
+        found = np.empty((rows, self.intervals))
+        cdef double[:, ::1] out = found
+        if soon.shape[1] != parts or late.shape[0] != rows or late.shape[1] != parts:
+            raise ValueError("not the parts of these rows")
+        if tables.shape[0] != rows or tables.shape[1] != self.tabled or tables.shape[2] != self.intervals:
+            raise ValueError("not the parts of these rows")
+        for r in range(rows):
+            first = second = 0.0
+            if parts:
+                first, second = soon[r, 0], late[r, 0]
+                for i in range(1, parts):
+                    first += soon[r, i]
+                    second += late[r, i]
+            for k in range(self.intervals):
+                out[r, k] = self.every[k] + first + second * self.late_share[k]
+                for i in range(self.tabled):
+                    out[r, k] += tables[r, i, k]
+        return found
+
+
+def encode(rows, Py_ssize_t width, list levels):
+    """Raw rows as the model's numbers: ``levels`` holds, for each column, None or its codes and that of any other."""
+    cdef Py_ssize_t count = len(rows), r, i
+    cdef PyObject* code
+    cdef object value, row
+    found = np.empty((count, width))
+    cdef double[:, ::1] out = found
+    if len(levels) != width:
+        raise ValueError("not a coding for each column")
+    for r in range(count):
+        row = rows[r]
+        if len(row) != width:
+            raise ValueError(f"row {r} has {len(row)} values, not {width}")
+        for i in range(width):
+            value = row[i]
+            if levels[i] is not None:
+                if isinstance(value, str):
+                    code = PyDict_GetItemWithError(levels[i][0], value)
+                    out[r, i] = <double> (levels[i][1] if code == NULL else <object> code)
+                else:
+                    out[r, i] = NAN
+            elif value is None:
+                out[r, i] = NAN
+            else:
+                out[r, i] = value
+    return found
+
+
+def finished(const double[:, ::1] log_odds, const double[::1] starting, double intercept, double slope):
+    """As ``scorer.Scorer._log_odds`` ends: calibrated, as lists."""
+    cdef Py_ssize_t r, k
+    if log_odds.shape[1] != starting.shape[0]:
+        raise ValueError("not a starting score for each interval")
+    return [
+        [intercept + slope * (starting[k] + log_odds[r, k]) for k in range(log_odds.shape[1])]
+        for r in range(log_odds.shape[0])
+    ]
+
+
+def blended(double weight, const double[:, ::1] raw, const double[:, ::1] more):
+    """As ``hazards.Hazards.log_odds`` ends: the trees' log-odds with this weight, and what the tables add."""
+    cdef Py_ssize_t r, k
+    found = np.empty((raw.shape[0], raw.shape[1]))
+    cdef double[:, ::1] out = found
+    if more.shape[0] != raw.shape[0] or more.shape[1] != raw.shape[1]:
+        raise ValueError("not of the same rows")
+    for r in range(raw.shape[0]):
+        for k in range(raw.shape[1]):
+            out[r, k] = weight * raw[r, k] + more[r, k]
+    return found

@@ -1,0 +1,473 @@
+"""What is compiled gives what its plain form gives, to the bit, and refuses what would lead it out of its arrays."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from features.compiled import compiled
+from features.contract import Column, Dataset, parse_time
+from features.errors import BadInput
+from features.groups import PlainGroups, PlainMatch, PlainPlan, Step
+from features.online import compile_features
+from features.records import Event
+from serving.bundle import UsualEvent
+from serving.committee import plain_last_heard, supposed
+from serving.contributions import Forest
+from serving.linear import Linear
+from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
+from serving.scorer import encode
+from serving.values import plain_keys
+from tests.agreement import plainly, same
+from tests.histories import records_of_all
+from tests.test_contributions import COLUMNS, INTERVALS, rows_of, trained
+from training.doctor import COMPILED
+
+T = parse_time("2026-03-01T09:00:00Z")
+
+
+def built(name: str) -> Any:
+    """A compiled module; where there is none, its test says so."""
+    try:
+        return import_module(name)
+    except ImportError:
+        if shutil.which("cc"):
+            raise
+        pytest.skip("there is no C compiler here")
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_where_there_is_a_compiler_it_was_used(name: str) -> None:
+    assert built(name).__file__.endswith(".so")
+
+
+def test_what_was_not_built_is_served_plainly() -> None:
+    assert compiled("features._nowhere", "thing", 7) == 7
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_supposed_events_change_what_they_change_plainly(seed: int) -> None:
+    """Base rows are compared in ``tests.agreement``, for every world of ``test_features_agree``."""
+    from tests.test_features_agree import batch
+
+    _, worlds, features = batch(seed)
+    r = random.Random(seed)
+    compared = 0
+    for world in worlds:
+        ids = sorted({p for p, _ in world.pairs})
+        records = dict(zip(ids, records_of_all(world.rows, ids, features.dataset, r), strict=True))
+        for p, t in world.pairs:
+            if records[p].events is None:
+                continue
+            signs = [_Sign(e, records[p].contacts) for e in _events(r, p, t, sorted(records[p].contacts or {}))]
+            found = compile_features(features).supposing(records[p], t, signs)
+            with plainly():
+                wanted = compile_features(features).supposing(records[p], t, signs)
+            for one, other in zip(found, wanted, strict=True):
+                assert all(map(same, one, other)), (p, t, one, other)
+                compared += 1
+    assert compared > 40
+
+
+class _Sign:
+    def __init__(self, event: Event, contacts: Any) -> None:
+        self.event = event
+        self._contacts = contacts
+
+    def among(self, contacts: Any) -> Any:
+        return self._contacts
+
+
+def _events(r: random.Random, prospect_id: str, t: int, people: list[str]) -> list[Event]:
+    kinds = ("page_view", "meeting", "demo_request", "call")
+    contacts = [*people, "stranger"]
+    return [supposed(UsualEvent(r.choice(kinds), None), prospect_id, r.choice(contacts), t) for _ in range(4)]
+
+
+def test_groups_refuse_what_is_not_theirs() -> None:
+    module = built("features._groups")
+    event = Event("e1", "p", "call", T, T)
+    match = module.Match([0], [1])
+    plan = module.Plan([0.0, None], [[Step(0, "count", None)], [Step(1, "sum", None)]])
+    groups = module.Groups((False, True), T)
+    groups.add_events((event,), (), {}, "p", {}, lambda key: match, lambda contact: None)
+    for wrong in (
+        lambda: groups.add_events((event,), (), {}, "p", {}, lambda key: match, lambda contact: None),  # twice
+        lambda: groups.reduce(plan, [0.0]),  # a row of other features
+        lambda: groups.reduce(module.Plan([0.0], [[]]), [0.0]),  # other groups
+        lambda: groups.suppose(plan, module.Match([7], []), event, None, None, [0.0, None]),
+        lambda: groups.set_times(2, [1]),
+        lambda: module.Plan([0.0], [[Step(1, "count", None)]]),  # no such cell
+        lambda: module.Groups((False,), T).suppose(plan, match, event, None, None, [0.0, None]),
+        lambda: module.Groups((False, True), T).suppose(plan, match, event, None, None, [0.0, None]),
+        lambda: module.Groups((True,), T).add_events(
+            (event,), (), {}, "p", {}, lambda key: module.Match([1], []), lambda contact: None
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"\w"):
+            wrong()
+    for thing in ((1, 2), "event", None, ("e",) * 10):
+        with pytest.raises(TypeError):
+            module.Groups((False,), T).add_events((thing,), (), {}, "p", {}, None, None)
+    row = [0.0, None]
+    groups.reduce(plan, row)
+    assert row == [1.0, 0.0]
+
+
+def test_sums_of_any_size_are_exact() -> None:
+    """More than 2**63 millionths in all: the plain sums have no bound, and neither have these."""
+    module = built("features._groups")
+    largest = 10**15
+    events = tuple(Event(f"e{i:06}", "p", "call", T - i, T - i, None, None, None, largest - i) for i in range(20_000))
+    rows = []
+    for groups, match, plan in (
+        (module.Groups, module.Match, module.Plan),
+        (PlainGroups, PlainMatch, PlainPlan),
+    ):
+        steps = [[Step(0, "sum", None), Step(1, "mean", None), Step(2, "min", 50), Step(3, "max", 50)]]
+        here = groups((True,), T)
+        to = match([], [0])
+        here.add_events(events, (), {}, "p", {}, lambda key, to=to: to, lambda contact: None)
+        row: list[Any] = [None] * 4
+        here.reduce(plan(row, steps), row)
+        rows.append(row)
+    assert rows[0] == rows[1]
+    assert rows[0][0] > 9.3e12
+
+
+# -- what a request holds ---------------------------------------------------------------------------------------------
+
+TEXTS = st.sampled_from(
+    ["e1", "page_view", " call", "a b", " ", "", "D\u00e9mo", "x\x00", "\ud800", "\x7f", "tab\t", "p1", "p2"]
+)
+ZONES = st.sampled_from(["Z", "z", "", "+02:00", "-0130", "+02", "+24:00", "-23:59", "+2:00", " Z", "+02:60", "+02:"])
+SECONDS = st.sampled_from(
+    ["", ":00", ":59", ":60", ":5", ":07.5", ":07,123456", ":07.123456789", ":07.1234567890", ":07."]
+)
+DAYS = st.sampled_from(
+    ("2026-03-01", "2024-02-29", "2023-02-29", "1900-02-29", "2000-02-29", "1899-12-31", "1900-01-01", "2100-01-01")
+)
+NO_DAYS = st.sampled_from(("2099-12-31", "2026-13-01", "2026-00-10", "2026-04-31", "0000-01-01", "2026-1-01"))
+CLOCKS = st.sampled_from(["00:00", "23:59", "24:00", "09:60", "9:00", "12:30"])
+MOMENTS = st.builds(
+    lambda d, s, c, x, z: d + s + c + x + z, st.one_of(DAYS, NO_DAYS), st.sampled_from("Tt _"), CLOCKS, SECONDS, ZONES
+)
+ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(-3, 2**70), st.floats(), TEXTS, st.just([]), st.just({}))
+SOUND = {
+    "event_id": "e1",
+    "type": "call",
+    "occurred_at": "2026-03-01T09:00:00Z",
+    "value": 1.5,
+    "contact_id": "c1",
+    "direction": "inbound",
+    "channel": "phone",
+    "outcome": "won",
+    "outcome_id": "o1",
+    "prospect_id": "p1",
+    "recorded_at": "2026-03-01T10:00:00+01:00",
+}
+SCOPES = (Scope("p1", False, {"p1": 0}), Scope("p0", True, {"p1": T, "p2": 0}), Scope("p0", True, None))
+
+
+def outcome_of(function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except BadInput as e:
+        return e.code, e.where, e.message
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.one_of(MOMENTS, st.text("0123456789-:TZ.+ ", max_size=30), TEXTS))
+@example("2026-03-01T09:00:00\u0661Z")
+def test_times_are_those_of_the_contract(text: str) -> None:
+    found = built("serving._rows").quick_time(text)
+    try:
+        wanted = parse_time(text)
+    except ValueError:
+        wanted = None
+    assert found in (None, wanted)
+    if wanted is not None and " Z" not in text and not text.endswith(":60"):
+        assert found == wanted  # all but the rarest forms are taken
+
+
+@st.composite
+def facts(draw: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """A sound fact, of which some fields are absent, and one or two are anything."""
+    fact = {name: SOUND[name] for name in names if draw(st.integers(0, 5))}
+    for name in draw(st.lists(st.sampled_from([*names, "stranger", "retracted_at"]), max_size=2)):
+        fact[name] = draw(st.one_of(ANYTHING, MOMENTS, st.just(SOUND.get(name))))
+    return fact
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(facts(("event_id", "type", "occurred_at", "recorded_at", "contact_id", "direction", "channel", "value")))
+def test_events_are_read_as_field_by_field(fact: dict[str, Any]) -> None:
+    module = built("serving._rows")
+    for more in ({}, {"prospect_id": "p1"}, {"prospect_id": "p3"}):
+        for scope in SCOPES:
+            found = module.ordinary_event({**fact, **more}, scope)
+            if found is not None:
+                assert found == careful_event({**fact, **more}, scope)
+                assert type(found) is Event
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(facts(("outcome", "occurred_at", "recorded_at", "outcome_id")))
+def test_outcomes_are_read_as_field_by_field(fact: dict[str, Any]) -> None:
+    module = built("serving._rows")
+    for more in ({}, {"prospect_id": "p1"}, {"prospect_id": "p3"}):
+        for scope in SCOPES:
+            found = module.ordinary_outcome({**fact, **more}, scope)
+            if found is not None:
+                assert found == careful_outcome({**fact, **more}, scope)
+
+
+def test_sound_facts_are_taken() -> None:
+    module = built("serving._rows")
+    event = {name: SOUND[name] for name in ("event_id", "type", "occurred_at", "value", "contact_id", "direction")}
+    assert module.ordinary_event(event, SCOPES[0]) is not None
+    assert module.ordinary_event({**event, "prospect_id": "p2"}, SCOPES[1]) is not None
+    outcome = {"outcome": "won", "occurred_at": SOUND["occurred_at"], "recorded_at": None}
+    assert module.ordinary_outcome(outcome, SCOPES[0]) is not None
+    assert module.ordinary_outcome({**outcome, "prospect_id": "p2"}, SCOPES[1]) is not None
+    items = [{**event, "event_id": f"e{i}"} for i in range(5)]
+    seen: dict[str, Any] = {}
+    assert module.ordinary_events(items, 0, SCOPES[0], seen) == 5
+    assert list(seen) == [item["event_id"] for item in items]
+    assert module.ordinary_events([*items, items[2]], 5, SCOPES[0], seen) == 5  # its id was seen
+    assert module.ordinary_events([{}, *items], 0, SCOPES[0], {}) == 0
+    assert plain_events(items, 0, SCOPES[0], {}) == 5
+
+
+KINDS = Dataset(
+    declared=(
+        (
+            "prospects",
+            (
+                Column("c_category", "category"),
+                Column("c_number", "number"),
+                Column("c_boolean", "boolean"),
+                Column("c_time", "time"),
+                Column("c_date", "date"),
+                Column("c_late", "number", known="never"),
+            ),
+        ),
+    )
+)
+DECLARED = ("c_category", "c_number", "c_boolean", "c_time", "c_date", "c_late")
+
+
+@st.composite
+def states(draw: Any) -> dict[str, Any]:
+    values = st.one_of(ANYTHING, MOMENTS, st.sampled_from([1, 2.5, True, "FR", "mass", "2026-03-01", 2**53, 2**53 + 1]))
+    names = ("prospect_id", "account_id", "created_at", "observed_at", "source", "regime", "approach", "c_number")
+    row = {name: draw(values) for name in draw(st.lists(st.sampled_from(names), max_size=4, unique=True))}
+    if draw(st.booleans()):
+        row["attributes"] = draw(st.one_of(st.dictionaries(st.sampled_from([*DECLARED, "source"]), values), ANYTHING))
+    return row
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(states())
+def test_state_rows_are_read_as_field_by_field(row: dict[str, Any]) -> None:
+    built("serving._rows")
+    reader, careful = StateReader("prospects", KINDS), StateReader("prospects", KINDS)
+    careful._compiled = None
+    found, wanted = outcome_of(reader.read, row), outcome_of(careful.read, row)
+    assert found == wanted
+    if isinstance(found, dict):
+        assert [type(v) for v in found.values()] == [type(v) for v in wanted.values()]
+
+
+def test_a_sound_state_row_is_taken() -> None:
+    reader = StateReader("prospects", KINDS)
+    built("serving._rows")
+    row = {
+        "prospect_id": "p1",
+        "created_at": SOUND["occurred_at"],
+        "regime": "mass",
+        "attributes": {"c_category": "a b", "c_number": 3, "c_boolean": False, "c_time": None, "c_late": 1.0},
+    }
+    found = reader._compiled.read(row)
+    assert found is not None
+    assert (found["c_number"], found["c_late"], found["created_at"]) == (3.0, None, T)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "attributes", "events"]),
+        st.recursive(
+            st.one_of(st.none(), st.integers(), TEXTS),
+            lambda inner: st.one_of(
+                st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["a", "attributes"]), inner, max_size=2)
+            ),
+            max_leaves=12,
+        ),
+    )
+)
+def test_keys_are_counted_as_plainly(data: dict[str, Any]) -> None:
+    assert built("serving._rows").count_keys(data) == plain_keys(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            lambda i, at, late, who, gone: Event(f"e{i}", "p", "call", at, at + late, who, retracted_at=gone),
+            st.integers(0, 99),
+            st.integers(-3, 3),
+            st.integers(0, 2),
+            st.sampled_from([None, "a", "b"]),
+            st.sampled_from([None, None, -1, 0, 1]),
+        ),
+        max_size=8,
+    )
+)
+def test_who_was_heard_last_is_who_it_is_plainly(events: list[Event]) -> None:
+    assert built("serving._rows").last_heard(events, 0) == plain_last_heard(events, 0)
+
+
+# -- the model's tables -----------------------------------------------------------------------------------------------
+
+
+def bits(a: Any, b: Any) -> bool:
+    return a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), leaves=st.integers(2, 15), rows=st.integers(0, 9))
+def test_the_trees_have_the_bits_that_they_have_plainly(seed: int, leaves: int, rows: int) -> None:
+    built("serving._tables")
+    text = trained(seed, num_leaves=leaves)
+    fast, plain = (Forest(text, COLUMNS + 1, INTERVALS) for _ in range(2))
+    plain._tables = None
+    rng = np.random.default_rng(seed)
+    matrix, weights = rows_of(rng, rows, 0.3), rng.random((rows, INTERVALS))
+    if rows > 5:
+        matrix[:6, 4] = (30.0, 999.0, -1.0, 1e9, 8.0, -0.5)
+        matrix[:3, 0] = (np.inf, -np.inf, 1e300)
+    index = fast.look(matrix)
+    assert bits(index, plain.look(matrix))
+    assert bits(fast.raw(index), plain.raw(index))
+    assert bits(fast.contributions(index, weights), plain.contributions(index, weights))
+
+
+def linear_of(rng: np.random.Generator, regimes: bool, tables: int) -> tuple[list[str], dict[str, Any]]:
+    numbers, levels = ["n0", "n1", "n2"], {"l0": 3, "l1": 5}
+    pair = lambda: rng.normal(size=2).tolist()  # noqa: E731
+    data: dict[str, Any] = {
+        "trees": 0.5,
+        "intervals": rng.normal(size=INTERVALS).tolist(),
+        "late": rng.random(INTERVALS).tolist(),
+        "numbers": {
+            n: {"centre": rng.normal(), "scale": rng.random() + 0.1}
+            | {key: pair() for key in ("slope", "known", "missing")}
+            for n in numbers
+        },
+        "levels": {n: [pair() for _ in range(count)] for n, count in levels.items()},
+        "tables": [
+            {
+                "feature": f"n{i}",
+                "at": (np.cumsum(rng.random(i + 1) * 20)).tolist(),
+                "log_odds": rng.normal(size=(i + 1, INTERVALS)).tolist(),
+            }
+            for i in range(tables)
+        ],
+    }
+    if regimes:
+        data["regimes"] = {
+            "feature": "l0",
+            "effects": {
+                "1": {
+                    "numbers": {n: rng.normal(size=3).tolist() for n in numbers},
+                    "levels": {n: rng.normal(size=count).tolist() for n, count in levels.items()},
+                }
+            },
+        }
+    return [*numbers, *levels], data
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), regimes=st.booleans(), tables=st.integers(0, 3), rows=st.integers(1, 6))
+def test_the_tables_have_the_bits_that_they_have_plainly(seed: int, regimes: bool, tables: int, rows: int) -> None:
+    built("serving._tables")
+    rng = np.random.default_rng(seed)
+    names, data = linear_of(rng, regimes, tables)
+    fast, plain = Linear(names, data), Linear(names, data)
+    plain._tables = None
+    matrix = np.column_stack([rng.normal(size=(rows, 3)) * 30, rng.integers(0, 2, rows), rng.integers(0, 4, rows)])
+    matrix[rng.random(matrix.shape) < 0.2] = np.nan
+    matrix[0, :3] = (0.0, -0.0, 1e300)
+    found, wanted = fast.see(matrix), plain.see(matrix)
+    assert all(map(bits, found, wanted))
+    assert bits(fast.of(found), plain.of(wanted))
+
+
+def test_rows_are_encoded_as_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    built("serving._tables")
+    rows = [["a", 1, None, True], ["b", 2.5, 0.0, None], [None, -0.0, float("nan"), 3], [7, 1e300, 2, 1.0]]
+    found = encode(rows, ("c", "x", "y", "z"), {"c": ("b", "a")}, ["c"])
+    monkeypatch.setattr("serving.scorer._encode", None)
+    assert bits(found, encode(rows, ("c", "x", "y", "z"), {"c": ("b", "a")}, ["c"]))
+
+
+def test_tables_refuse_what_would_lead_out_of_them() -> None:
+    module = built("serving._tables")
+    forest = Forest(trained(1), COLUMNS + 1, INTERVALS)
+    names, data = linear_of(np.random.default_rng(0), False, 1)
+    linear = Linear(names, data)
+    index = forest.look(np.zeros((2, COLUMNS)))
+    parts = linear.see(np.zeros((2, 5)))
+    level = np.zeros((1, 5))
+    level[0, 4] = 99.0
+    for error, wrong in (
+        (ValueError, lambda: forest.look(np.zeros((1, COLUMNS + 1)))),
+        (ValueError, lambda: forest.raw(index[:, :-1].copy())),
+        (ValueError, lambda: forest.raw(index + 10**9)),
+        (ValueError, lambda: forest.raw(index - 10**9)),
+        (ValueError, lambda: forest.contributions(index, np.zeros((1, INTERVALS)))),
+        (ValueError, lambda: linear.see(np.zeros((1, 4)))),
+        (IndexError, lambda: linear.see(level)),
+        (ValueError, lambda: linear._tables.of(parts.soon, parts.late[:1], parts.tables)),
+        (ValueError, lambda: module.encode([[1.0]], 2, [None, None])),
+        (ValueError, lambda: module.encode([[1.0]], 1, [])),
+        (ValueError, lambda: module.finished(np.zeros((1, 2)), np.zeros(3), 0.0, 1.0)),
+        (ValueError, lambda: module.blended(1.0, np.zeros((1, 2)), np.zeros((2, 2)))),
+    ):
+        with pytest.raises(error):
+            wrong()
+
+
+def test_a_body_of_any_shape_is_read_the_same_way_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole reader, over a sound request, with each of its parts replaced in turn."""
+    from serving import rows
+    from serving.schema import parse_request
+    from tests.fixtures_bundle import DATASET, make_request
+
+    sound = make_request()
+    bodies: list[Mapping[str, Any]] = [sound]
+    for name in sound:
+        bodies += [{**sound, name: value} for value in (None, [], {}, "x", 1, [None], [[]], [{}])]
+    found = [outcome_of(parse_request, json.dumps(body), DATASET, T + 10**12) for body in bodies]
+    for name, plain in (
+        ("ordinary_event", rows.plain_event),
+        ("ordinary_events", rows.plain_events),
+        ("ordinary_outcome", lambda data, scope: None),
+    ):
+        monkeypatch.setattr(rows, name, plain)
+    monkeypatch.setattr(rows, "compiled", lambda module, name, plain: plain)
+    assert found == [outcome_of(parse_request, json.dumps(body), DATASET, T + 10**12) for body in bodies]
+    assert any(not isinstance(one, tuple) for one in found)
