@@ -26,6 +26,7 @@ from serving.champion import POINTER
 
 CODE = Path(__file__).resolve().parents[1]
 SHIPPED = ("features", "serving")  # the code that travels with a version, so that it loads elsewhere
+_UNSHIPPED = shutil.ignore_patterns("__pycache__", ".*", "*.pyx", "*.c")
 LIBRARIES = ("mlflow", "lightgbm", "numpy", "pandas", "pydantic")  # what that code runs on, as a pyfunc
 STARTED_BY = "leadscore"  # a run's tag: ours, so that an abandoned one may be closed
 BUNDLE = "bundle"
@@ -351,7 +352,7 @@ def _save(bundle: Bundle, stage: Path, model: Any, run_id: str) -> Path:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     for package in SHIPPED:
-        shutil.copytree(CODE / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", ".*", "*.pyx", "*.c"))
+        shutil.copytree(CODE / package, stage / package, ignore=_UNSHIPPED)
     shutil.copytree(bundle.folder, stage / BUNDLE)
     saved = stage / "model"
     save_model(
