@@ -324,6 +324,26 @@ MUTATIONS = (
     # What is too large for a double is missing.
     Mutation("offline: infinite numbers", "offline.py", "number.isinf()", "number.isnan()"),
     Mutation("online: infinite numbers", "online.py", "x if math.isfinite(x) else None", "x"),
+    # The compiled groups, which the tests compare with the plain ones.
+    Mutation("compiled: window open on the wrong side", COMPILED, "if at <= time:", "if at < time:"),
+    Mutation(
+        "compiled: an event at t is not yet known", COMPILED, "if occurred_at > self.t:", "if occurred_at >= self.t:"
+    ),
+    Mutation("compiled: recorded_at ignored", COMPILED, "if recorded_at > self.t:", "if False:"),
+    Mutation("compiled: gone only after its retraction", COMPILED, "not self.t < <int64_t>", "not self.t <= <int64_t>"),
+    Mutation(
+        "compiled: events of strangers", COMPILED, "if siblings is not None and <object>", "if False and <object>"
+    ),
+    Mutation(
+        "compiled: ties by row order", COMPILED, "return PyUnicode_Compare(one.event_id, other.event_id)", "return 0"
+    ),
+    Mutation(
+        "compiled: an unknown contact is a distinct one",
+        COMPILED,
+        "known = (-1, -1, None, None)",
+        "known = (0, -1, None, None)",
+    ),
+    Mutation("compiled: float sums", COMPILED, "cdef wide total = 0", "cdef double total = 0"),
 )
 
 
