@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -93,9 +94,6 @@ _FACTS = (
 _NAME = sa.select(NAMES).where(
     NAMES.c.kind == sa.bindparam("kind"), sa.or_(NAMES.c.id == sa.bindparam("id"), NAMES.c.id == sa.bindparam("stone"))
 )
-_QUICK: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
-    NAMES.c.kind == sa.bindparam("kind"), NAMES.c.id.in_([sa.bindparam("id"), sa.bindparam("stone")])
-)
 _ALIASES = sa.select(NAMES.c.id, NAMES.c.target).where(
     NAMES.c.kind == sa.bindparam("kind"),
     NAMES.c.id.in_(sa.bindparam("ids", expanding=True)),
@@ -110,6 +108,13 @@ _HELD = {
     )
     for table in tables
 }
+
+
+@lru_cache(maxsize=64)
+def _quick(count: int) -> sa.Select[Any]:
+    """Whether the store knows any of so many records, by their ids and what stands for these once they are erased."""
+    ids: list[sa.BindParameter[str]] = [sa.bindparam(f"id{i}") for i in range(2 * count)]
+    return sa.select(sa.literal_column("1")).where(NAMES.c.kind == sa.bindparam("kind"), NAMES.c.id.in_(ids))
 
 
 class History:
@@ -132,11 +137,12 @@ class History:
         """What was known of an account with all its prospects, as ``prospect`` gives it for one."""
         return self.store.read(lambda connection: self._account(connection, account_id, t, request))
 
-    def spoken_of(self, prospect_id: str) -> bool:
-        """False where the store certainly knows nothing of a prospect: told in microseconds, by SQLite only."""
+    def spoken_of(self, prospect_ids: Sequence[str]) -> bool:
+        """False where the store certainly knows nothing of these prospects: told in microseconds, by SQLite only."""
         if self._key is None:
             return True  # the first look-up finds it
-        return self.store.quick(_QUICK, ("prospects", prospect_id, tombstone(self._key, "prospects", prospect_id)))
+        stones = [tombstone(self._key, "prospects", prospect_id) for prospect_id in prospect_ids]
+        return self.store.quick(_quick(len(prospect_ids)), ("prospects", *prospect_ids, *stones))
 
     def root(self, connection: Connection, kind: str, id: str, t: int | None) -> str | None:
         """The id that this one stands for at t; None where nobody spoke of it. Raises LeadscoreError ``erased``."""

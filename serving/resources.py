@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -176,30 +176,47 @@ class LiveRecords:
             raise ledger.unknown("prospects", "prospect_id")
         return known.body if t is None else {**known.body, "as_of": format_time(t)}
 
+    def alone(self, data: Sequence[Any], now: int) -> list[Completed | LeadscoreError | None]:
+        """Of score requests, in one look for all: those of whose prospects the store knows nothing, as they stand.
+
+        Where it does, or cannot tell at once, there is None: ``complete`` finds out. An error is what is answered:
+        ``unknown_prospect`` where a request does not hold the record either, and BadInput.
+        """
+        asked: dict[int, str] = {}
+        out: list[Completed | LeadscoreError | None] = [Completed(each, now) for each in data]
+        for i, each in enumerate(data):
+            prospect_id = id_of(each, "prospect", "prospect_id")
+            if prospect_id is None:
+                continue
+            try:
+                asked[i] = one_line(prospect_id)  # its receipt is kept under it
+            except BadInput as e:
+                out[i] = within(e, "prospect.prospect_id")
+        spoken_of = self.history.spoken_of
+        if asked and spoken_of([*asked.values()]):
+            known = [i for i, prospect_id in asked.items() if len(asked) == 1 or spoken_of([prospect_id])]
+            for i in known:
+                out[i] = None
+        for i in asked:
+            if out[i] is not None and only_names(data[i], "prospect", "prospect_id"):
+                out[i] = unknown_at("prospect", as_of_of(data[i]))
+        return out
+
     async def complete(self, data: Any, now: int, reader: RequestReader) -> Completed:
-        """A score request with what is stored about its prospect.
+        """A score request with what is stored about its prospect, which it names.
 
         Raises LeadscoreError ``unknown_prospect`` where neither holds its record, ``erased``, what the store raises
         where the request needs it, and BadInput where the two contradict each other.
         """
-        prospect_id = id_of(data, "prospect", "prospect_id")
+        prospect_id, t = id_of(data, "prospect", "prospect_id"), as_of_of(data)
         if prospect_id is None:
-            return Completed(data, now)
-        try:
-            one_line(prospect_id)  # its receipt is kept under it
-        except BadInput as e:
-            raise within(e, "prospect.prospect_id") from None
-        t = as_of_of(data)
-        if not self.history.spoken_of(prospect_id):
-            if only_names(data, "prospect", "prospect_id"):
-                raise unknown_at("prospect", t)
             return Completed(data, now)
         bare = only_names(data, "prospect", "prospect_id")
         found = await self._look_up(lambda: self.history.prospect(prospect_id, t, data), bare)
         if isinstance(found, LeadscoreError):
             return Completed(data, now, (_unread(found),))
         if found is None:
-            if only_names(data, "prospect", "prospect_id"):
+            if bare:
                 raise unknown_at("prospect", t)
             return Completed(data, now)
         return complete(data, found, now, reader)

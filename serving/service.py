@@ -232,17 +232,33 @@ _RESOURCES = [
 ]
 
 
+class _Item(NamedTuple):
+    """A score request as it was decoded: who serves, its path in a batch; ``whole`` is it with what is stored."""
+
+    data: Any
+    state: State
+    place: str = ""
+    whole: Completed | None = None
+
+    def weight(self) -> float:
+        """About how long its score takes, that of a prospect with few events taken as 1."""
+        return 1 + _listed(self.data if self.whole is None else self.whole.data) / _EVENTS
+
+
+class _Scored(NamedTuple):
+    """A score, who gave it, and what is to be warned of beside what it says itself."""
+
+    score: Score
+    champion: Champion
+    warnings: tuple[dict[str, str], ...]
+
+
 class _Asked(NamedTuple):
     """A request that was read: who is to answer it, its records, and what the look-up has to say."""
 
     champion: Champion
     parsed: ParsedRequest
     warnings: tuple[dict[str, str], ...]
-
-    def weight(self) -> float:
-        """About how long its score takes, that of a prospect with few events taken as 1."""
-        records = self.parsed.records
-        return 1 + (len(records.events or ()) + len(records.related_events or ())) / _EVENTS
 
 
 def _parts(items: Sequence[Any]) -> Iterator[range]:
@@ -312,7 +328,7 @@ class LeadScore:
         self.keys = Keys(self.settings.home)
         self.metrics = Metrics()
         self.load = Load.of(self.settings)
-        self.together = Together(self._scores, _Asked.weight)
+        self.together = Together(self._scores, _Item.weight)
         self._watch: asyncio.Task[None] | None = None
         self._report: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -404,7 +420,9 @@ class LeadScore:
             if isinstance(body, LeadscoreError):
                 raise body
             watch = Watch(self.metrics)
-            return text_answer(await self._score(decode(body), self.champions.state, watch))
+            data = decode(body)
+            watch("parse")
+            return text_answer(await self._score(_Item(data, self.champions.state)))
         except Exception as e:
             return error_answer(self.told(e))
 
@@ -485,71 +503,112 @@ class LeadScore:
             (*whole.warnings, *parsed.warnings)
         )
 
-    async def _score(self, data: Any, state: State, watch: Watch) -> str:
-        asked = await self._read(data, state, watch)
-        return await self._answer(await self.together.do(asked), asked)
+    async def _score(self, item: _Item) -> str:
+        scored = await self.together.do(item)
+        if scored is None:
+            scored = await self.together.do(await self._completed(item))
+            assert scored is not None, "completed"
+        return await self._answer(scored)
 
-    def _scores(self, asked: Sequence[_Asked]) -> list[Score | Exception]:
-        """The score of each, or why there is none; those of one champion are scored in one call."""
+    def _scores(self, items: Sequence[_Item]) -> list[_Scored | Exception | None]:
+        """The score of each, or why there is none, or None: something is stored, which ``_completed`` brings.
+
+        They are looked up in one go, and those of one champion are scored in one call.
+        """
         watch = Watch(self.metrics)
+        asked = self._read(items, watch)
         how: dict[str, Any] = {"reasons": self.settings.reasons, "language": self.settings.language, "ended": watch}
-        out: dict[int, Score | Exception] = {}
+        out: list[_Scored | Exception | None] = [None if isinstance(each, _Asked) else each for each in asked]
         by_champion: dict[int, list[int]] = {}
         for i, each in enumerate(asked):
-            by_champion.setdefault(id(each.champion), []).append(i)
+            if isinstance(each, _Asked):
+                by_champion.setdefault(id(each.champion), []).append(i)
         for group in by_champion.values():
-            scorer = asked[group[0]].champion.scorer
-            records = [(asked[i].parsed.records, asked[i].parsed.as_of) for i in group]
+            those = [each for i in group if isinstance(each := asked[i], _Asked)]
+            scorer = those[0].champion.scorer
+            found: list[Score | Exception] = []
             with suppress(Exception):  # it is the fault of one of them, and told of that one below
-                out.update(zip(group, scorer.score_each(records, **how), strict=True))
-                continue
-            for i, (one, as_of) in zip(group, records, strict=True):
-                try:
-                    out[i] = scorer.score(one, as_of, **how)
-                except Exception as e:
-                    out[i] = e
-        return [out[i] for i in range(len(asked))]
+                found += scorer.score_each([(each.parsed.records, each.parsed.as_of) for each in those], **how)
+            if not found:
+                for i, each in zip(group, those, strict=True):
+                    try:
+                        found.append(scorer.score(each.parsed.records, each.parsed.as_of, **how))
+                    except Exception as e:
+                        found.append(within(e, items[i].place) if isinstance(e, BadInput) else e)
+            for i, each, score in zip(group, those, found, strict=True):
+                warnings = (*each.warnings, *each.parsed.warnings)
+                out[i] = score if isinstance(score, Exception) else _Scored(score, each.champion, warnings)
+        return out
 
-    async def _read(self, data: Any, state: State, watch: Watch, place: str = "") -> _Asked:
-        """One request, with what is stored, and the champion that is to answer it."""
-        watch("parse")
-        try:
-            champion: Champion = state.champion(goal_of(data))
-            whole = await self.live.complete(data, time.time_ns() // 1000, champion.reader)
-        except LeadscoreError as e:
-            raise within(e, place) from None
+    def _read(self, items: Sequence[_Item], watch: Watch) -> list[_Asked | Exception | None]:
+        """Each request with the champion that is to answer it; why it cannot be read; None where much is stored."""
+        now = time.time_ns() // 1000
+        new = [item for item in items if item.whole is None]
+        looked = iter(self.live.alone([item.data for item in new], now) if new else ())
         watch("lookup")
-        parsed = champion.reader.read(whole.data, whole.now, place)
+        out: list[_Asked | Exception | None] = []
+        for item in items:
+            whole = next(looked) if item.whole is None else item.whole
+            try:
+                champion = item.state.champion(goal_of(item.data))
+                if isinstance(whole, LeadscoreError):
+                    raise whole
+            except Exception as e:
+                out.append(within(e, item.place) if isinstance(e, LeadscoreError) else e)
+                continue
+            if whole is None:
+                out.append(None)
+                continue
+            try:
+                parsed = champion.reader.read(whole.data, whole.now, item.place)
+                out.append(_Asked(champion, parsed, whole.warnings))
+            except Exception as e:
+                out.append(e)
         watch("parse")
-        return _Asked(champion, parsed, whole.warnings)
+        return out
 
-    async def _answer(self, score: Score, asked: _Asked) -> str:
-        score = score.with_warnings((*asked.warnings, *asked.parsed.warnings))
-        receipt_id, text = await self.recorder.prospect(score, asked.champion)
-        self._given(receipt_id, asked.champion, [score.probability])
+    async def _completed(self, item: _Item) -> _Item:
+        """The request with what is stored about its prospect."""
+        watch = Watch(self.metrics)
+        champion = item.state.champion(goal_of(item.data))
+        try:
+            whole = await self.live.complete(item.data, time.time_ns() // 1000, champion.reader)
+        except LeadscoreError as e:
+            raise within(e, item.place) from None
+        watch("lookup")
+        return item._replace(whole=whole)
+
+    async def _answer(self, scored: _Scored) -> str:
+        score = scored.score.with_warnings(scored.warnings)
+        receipt_id, text = await self.recorder.prospect(score, scored.champion)
+        self._given(receipt_id, scored.champion, [score.probability])
         return text
 
-    async def _score_part(self, items: Sequence[Any], state: State, first: int) -> list[str]:
+    async def _score_part(self, data: Sequence[Any], state: State, first: int) -> list[str]:
         """A score or an error for each item, scored together."""
-        watch = Watch(self.metrics)
-        out = [""] * len(items)
-        read: dict[int, _Asked] = {}
+        items = [_Item(each, state, f"items[{first + i}]") for i, each in enumerate(data)]
+        found = self._scores(items)
+        late: list[int] = []
         for i, item in enumerate(items):
+            if found[i] is None:
+                try:
+                    items[i] = await self._completed(item)
+                    late.append(i)
+                except Exception as e:
+                    found[i] = e
+        if late:
+            for i, each in zip(late, self._scores([items[i] for i in late]), strict=True):
+                found[i] = each
+        await self.recorder.recall([each.score for each in found if isinstance(each, _Scored)])
+        out = []
+        for scored in found:
             try:
-                read[i] = await self._read(item, state, watch, f"items[{first + i}]")
+                if isinstance(scored, Exception):
+                    raise scored
+                assert scored is not None, "completed"
+                out.append(await self._answer(scored))
             except Exception as e:
-                out[i] = self._fault(e)
-        scores = self._scores(list(read.values()))
-        await self.recorder.recall([score for score in scores if isinstance(score, Score)])
-        for (i, asked), score in zip(read.items(), scores, strict=True):
-            try:
-                if isinstance(score, Exception):
-                    raise score
-                out[i] = await self._answer(score, asked)
-            except BadInput as e:
-                out[i] = self._fault(within(e, f"items[{first + i}]"))
-            except Exception as e:
-                out[i] = self._fault(e)
+                out.append(self._fault(e))
         return out
 
     def _fault(self, e: Exception) -> str:
