@@ -7,9 +7,11 @@ See there what they mean. Equal to them to the bit: everything is added in their
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.math cimport NAN, fabs, isnan
+from libc.math cimport NAN, exp, expm1, fabs, fabsf, isnan, log1p
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy
+
+from math import fsum
 
 import numpy as np
 
@@ -337,3 +339,84 @@ def blended(double weight, const double[:, ::1] raw, const double[:, ::1] more):
         for k in range(raw.shape[1]):
             out[r, k] = weight * raw[r, k] + more[r, k]
     return found
+
+
+def survival(z, Py_ssize_t count):
+    """As ``scorer.plain_survival``."""
+    cdef double total = 0.0, p = 0.0, value, now
+    cdef Py_ssize_t k
+    out = []
+    for k in range(count):
+        value = z[k]
+        total += (value if value > 0.0 else 0.0) + log1p(exp(-fabs(value)))
+        now = -expm1(-total)
+        p = now if now > p else p
+        out.append(p)
+    return out, total
+
+
+def weights(z, counts, Py_ssize_t intervals):
+    """As ``scorer.interval_weights`` of each row, 0 beyond its count; (rows, intervals). None where one underflows."""
+    cdef Py_ssize_t rows = len(counts), r, k, count
+    cdef double total, step, value, whole
+    found = np.zeros((rows, intervals))
+    cdef double[:, ::1] out = found
+    for r in range(rows):
+        count, row = counts[r], z[r]
+        if not 0 <= count <= intervals:
+            raise ValueError("more counts than intervals")
+        total = 0.0
+        for k in range(count):
+            value = row[k]
+            step = (value if value > 0.0 else 0.0) + log1p(exp(-fabs(value)))
+            out[r, k] = exp(-total) * -expm1(-step)
+            total += step
+        whole = fsum([out[r, k] for k in range(count)])
+        if whole <= 0.0:
+            return None
+        for k in range(count):
+            out[r, k] /= whole
+    return found
+
+
+def greatest(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_t most):
+    """The places of the values farthest from 0, the farthest first, equal ones by their rank; ``most`` of them."""
+    cdef Py_ssize_t count = values.shape[0], kept = 0, i, j
+    cdef double size
+    cdef Py_ssize_t[64] at
+    if rank.shape[0] != count:
+        raise ValueError("not a rank for each value")
+    most = min(most, count, 64)
+    for i in range(count):
+        size = fabs(values[i])
+        j = kept
+        while j and (fabs(values[at[j - 1]]) < size or (fabs(values[at[j - 1]]) == size and rank[at[j - 1]] > rank[i])):
+            if j < most:
+                at[j] = at[j - 1]
+            j -= 1
+        if j < most:
+            at[j] = i
+            kept = min(kept + 1, most)
+    return [at[i] for i in range(kept)]
+
+
+def moved(const float[::1] before, const float[::1] after, Py_ssize_t most, double least):
+    """The places that changed most, the most first, equal ones in their order; those that changed by ``least``."""
+    cdef Py_ssize_t count = before.shape[0], kept = 0, i, j
+    cdef float[64] by
+    cdef Py_ssize_t[64] at
+    cdef float change
+    if after.shape[0] != count:
+        raise ValueError("not of the same features")
+    most = min(most, count, 64)
+    for i in range(count):
+        change = fabsf(after[i] - before[i])
+        j = kept
+        while j and by[j - 1] < change:
+            if j < most:
+                at[j], by[j] = at[j - 1], by[j - 1]
+            j -= 1
+        if j < most:
+            at[j], by[j] = i, change
+            kept = min(kept + 1, most)
+    return [at[i] for i in range(kept) if by[i] >= least]

@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from features.compiled import compiled
 from features.contract import format_time
 from features.errors import LeadscoreError
 from serving.explain import human
@@ -298,10 +299,8 @@ def _moved(last: Last, now: Last, scorer: Scorer, language: str, most: int) -> l
     if last.effects is None or now.effects is None or most <= 0:
         return []
     if last.digest == now.digest:
-        changes = np.abs(now.effects - last.effects)
-        order = np.argsort(-changes, kind="stable")[:most].tolist()
-        same = [(i, i) for i in order if changes[i] >= _MOVED]
-        return [_change(last, now, scorer, language, i, j) for i, j in same]
+        order = greatest_changes(last.effects, now.effects, min(most, 64), _MOVED)
+        return [_change(last, now, scorer, language, i, i) for i in order]
     before = {name: i for i, name in enumerate(last.names)}
     pairs: list[tuple[int | None, int | None]] = [(before.pop(name, None), j) for j, name in enumerate(now.names)]
     pairs += [(i, None) for i in before.values()]
@@ -311,6 +310,18 @@ def _moved(last: Last, now: Last, scorer: Scorer, language: str, most: int) -> l
 
     pairs.sort(key=lambda pair: -change(pair))
     return [_change(last, now, scorer, language, i, j) for i, j in pairs[:most] if change((i, j)) >= _MOVED]
+
+
+def plain_greatest_changes(before: Effects, after: Effects, most: int, least: float) -> list[int]:
+    """The places that changed most, the most first, equal ones in their order; those that changed by ``least``."""
+    changes = np.abs(after - before)
+    order: list[int] = np.argsort(-changes, kind="stable")[:most].tolist()
+    return [i for i in order if changes[i] >= least]
+
+
+greatest_changes: Callable[[Effects, Effects, int, float], list[int]] = compiled(
+    "serving._tables", "moved", plain_greatest_changes
+)
 
 
 def _at(effects: Effects | None, i: int | None) -> float:

@@ -141,6 +141,8 @@ def encode(
 
 _encode: Any = compiled("serving._tables", "encode", None)
 _finished: Any = compiled("serving._tables", "finished", None)
+_weights: Any = compiled("serving._tables", "weights", None)
+_greatest: Any = compiled("serving._tables", "greatest", None)
 
 
 class _Encoder:
@@ -213,6 +215,21 @@ def interval_weights(z: Sequence[float]) -> list[float]:
         shares = [math.exp(value - max(z)) for value in z]
         whole = math.fsum(shares)
     return [share / whole for share in shares]
+
+
+def plain_survival(z: Sequence[float], count: int) -> tuple[list[float], float]:
+    """The probability by the end of each of the first intervals, and -log of the share that has none by the last."""
+    total, p, out = 0.0, 0.0, []
+    for value in z[:count]:
+        total += softplus(value)
+        p = max(p, -math.expm1(-total))
+        out.append(p)
+    return out, total
+
+
+survival: Callable[[Sequence[float], int], tuple[list[float], float]] = compiled(
+    "serving._tables", "survival", plain_survival
+)
 
 
 def interpolate(x: float, knots: Sequence[float], values: Sequence[float]) -> float:
@@ -476,9 +493,11 @@ class Scorer:
 
     def _effects(self, seen: Seen, z: Sequence[Sequence[float]], counts: Sequence[int]) -> Matrix:
         """The features' effects in the first rows, as many as there are counts."""
-        weights = np.zeros((len(counts), self._hazards.intervals))
-        for r, count in enumerate(counts):
-            weights[r, :count] = interval_weights(z[r][:count])
+        weights = None if _weights is None else _weights(z, counts, self._hazards.intervals)
+        if weights is None:
+            weights = np.zeros((len(counts), self._hazards.intervals))
+            for r, count in enumerate(counts):
+                weights[r, :count] = interval_weights(z[r][:count])
         return self._hazards.effects(seen, weights) * self.constants.slope
 
     def _cells(self, data: Rows | Columns, r: int) -> Callable[[int], Any]:
@@ -491,27 +510,19 @@ class Scorer:
         self, z: Sequence[float], count: int
     ) -> tuple[tuple[tuple[int, float], ...], float, float, float]:
         """The curve, its last probability and that one's interval, from the log-odds of the first hazards."""
-        total, p = 0.0, 0.0
-        curve = []
-        for edge, value in zip(self.constants.edges[1 : count + 1], z, strict=False):
-            total += softplus(value)  # -log of the share that has not converted by this edge
-            p = max(p, -math.expm1(-total))
-            curve.append((edge, p))
+        found, total = survival(z, count)
+        curve, p = tuple(zip(self.constants.edges[1 : count + 1], found, strict=True)), found[-1]
         if p <= 0.0:
-            return tuple(curve), 0.0, 0.0, 0.0
+            return curve, 0.0, 0.0, 0.0
         constants = self.constants
         logit = total + math.log(p)  # log(p / (1 - p)), exact also where p rounds to 1
         low = sigmoid(logit - interpolate(logit, constants.knots, constants.low))
         high = sigmoid(logit + interpolate(logit, constants.knots, constants.high))
-        return tuple(curve), p, min(low, p), max(high, p)
+        return curve, p, min(low, p), max(high, p)
 
     def _probability(self, z: Sequence[float], count: int) -> float:
         """The last probability of the curve, to the bit."""
-        total, p = 0.0, 0.0
-        for value in z[:count]:
-            total += softplus(value)
-            p = max(p, -math.expm1(-total))
-        return p
+        return survival(z, count)[0][-1]
 
     def _rank_of(self, p: float, regime: str | None) -> int:
         """The share of the population up to p, in percent; of those who have p themselves, half."""
@@ -526,7 +537,10 @@ class Scorer:
         return "D"
 
     def _reasons(self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str) -> tuple[Reason, ...]:
-        order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
+        if _greatest is not None and most <= 64:
+            order = _greatest(effects, self._rank, most)
+        else:
+            order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
         out = []
         for i in order:
             effect = float(effects[i])
