@@ -187,7 +187,7 @@ cdef class LinearTables:
     cdef double[::1] centre, scale, codes, first, late_entries, absent, flat_at, step, every, late_share
     cdef double[:, :, ::1] soon
     cdef double[:, ::1] late, at, values, rise
-    cdef Py_ssize_t[::1] level, offset, base, last, read
+    cdef Py_ssize_t[::1] level, offset, base, last, read, order
 
     def __init__(self, linear, double clip):
         self.numbers, self.levels = len(linear._numbers), len(linear._levels)
@@ -203,6 +203,7 @@ cdef class LinearTables:
         self.flat_at, self.step = linear._flat_at, linear._step
         self.values, self.rise = np.ascontiguousarray(linear._values), np.ascontiguousarray(linear._rise)
         self.every, self.late_share, self.read = linear.intervals, linear.late, linear._read
+        self.order = linear._order
 
     def see(self, const double[:, ::1] matrix):
         """Each feature's part soon and late, and each table's row."""
@@ -286,6 +287,36 @@ cdef class LinearTables:
                 out[r, k] = self.every[k] + first + second * self.late_share[k]
                 for i in range(self.tabled):
                     out[r, k] += tables[r, i, k]
+        return found
+
+    def effects(self, soon, late, tables, const double[:, ::1] weights, const double[:, ::1] trees, double weight):
+        """As ``hazards.Hazards.effects`` ends: those of the trees (and of the interval) with this weight, and these."""
+        cdef Py_ssize_t rows = weights.shape[0], parts = self.numbers + self.levels, r, i, k
+        cdef double whole, later, one
+        cdef const double[:, ::1] first = soon, second = late
+        cdef const double[:, :, ::1] steps = tables
+        found = np.empty((rows, self.width))
+        cdef double[:, ::1] out = found
+        if weights.shape[1] != self.intervals or trees.shape[0] != rows or trees.shape[1] != self.width + 1:
+            raise ValueError("not a weight for each interval, or an effect for each feature")
+        if first.shape[0] < rows or first.shape[1] != parts or second.shape[0] < rows or second.shape[1] != parts:
+            raise ValueError("not the parts of these rows")
+        if steps.shape[0] < rows or steps.shape[1] != self.tabled or steps.shape[2] != self.intervals:
+            raise ValueError("not the parts of these rows")
+        for r in range(rows):
+            for i in range(self.width):
+                out[r, i] = weight * trees[r, i]
+            whole, later = weights[r, 0], weights[r, 0] * self.late_share[0]
+            for k in range(1, self.intervals):
+                whole += weights[r, k]
+                later += weights[r, k] * self.late_share[k]
+            for i in range(parts):
+                out[r, self.order[i]] += whole * first[r, i] + later * second[r, i]
+            for i in range(self.tabled):
+                one = weights[r, 0] * steps[r, i, 0]
+                for k in range(1, self.intervals):
+                    one += weights[r, k] * steps[r, i, k]
+                out[r, self.read[self.numbers + i]] += one
         return found
 
 

@@ -90,9 +90,6 @@ class Hazards:
             parts = self.trees.contributions(seen.index[: rows * intervals]).reshape(rows, intervals, -1)
             # Added one after the other (no BLAS), so that a batch gives the bits of a single row.
             out = (weights[:, :, None] * parts[:, :, :-1]).sum(axis=1)
-        out = out[:, :-1]  # without the interval itself
         if self.linear is None or seen.parts is None:
-            return np.ascontiguousarray(out)
-        out = self.linear.trees * out
-        self.linear.add_effects(seen.parts, weights, out)
-        return out
+            return np.ascontiguousarray(out[:, :-1])  # without the interval itself
+        return self.linear.effects(seen.parts, weights, out)

@@ -180,13 +180,23 @@ class Linear:
             out += parts.tables[:, i]
         return out
 
-    def add_effects(self, parts: Parts, weights: Matrix, out: Matrix) -> None:
-        """Add what the features add, summed over the intervals with these weights, to (rows, features)."""
+    def effects(self, parts: Parts, weights: Matrix, trees: Matrix) -> Matrix:
+        """What the features add, summed over the intervals with these weights; (rows, features).
+
+        ``trees`` is what the trees add, by feature and last by interval: it counts with the trees' weight.
+        """
+        if self._tables is not None:
+            return np.asarray(self._tables.effects(*parts, weights, trees, self.trees))
+        out = np.asarray(self.trees * trees[:, :-1], dtype=np.float64)
+        self._add_effects(parts, weights, out)
+        return out
+
+    def _add_effects(self, parts: Parts, weights: Matrix, out: Matrix) -> None:
         rows = len(weights)
-        late = (weights * self.late).sum(axis=1)[:, None]
-        out[:, self._order] += weights.sum(axis=1)[:, None] * parts.soon[:rows] + late * parts.late[:rows]
+        late = summed(weights * self.late)[:, None]
+        out[:, self._order] += summed(weights)[:, None] * parts.soon[:rows] + late * parts.late[:rows]
         for i, column in enumerate(self._tabled.tolist()):  # two of them may be by one feature
-            out[:, column] += (weights * parts.tables[:rows, i]).sum(axis=1)
+            out[:, column] += summed(weights * parts.tables[:rows, i])
 
     def parts(self, matrix: Matrix) -> tuple[Matrix, Matrix]:
         """What each feature adds to the log-odds, soon and late: two matrices (rows, features) of encoded rows."""
