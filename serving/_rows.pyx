@@ -12,8 +12,8 @@ from libc.math cimport isfinite, rint
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 
-from features.contract import DIRECTIONS, MICRO, TIME_MAX, TIME_MIN, VALUE_LIMIT
-from features.records import Event, Outcome
+from features.contract import ALWAYS, DIRECTIONS, MICRO, TIME_MAX, TIME_MIN, VALUE_LIMIT
+from features.records import Event, Outcome, Version
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
@@ -30,6 +30,7 @@ cdef int64_t _MOST = TIME_MAX
 cdef double _LIMIT = VALUE_LIMIT
 cdef frozenset _DIRECTIONS = frozenset(DIRECTIONS)
 cdef object _MICRO = MICRO
+cdef object _ALWAYS = ALWAYS
 cdef int64_t _EXACT = 2**53
 cdef tuple _MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 cdef int[13] _DAYS  # of each month
@@ -43,6 +44,8 @@ if Event._fields != (
     raise ImportError("serving._rows was built for other events")
 if Outcome._fields != ("outcome_id", "prospect_id", "outcome", "occurred_at", "recorded_at"):
     raise ImportError("serving._rows was built for other outcomes")
+if Version._fields != ("observed_at", "values"):
+    raise ImportError("serving._rows was built for other versions")
 
 
 def quick_time(text):
@@ -451,6 +454,95 @@ cdef class StateColumns:
             if column[1]:
                 row[<object> key] = value
         return True
+
+
+cdef class Request:
+    """What ``schema.RequestReader`` reads of the state records of an ordinary request: one version of each."""
+
+    cdef StateColumns prospects, accounts, contacts
+
+    def __init__(self, StateColumns prospects, StateColumns accounts, StateColumns contacts):
+        self.prospects, self.accounts, self.contacts = prospects, accounts, contacts
+
+    def read(self, dict data):
+        """The prospect's id and creation, and the versions of it, its account, contacts and related prospects.
+
+        These are all of the account that the prospect names. None where the request is another one.
+        """
+        cdef dict prospect, row, others = None
+        cdef object related, account, listed, account_id, prospect_id, created_at, versions
+        prospect = self._row(self.prospects, data.get("prospect"))
+        if prospect is None:
+            return None
+        prospect_id, created_at = prospect["prospect_id"], prospect["created_at"]
+        account_id = prospect["account_id"]
+        if prospect_id is None or created_at is None or account_id is None:
+            return None
+        accounts = None
+        account = data.get("account")
+        if account is not None:
+            row = self._row(self.accounts, account)
+            if row is None or not _belongs(row, account_id):
+                return None
+            accounts = {account_id: (_version(row, _ALWAYS),)}
+        contacts = None
+        listed = data.get("contacts")
+        if listed is not None:
+            contacts = self._listed(self.contacts, listed, "contact_id", account_id, False)
+            if contacts is None:
+                return None
+        related = data.get("related")
+        if related is not None:
+            if type(related) is not dict:
+                return None
+            listed = related.get("prospects")
+            if listed is not None:
+                others = self._listed(self.prospects, listed, "prospect_id", account_id, True)
+                if others is None or prospect_id in others:
+                    return None
+        return prospect_id, created_at, (_version(prospect, created_at),), accounts, contacts, others
+
+    cdef dict _row(self, StateColumns columns, data):
+        cdef dict row
+        if type(data) is not dict:
+            return None
+        row = columns.empty.copy()
+        return row if columns._fill(data, columns.standard, row, True) else None
+
+    cdef dict _listed(self, StateColumns columns, listed, str key, account_id, bint born):
+        """The versions of each record of a list, by its id; None where the list is none of the ordinary ones."""
+        cdef dict out = {}, row
+        cdef object each, id, since = _ALWAYS
+        if type(listed) is not list:
+            return None
+        for each in <list> listed:
+            row = self._row(columns, each)
+            if row is None or not _belongs(row, account_id):
+                return None
+            id = row[key]
+            if id is None or id in out:
+                return None
+            if born:
+                since = row["created_at"]
+                if since is None:
+                    return None
+            out[id] = (_version(row, since),)
+        return out
+
+
+cdef bint _belongs(dict row, account_id) except -1:
+    """Whether a record is of this account, or names none: then it is."""
+    named = row["account_id"]
+    if named is None:
+        row["account_id"] = account_id
+        return True
+    return named == account_id
+
+
+cdef object _version(dict row, since):
+    """The version of a row, known since it was observed or, where that is not said, since then."""
+    observed_at = row["observed_at"]
+    return _made(Version, (since if observed_at is None else observed_at, row))
 
 
 def last_heard(events, int64_t t):

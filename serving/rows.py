@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from features.compiled import compiled
 from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Column, Dataset
@@ -35,12 +34,12 @@ class StateReader:
         quick = {n: (_kind(c), n not in dropped, frozenset(c.values)) for n, c in columns.items()}
         beside = {n: c for n, c in quick.items() if n in standard}
         inside = {n: c for n, c in quick.items() if n not in standard}
-        self._compiled = None if build is None else build(beside, inside, self.empty)
+        self.compiled = None if build is None else build(beside, inside, self.empty)
 
     def read(self, data: Any) -> Row:
         """A row with every column of the table, None where unknown; times in microseconds."""
-        if self._compiled is not None:
-            quick: Row | None = self._compiled.read(data)
+        if self.compiled is not None:
+            quick: Row | None = self.compiled.read(data)
             if quick is not None:
                 return quick
         if type(data) is not dict:
@@ -141,8 +140,7 @@ def _fact(data: Any, fields: Mapping[str, Callable[[Any], Any]]) -> Row:
     return row
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(NamedTuple):
     """Whose facts a list may hold: the prospect's own, or those of its related prospects.
 
     ``created`` maps the prospects in question to their creation; None where they are unknown. ``listed`` is the path

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from features.compiled import compiled
 from features.contract import ALWAYS, DAY, KEYS, ROLES, Dataset, format_time
 from features.errors import BadInput
 from features.records import AccountRecords, Fact, Records, Version, Versions
@@ -57,6 +58,9 @@ class RequestReader:
         self._accounts = StateReader("accounts", dataset)
         self._contacts = StateReader("contacts", dataset)
         # By table, the readers of its declared columns and whether a feature may name them.
+        tables = [reader.compiled for reader in (self._prospects, self._accounts, self._contacts)]
+        build = compiled("serving._rows", "Request", None)
+        self._quick = None if build is None else build(*tables)
         self.declared = {r.table: r.declared for r in (self._prospects, self._accounts, self._contacts)}
 
     def read(self, data: Any, now: int, place: str = "") -> ParsedRequest:
@@ -79,9 +83,13 @@ class RequestReader:
         as_of = _field(data, "as_of", read_time)
         if get("prospect") is None:
             raise missing("prospect")
+        t = now if as_of is None else as_of
+        quick = None if self._quick is None else self._quick.read(data)
+        if quick is not None and quick[1] <= t:
+            return ParsedRequest(self._records(data, *quick), t, goal, _notices(as_of, now))
         rows = self._rows(self._prospects, get("prospect"), "prospect")
         prospect_id, created_at = _identity(rows)
-        if created_at > (now if as_of is None else as_of):
+        if created_at > t:
             raise BadInput(
                 "as_of_before_creation",
                 "the prospect did not exist yet at the time to score at.",
@@ -93,28 +101,50 @@ class RequestReader:
         accounts = None if get("account") is None else self._rows(self._accounts, data["account"], "account")
         ids = _accounts_of(rows, accounts, siblings)
         others = None if siblings is None else _related(siblings, prospect_id, ids)
+        contacts = self._many(self._contacts, data, "contacts", "contacts")
+        records = self._records(
+            data,
+            prospect_id,
+            created_at,
+            _versions(rows, "prospect_id")[prospect_id],
+            None if accounts is None else _versions(accounts, "account_id"),
+            None if contacts is None else _people(contacts, ids),
+            others,
+        )
+        return ParsedRequest(records, t, goal, _notices(as_of, now))
+
+    def _records(
+        self,
+        data: Any,
+        prospect_id: str,
+        created_at: int,
+        prospect: Versions,
+        accounts: dict[str, Versions] | None,
+        contacts: dict[str, Versions] | None,
+        others: dict[str, Versions] | None,
+    ) -> Records:
+        """The records of a request whose state records were read, with the facts that it holds."""
+        related = _part(data, "related", _RELATED) or {}
         own = Scope(prospect_id, False, {prospect_id: created_at})
         created = None if others is None else {p: v[0].values["created_at"] for p, v in others.items()}
         theirs = Scope(prospect_id, True, created)
         seen: Row = {}
-        events = read_facts(get("events"), "events", own, read_event, seen)
-        related_events = read_facts((related or {}).get("events"), "related.events", theirs, read_event, seen)
+        events = read_facts(data.get("events"), "events", own, read_event, seen)
+        related_events = read_facts(related.get("events"), "related.events", theirs, read_event, seen)
         seen = {}
-        outcomes = read_facts(get("outcomes"), "outcomes", own, read_outcome, seen)
-        related_outcomes = read_facts((related or {}).get("outcomes"), "related.outcomes", theirs, read_outcome, seen)
-        contacts = self._many(self._contacts, data, "contacts", "contacts")
-        records = Records(
+        outcomes = read_facts(data.get("outcomes"), "outcomes", own, read_outcome, seen)
+        related_outcomes = read_facts(related.get("outcomes"), "related.outcomes", theirs, read_outcome, seen)
+        return Records(
             prospect_id=prospect_id,
-            prospect=_versions(rows, "prospect_id")[prospect_id],
-            accounts=None if accounts is None else _versions(accounts, "account_id"),
-            contacts=None if contacts is None else _people(contacts, ids),
+            prospect=prospect,
+            accounts=accounts,
+            contacts=contacts,
             events=events,
             outcomes=outcomes,
             related=others,
             related_events=related_events,
             related_outcomes=related_outcomes,
         )
-        return ParsedRequest(records, now if as_of is None else as_of, goal, _notices(as_of, now))
 
     def read_account(self, data: Any, now: int) -> ParsedAccount:
         """A decoded request about an account in canonical form; ``now`` (microseconds) is the default of ``as_of``.

@@ -284,7 +284,7 @@ def states(draw: Any) -> dict[str, Any]:
 def test_state_rows_are_read_as_field_by_field(row: dict[str, Any]) -> None:
     built("serving._rows")
     reader, careful = StateReader("prospects", KINDS), StateReader("prospects", KINDS)
-    careful._compiled = None
+    careful.compiled = None
     found, wanted = outcome_of(reader.read, row), outcome_of(careful.read, row)
     assert found == wanted
     if isinstance(found, dict):
@@ -300,7 +300,7 @@ def test_a_sound_state_row_is_taken() -> None:
         "regime": "mass",
         "attributes": {"c_category": "a b", "c_number": 3, "c_boolean": False, "c_time": None, "c_late": 1.0},
     }
-    found = reader._compiled.read(row)
+    found = reader.compiled.read(row)
     assert found is not None
     assert (found["c_number"], found["c_late"], found["created_at"]) == (3.0, None, T)
 
@@ -459,8 +459,20 @@ def test_a_body_of_any_shape_is_read_the_same_way_with_and_without(monkeypatch: 
 
     sound = make_request()
     bodies: list[Mapping[str, Any]] = [sound]
+    anything = (None, [], {}, "x", 1, [None], [[]], [{}])
     for name in sound:
-        bodies += [{**sound, name: value} for value in (None, [], {}, "x", 1, [None], [[]], [{}])]
+        bodies += [{**sound, name: value} for value in anything]
+    for part in ("prospect", "account", "related"):
+        for name in (*sound[part], "account_id", "observed_at", "prospects", "attributes"):
+            bodies += [{**sound, part: {**sound[part], name: value}} for value in (*anything, "a2", sound["as_of"])]
+    person = {"contact_id": "c9"}
+    sibling = {"prospect_id": "p9", "created_at": "2026-01-01T00:00:00Z"}
+    for more in ({}, {"account_id": "a1"}, {"account_id": "a2"}, {"observed_at": sound["as_of"]}, {"created_at": None}):
+        bodies += [{**sound, "contacts": [{**person, **more}] * count} for count in (1, 2)]
+        listed = [{**sound["related"], "prospects": [{**sibling, **more}] * count} for count in (1, 2)]
+        bodies += [{**sound, "related": related} for related in listed]
+        bodies.append({**sound, "related": {"prospects": [sound["prospect"] | more]}})
+        bodies.append({**sound, "contacts": [[{**person, **more}]]})
     found = [outcome_of(parse_request, json.dumps(body), DATASET, T + 10**12) for body in bodies]
     for name, plain in (
         ("ordinary_event", rows.plain_event),
@@ -468,6 +480,8 @@ def test_a_body_of_any_shape_is_read_the_same_way_with_and_without(monkeypatch: 
         ("ordinary_outcome", lambda data, scope: None),
     ):
         monkeypatch.setattr(rows, name, plain)
-    monkeypatch.setattr(rows, "compiled", lambda module, name, plain: plain)
+    for module in ("rows", "schema"):
+        monkeypatch.setattr(f"serving.{module}.compiled", lambda module, name, plain: plain)
     assert found == [outcome_of(parse_request, json.dumps(body), DATASET, T + 10**12) for body in bodies]
-    assert any(not isinstance(one, tuple) for one in found)
+    assert sum(not isinstance(one, tuple) for one in found) > 20
+    assert sum(isinstance(one, tuple) for one in found) > 20
