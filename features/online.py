@@ -6,8 +6,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Any, Protocol
 
 from features.aggregates import CLOSED, OPERATIONS, needs_contacts
@@ -82,6 +83,7 @@ class Compiled:
 
     def __init__(self, features: FeatureSet) -> None:
         self._width = len(features.features)
+        self._attributes: list[tuple[int, bool, str]] = []  # texts and times: position, whether the prospect's, column
         self._others: list[tuple[int, _Getter]] = []
         self._reads: dict[int, frozenset[int]] = {}  # of the others: the groups that each is made of
         cells = _Cells(self._width)
@@ -89,7 +91,9 @@ class Compiled:
             if isinstance(f, Aggregate) and _by_group(f):
                 cells.place(f, i)
         for i, f in enumerate(features.features):
-            if not (isinstance(f, Aggregate) and _by_group(f)):
+            if isinstance(f, Attribute) and features.kind(f) not in _NUMBERS:
+                self._attributes.append((i, f.table == "prospects", f.column))
+            elif not (isinstance(f, Aggregate) and _by_group(f)):
                 cells.used = set()
                 self._others.append((i, _compile(f, features, cells)))
                 self._reads[i] = frozenset(cells.used)
@@ -149,6 +153,9 @@ class Compiled:
     def _row(self, context: _Context, plan: Plan) -> list[Any]:
         row = context.row = plan.empty.copy()
         context.groups.reduce(plan, row)
+        prospect, account = context.prospect, context.account
+        for i, own, column in self._attributes:
+            row[i] = (prospect if own else account).get(column)
         for i, get in self._others:
             row[i] = get(context)
         return row
@@ -329,9 +336,12 @@ def _compile(feature: Feature, features: FeatureSet, cells: _Cells) -> _Getter:
     return _expression(feature, [_compile(a, features, cells) for a in feature.arguments])
 
 
+_NUMBERS = ("number", "boolean")  # kinds that are a float in a row
+
+
 def _attribute(feature: Attribute, features: FeatureSet) -> _Getter:
     column, own = feature.column, feature.table == "prospects"
-    if features.kind(feature) in ("number", "boolean"):
+    if features.kind(feature) in _NUMBERS:
 
         def number(context: _Context) -> float | None:
             value = (context.prospect if own else context.account).get(column)
@@ -341,12 +351,23 @@ def _attribute(feature: Attribute, features: FeatureSet) -> _Getter:
     return lambda context: (context.prospect if own else context.account).get(column)
 
 
+class _Cell:
+    """What is in a cell of the row."""
+
+    __slots__ = ("cell",)
+
+    def __init__(self, cell: int) -> None:
+        self.cell = cell
+
+    def __call__(self, context: _Context) -> Any:
+        return context.row[self.cell]
+
+
 def _aggregate(feature: Aggregate, cells: _Cells) -> _Getter:
     if feature.table == "prospects":
         return lambda context: context.open
     if feature.operation != "share":
-        cell = cells.of(feature)
-        return lambda context: context.row[cell]
+        return _Cell(cells.of(feature))
     # A share is a count over the count without filters.
     part = cells.of(replace(feature, operation="count"))
     whole = cells.of(Aggregate("count", days=feature.days, scope=feature.scope))
@@ -373,6 +394,10 @@ def _expression(feature: Expression, arguments: list[_Getter]) -> _Getter:
         return lambda context: None if (x := arguments[0](context)) is None else float(x - context.t) / float(DAY)
     if feature.operation in RULES:
         rule, name = RULES[feature.operation].online, feature.part
+        places = [get.cell for get in arguments if isinstance(get, _Cell)]
+        if len(places) == len(arguments) > 1:
+            several = itemgetter(*places)
+            return lambda context: rule(name, several(context.row))
         return lambda context: rule(name, [get(context) for get in arguments])
     first, second = arguments
     if feature.operation == "ratio":
@@ -395,12 +420,8 @@ def _finite(x: float) -> float | None:
     return x if math.isfinite(x) else None
 
 
-def _moment(micros: int) -> datetime:
-    return EPOCH + timedelta(microseconds=micros)
-
-
 _CALENDAR: dict[str, Callable[[int], float]] = {
-    "month": lambda micros: float(_moment(micros).month),
-    "weekday": lambda micros: float(_moment(micros).weekday()),
-    "hour": lambda micros: float(_moment(micros).hour),
+    "month": lambda micros: float((EPOCH + timedelta(microseconds=micros)).month),
+    "weekday": lambda micros: float((micros // DAY + 3) % 7),  # 1970 began on a Thursday
+    "hour": lambda micros: float(micros // (DAY // 24) % 24),
 }
