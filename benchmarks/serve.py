@@ -1,13 +1,15 @@
 """How fast the service is beside its peers, all in one run: ``python -m benchmarks.serve [--home HOME]``.
 
-Four servers run at the same time, with one worker each, and are loaded in turn, for a fraction of a second at a time,
+Five servers run at the same time, with one worker each, and are loaded in turn, for a fraction of a second at a time,
 so that whatever else the machine does falls on all of them alike:
 
 - *ours*, with five reasons and with none (``LEADSCORE_REASONS``), which reads, computes and explains;
 - *nothing*, a BentoML service with the same request and answer models and the same settings that computes nothing:
   what the framework itself costs (``benchmarks.nothing``);
 - *MLflow*, ``mlflow models serve`` with the same trees on ready-made features, one interval of one prospect a request
-  (ours computes the features, all intervals, the interval of the probability and the committee's).
+  (ours computes the features, all intervals, the interval of the probability and the committee's). The model has a
+  signature, as MLflow's documentation asks for; to check the columns of a request against it is most of what that server
+  does. So there is *bare MLflow* beside it: the same without a signature, which takes whatever it is sent.
 
 A ratio is the median over the rounds of what ours did in a round against what the peer did in the same one. Beside the
 ratio of the answers per second stands that of the processor's time per answer, turned the same way up (above 1 is
@@ -43,7 +45,7 @@ from serving.bundle import Bundle, read_bundle
 from serving.champion import read_pointer
 from serving.run import SERVICE, serve_command
 
-REASONS, PLAIN, NOTHING, MLFLOW = "ours, 5 reasons", "ours, no reasons", "nothing", "MLflow"
+REASONS, PLAIN, NOTHING, MLFLOW, BARE = "ours, 5 reasons", "ours, no reasons", "nothing", "MLflow", "bare MLflow"
 EVENTS = (0, 20, 200)
 CONNECTIONS = (1, 8)
 BATCH = 100
@@ -159,12 +161,20 @@ def _nothing(home: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def _mlflow(bundle: Bundle, folder: Path) -> Iterator[Server]:
+def _mlflow(bundle: Bundle, folder: Path, row: bytes | None) -> Iterator[Server]:
+    """MLflow's server of the trees; with a signature where a row of theirs is given to infer it from."""
     import lightgbm
     import mlflow.lightgbm
+    import pandas as pd
 
-    model = folder / "mlflow-model"
-    mlflow.lightgbm.save_model(lightgbm.Booster(model_str=bundle.model_text), str(model))
+    booster = lightgbm.Booster(model_str=bundle.model_text)
+    signature = None
+    if row is not None:
+        sent = json.loads(row.split(b"\r\n\r\n", 1)[1])["dataframe_split"]
+        frame = pd.DataFrame(sent["data"], columns=sent["columns"]).astype("float64")
+        signature = mlflow.models.infer_signature(frame, booster.predict(frame.to_numpy()))
+    model = folder / ("mlflow-bare" if row is None else "mlflow-signed")
+    mlflow.lightgbm.save_model(booster, str(model), signature=signature)
     port = free_port()
     command = [str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m", str(model)]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -207,7 +217,7 @@ class Bench:
         self.example: dict[str, Any] = bundle.card["example"]["request"]
         self.slice = slice_
         self.rounds = rounds
-        self.console = Console(width=140, highlight=False)
+        self.console = Console(width=180, highlight=False)
 
     def singles(self, events: Sequence[int], connections: Sequence[int], from_store: bool = False) -> None:
         """Single requests: by events, connections and reasons; their records in the body, or in the store."""
@@ -217,8 +227,10 @@ class Bench:
             "answers of nothing",
             *(f"{n}\n/ nothing" for n in (PLAIN, REASONS)),
         )
-        for name in (PLAIN, REASONS):
-            table.add_column(f"{name}\n/ MLflow")
+        for peer in (MLFLOW, BARE):
+            for name in (PLAIN, REASONS):
+                if peer in self.servers:
+                    table.add_column(f"{name}\n/ {peer}")
         table.title = "answers per second against the peer's (processor time per answer, the same way up)"
         ready_made = _mlflow_rows(self.bundle, self.example)
         for count in events:
@@ -226,7 +238,7 @@ class Bench:
             for connected in connections:
 
                 def load(name: str, requests: list[bytes] = requests, connected: int = connected) -> Callable[[], Run]:
-                    sent = ready_made if name == MLFLOW else requests
+                    sent = ready_made if name in (MLFLOW, BARE) else requests
                     return lambda: self.servers[name].load(sent, connected, self.slice)
 
                 runs = alternate({name: load(name) for name in self.servers}, self.rounds)
@@ -234,7 +246,7 @@ class Bench:
                 base = runs[NOTHING]
                 rate = statistics.median(run.rate for run in base)
                 cells.append(f"{rate:,.0f}/s ({1e6 * statistics.median(run.cost for run in base):.0f} µs)")
-                for peer in (NOTHING, MLFLOW):
+                for peer in (NOTHING, MLFLOW, BARE):
                     for ours in (PLAIN, REASONS):
                         if peer in runs:
                             cells.append(f"{rates(runs, ours, peer):.2f} ({costs(runs, ours, peer):.2f})")
@@ -275,7 +287,28 @@ class Bench:
             parts = (f"{t / n:.0f} µs ({c / n:.0f} µs)" for t, c, n in zip(times, spent, (1, BATCH), strict=True))
             share, cost = 1 / rates(runs, many, one) / BATCH, 1 / costs(runs, many, one) / BATCH
             table.add_row(name, *parts, f"{share:.2f} ({cost:.2f})")
+        for name in names:
+            table.add_row(f"{name}, to a caller with httpx", *self._called(name, events))
         self.console.print(table)
+
+    def _called(self, name: str, events: int) -> tuple[str, ...]:
+        """The same as a caller with httpx and one connection sees it, who writes the JSON and reads it too."""
+        import httpx
+
+        every = bodies(self.example, events)
+        items = [every[i % VARIANTS] for i in range(BATCH)]
+        singles, batches = [], []
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.servers[name].port}") as client:
+            for _ in range(self.rounds):
+                began = time.perf_counter()
+                for item in items:
+                    client.post("/score", json=item).raise_for_status().json()
+                between = time.perf_counter()
+                client.post("/score_batch", json={"items": items}).raise_for_status().json()
+                singles.append((between - began) / BATCH)
+                batches.append((time.perf_counter() - between) / BATCH)
+        share = statistics.median(b / a for a, b in zip(singles, batches, strict=True))
+        return *(f"{1e6 * statistics.median(times):.0f} µs" for times in (singles, batches)), f"{share:.2f}"
 
 
 def _champion(home: Path) -> Bundle:
@@ -300,7 +333,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, nargs="*", default=EVENTS)
     parser.add_argument("--connections", type=int, nargs="*", default=CONNECTIONS)
     parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS)
-    parser.add_argument("--without-mlflow", action="store_true", help="leave that peer out")
+    parser.add_argument("--without-mlflow", action="store_true", help="leave these peers out")
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leadscore-")))
@@ -316,7 +349,9 @@ def main() -> int:
             NOTHING: stack.enter_context(_nothing(home)),
         }
         if not given.without_mlflow:
-            servers[MLFLOW] = stack.enter_context(_mlflow(bundle, folder))
+            row = _mlflow_rows(bundle, bundle.card["example"]["request"])[0]
+            servers[MLFLOW] = stack.enter_context(_mlflow(bundle, folder, row))
+            servers[BARE] = stack.enter_context(_mlflow(bundle, folder, None))
         bench = Bench(servers, bundle, given.slice, given.rounds)
         bench.console.print(
             f"model: {bundle.card.get('model', '?')}, {len(bundle.features.names)} features; "
