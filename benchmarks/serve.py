@@ -9,7 +9,7 @@ so that whatever else the machine does falls on all of them alike:
 - *MLflow*, ``mlflow models serve`` with the same trees on ready-made features, one interval of one prospect a request
   (ours computes the features, all intervals, the interval of the probability and the committee's). The model has a
   signature, as MLflow's documentation asks for;
-- *bare MLflow*, the same without one: to check a request's columns against a signature is most of what that server does.
+- *bare MLflow*, the same without one: to check a request against a signature is most of what that server does.
 
 A ratio is the median over the rounds of what ours did in a round against what the peer did in the same one. Beside the
 ratio of the answers per second stands that of the processor's time per answer, turned the same way up (above 1 is

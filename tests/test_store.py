@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
 from serving import history, ledger
+from serving.history import Completed
 from serving.resources import LiveRecords
 from serving.schema import RequestReader
 from serving.store import FACTS, NAMES, SCHEMA, VERSIONS, open_store, store_url
@@ -810,3 +811,49 @@ def test_a_url_that_names_no_store_is_refused(text: str) -> None:
 
 def test_the_password_is_never_shown() -> None:
     assert "secret" not in open_store("postgresql://u:secret@nowhere.invalid/x").url
+
+
+# -- whether anything is known of the prospects of several requests, in one look --------------------------------------
+
+
+def _bodies(*prospect_ids: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"prospect": {"prospect_id": prospect_id, "created_at": CREATED, **more}} for prospect_id in prospect_ids]
+
+
+def test_strangers_are_told_at_once_and_those_that_are_known_are_not(tmp_path: Path) -> None:
+    live = records(f"sqlite:///{tmp_path / 'live.db'}")
+    other = records(f"sqlite:///{tmp_path / 'live.db'}")  # another worker's
+    live.put("prospects", "stored", {"created_at": CREATED})
+    live.put("prospects", "gone", {"created_at": CREATED})
+    live.erase("prospects", "gone")
+    live.history.prospect("stored", None)  # whose first look-up finds the key of the tombstones
+    assert live.history.spoken_of(["nobody"]) is False
+    assert live.history.spoken_of([f"nobody-{i}" for i in range(20)]) is False
+    for known in ("stored", "gone"):
+        assert live.history.spoken_of([known]) is True
+        assert live.history.spoken_of(["nobody", known, "none"]) is True
+    strangers = live.alone(_bodies("a", "b", "c"), 5)
+    assert [found.data for found in strangers if isinstance(found, Completed)] == _bodies("a", "b", "c")
+    found = live.alone(_bodies("a", "stored", "b", "gone"), 5)
+    assert [type(one) for one in found] == [Completed, type(None), Completed, type(None)]
+    other.put("prospects", "a", {"created_at": CREATED})  # seen by the one that knew nothing of it
+    assert live.alone(_bodies("a", "b"), 5)[0] is None
+
+
+def test_what_only_names_a_stranger_and_what_no_path_can_hold_is_refused_in_its_place(tmp_path: Path) -> None:
+    live = records(f"sqlite:///{tmp_path / 'live.db'}")
+    live.put("prospects", "stored", {"created_at": CREATED})
+    live.history.prospect("stored", None)
+    bare = {"prospect": {"prospect_id": "nobody"}, "as_of": CREATED}
+    broken = {"prospect": {"prospect_id": "a\nb"}}
+    found = live.alone([*_bodies("a"), bare, broken, {"prospect": 7}, None], 5)
+    assert [getattr(one, "code", "") for one in found] == ["", "unknown_prospect", "bad_id", "", ""]
+    assert getattr(found[2], "where", "") == "prospect.prospect_id"
+    assert isinstance(found[3], Completed)  # the reader says what is wrong with it
+    assert isinstance(found[4], Completed)
+
+
+def test_a_store_that_cannot_tell_at_once_is_asked_the_long_way(tmp_path: Path) -> None:
+    live = records(f"sqlite:///{tmp_path / 'live.db'}")
+    assert live.history.spoken_of(["nobody"]) is True  # nothing was looked up yet
+    assert live.alone(_bodies("nobody"), 5) == [None]
