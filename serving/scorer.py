@@ -34,6 +34,7 @@ Matrix = npt.NDArray[np.float64]
 Columns = Mapping[str, Any]  # one array (or list) of raw values per feature
 Rows = Sequence[Sequence[Any]]  # raw values in the order of the spec, as ``compile_features`` gives them
 
+COMPILED = ("features._groups", "serving._rows", "serving._tables")  # what a score spends its time in, where built
 _LABELS = 20_000  # phrases kept: they are made of values that come from outside
 
 

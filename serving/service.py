@@ -43,12 +43,12 @@ from serving.receipts import Receipts
 from serving.record import Recorder
 from serving.replay import Replayer
 from serving.schema import ParsedRequest, bounded, goal_of, items_of
-from serving.scorer import Score, Scorer
+from serving.scorer import COMPILED, Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.together import MOST, Together
 from serving.values import decode
-from serving.wire import crashed, encode, error_answer, json_answer, read_body, text_answer
+from serving.wire import crashed, encode, error_answer, json_answer, logger, read_body, text_answer
 
 _PUBLIC = (
     "goal",
@@ -354,6 +354,9 @@ class LeadScore:
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
         sys.setswitchinterval(_SWITCH)
+        absent = [name for name in COMPILED if name not in sys.modules]
+        if absent:
+            logger.warning("Not compiled: %s. The plain forms serve, and scores take longer.", ", ".join(absent))
         self.recorder.start()
         if self.settings.log == "json":
             structured()

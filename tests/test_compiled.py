@@ -25,12 +25,11 @@ from serving.committee import plain_last_heard, supposed
 from serving.contributions import Forest
 from serving.linear import Linear
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
-from serving.scorer import encode
+from serving.scorer import COMPILED, encode
 from serving.values import plain_keys
 from tests.agreement import plainly, same
 from tests.histories import records_of_all
 from tests.test_contributions import COLUMNS, INTERVALS, rows_of, trained
-from training.doctor import COMPILED
 
 T = parse_time("2026-03-01T09:00:00Z")
 

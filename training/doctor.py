@@ -26,6 +26,7 @@ from features.errors import LeadscoreError
 from serving.bundle import check_bundle
 from serving.champion import POINTER, read_pointer
 from serving.champion import check_home as check_folder
+from serving.scorer import COMPILED
 from serving.settings import Settings
 from training.tracking import Home, check_addressable, connect, has_registry
 
@@ -33,7 +34,6 @@ State = Literal["ok", "note", "wrong", "skipped"]
 
 PYTHON = (3, 11)
 PACKAGES = ("bentoml", "duckdb", "ibis-framework", "lightgbm", "mlflow", "numpy", "pandas", "pydantic", "sqlalchemy")
-COMPILED = ("features._groups", "serving._rows", "serving._tables")  # what is built where there is a C compiler
 LITTLE, FULL = 2 * 1024**3, 256 * 1024**2  # bytes that are free: worth a word; too few to train or to keep records
 CLOCK_FROM = 1_735_689_600  # 2025-01-01: no machine that runs this is of a time before it
 AHEAD = 60.0  # seconds that a file may be ahead of the clock, as on a network's disk
