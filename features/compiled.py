@@ -12,10 +12,10 @@ Plain = TypeVar("Plain")
 
 
 def compiled(module: str, name: str, plain: Plain) -> Plain:
-    """The compiled form of a function or class, or its plain one where that module was not built."""
+    """The compiled form of a function or class, or its plain one where that module was not built with it."""
     try:
         built: Any = import_module(module)
     except ImportError:
         return plain
-    found: Plain = getattr(built, name)
+    found: Plain = getattr(built, name, plain)
     return found

@@ -101,6 +101,8 @@ def run_demo(
         body = json.dumps(REQUEST, indent=1, ensure_ascii=False)
         print(f"\nA request to paste:\n\ncurl -s {url}/score -H 'content-type: application/json' -d '{body}'")
         print(f"\nIts answer:\n\n{json.dumps(answer, indent=1, ensure_ascii=False)}")
+        if "report" in done:
+            print(f"\nHow good the model is, and what it rests on: {done['report']}")
         print(f"\nServing on {url} until Ctrl-C.", flush=True)
         code = server.wait()
         if code:

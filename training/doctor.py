@@ -140,7 +140,9 @@ def _compiled() -> Iterator[Check]:
             absent.append(name)
     if absent:
         text = f"not built: {', '.join(absent)}; the plain forms serve, to the same bits, and scores take longer."
-        remedy = "Install a C compiler and Python's headers (Debian and Ubuntu: gcc, python3-dev), then: make install."
+        remedy = (
+            "Install a C compiler and Python's headers (Debian and Ubuntu: gcc, python3-dev), then: make -B install."
+        )
         yield Check("compiled", "note", text, remedy)
     else:
         yield Check("compiled", "ok", "what a score spends its time in is compiled.")
