@@ -157,7 +157,9 @@ cdef class Groups:
         PyMem_Free(self.pool)
         PyMem_Free(self.marks)
 
-    def add_events(self, tuple events, tuple related, siblings, str prospect_id, dict matching, match, person):
+    def add_events(
+        self, tuple events not None, tuple related not None, siblings, str prospect_id, dict matching not None, match, person
+    ):
         """Put the events known at t into their groups, in order; once."""
         cdef Py_ssize_t most = len(events) + len(related), n = 0, i, k
         cdef Entry* entries
@@ -229,7 +231,8 @@ cdef class Groups:
                 if found is None:
                     known = (-1, -1, None, None)
                 else:
-                    known = (self.people, self._role(found[0]), found[0], found[1])
+                    role, rank = found
+                    known = (self.people, self._role(role), role, rank)
                     self.people += 1
                 self.codes[contact] = known
             fact.contact, fact.role, role, rank = known
@@ -243,8 +246,12 @@ cdef class Groups:
             <object> PyTuple_GET_ITEM(event, CHANNEL),
             rank,
         )
-        to = matching.get(key)
-        return match(key) if to is None else to
+        cdef Match to = matching.get(key)
+        if to is None:
+            to = match(key)
+            if to is None:
+                raise TypeError("not a match")
+        return to
 
     cdef int32_t _role(self, role) except -2:
         if role is None:
@@ -287,7 +294,7 @@ cdef class Groups:
             self.times[index][i] = times[i]
         self.sizes[index] = n
 
-    def reduce(self, Plan plan, list row):
+    def reduce(self, Plan plan not None, list row not None):
         """Set the cells of all groups that are not empty, each but those whose window is."""
         cdef Py_ssize_t g
         self._check(plan, row)
@@ -295,7 +302,7 @@ cdef class Groups:
             if self.sizes[g]:
                 self._reduce(g, plan, row)
 
-    def suppose(self, Plan plan, Match to, event, contact, role, list row):
+    def suppose(self, Plan plan not None, Match to not None, event, contact, role, list row not None):
         """Set the cells that one more event at t changes, as if it were the last of its groups."""
         cdef Py_ssize_t k, g
         cdef Fact* fact
@@ -325,6 +332,8 @@ cdef class Groups:
     cdef int _check(self, Plan plan, list row) except -1:
         if plan.groups != self.count or len(row) != len(plan.empty):
             raise ValueError("the plan is one of other features")
+        if self.fact != NULL and self.pool == NULL:
+            raise ValueError("the events could not be added")
         return 0
 
     cdef int _reduce(self, Py_ssize_t g, Plan plan, list row) except -1:

@@ -346,7 +346,7 @@ def ordinary_outcome(data, scope):
     return _made(Outcome, (outcome_id, own, outcome, occurred_at, recorded_at))
 
 
-def count_keys(dict data):
+def count_keys(dict data not None):
     """As ``values.plain_keys``."""
     cdef Py_ssize_t count = PyDict_Size(data), at = 0, inner
     cdef PyObject* key
@@ -461,10 +461,12 @@ cdef class Request:
 
     cdef StateColumns prospects, accounts, contacts
 
-    def __init__(self, StateColumns prospects, StateColumns accounts, StateColumns contacts):
+    def __init__(
+        self, StateColumns prospects not None, StateColumns accounts not None, StateColumns contacts not None
+    ):
         self.prospects, self.accounts, self.contacts = prospects, accounts, contacts
 
-    def read(self, dict data):
+    def read(self, dict data not None):
         """The prospect's id and creation, and the versions of it, its account, contacts and related prospects.
 
         These are all of the account that the prospect names. None where the request is another one.
@@ -570,12 +572,14 @@ def last_heard(events, int64_t t):
     return out
 
 
-def ordinary_events(list items, Py_ssize_t start, scope, dict seen):
+def ordinary_events(list items not None, Py_ssize_t start, scope, dict seen not None):
     """As ``rows.plain_events``."""
     cdef Py_ssize_t i
     cdef object event, created = scope.created
     cdef str own = scope.own
     cdef bint related = scope.related
+    if start < 0:
+        raise ValueError("a start before the list")
     for i in range(start, len(items)):
         event = _event(items[i], own, related, created)
         if event is None or seen.setdefault(<object> PyTuple_GET_ITEM(event, 0), event) is not event:

@@ -261,7 +261,7 @@ cdef class LinearTables:
                 lower = 0 if lower < 0 else self.last[i] if lower > self.last[i] else lower
                 lower += self.base[i]
                 share = (x - self.flat_at[lower]) / self.step[lower]
-                share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
+                share = 0.0 if share <= 0.0 else 1.0 if share > 1.0 else share
                 for k in range(self.intervals):
                     tables[r, i, k] = self.rise[lower, k] * share + self.values[lower, k]
         return both[0], both[1], looked
@@ -297,7 +297,7 @@ cdef class LinearTables:
         cdef const double[:, :, ::1] steps = tables
         found = np.empty((rows, self.width))
         cdef double[:, ::1] out = found
-        if weights.shape[1] != self.intervals or trees.shape[0] != rows or trees.shape[1] != self.width + 1:
+        if self.intervals < 1 or weights.shape[1] != self.intervals or trees.shape[0] != rows or trees.shape[1] != self.width + 1:
             raise ValueError("not a weight for each interval, or an effect for each feature")
         if first.shape[0] < rows or first.shape[1] != parts or second.shape[0] < rows or second.shape[1] != parts:
             raise ValueError("not the parts of these rows")
@@ -320,7 +320,7 @@ cdef class LinearTables:
         return found
 
 
-def encode(rows, Py_ssize_t width, list levels):
+def encode(rows, Py_ssize_t width, list levels not None):
     """Raw rows as the model's numbers: ``levels`` holds, for each column, None or its codes and that of any other."""
     cdef Py_ssize_t count = len(rows), r, i
     cdef PyObject* code
@@ -336,13 +336,16 @@ def encode(rows, Py_ssize_t width, list levels):
         for i in range(width):
             value = row[i]
             if levels[i] is not None:
+                codes, other = levels[i]
                 if isinstance(value, str):
-                    code = PyDict_GetItemWithError(levels[i][0], value)
-                    out[r, i] = <double> (levels[i][1] if code == NULL else <object> code)
+                    code = PyDict_GetItemWithError(codes, value)
+                    out[r, i] = <double> (other if code == NULL else <object> code)
                 else:
                     out[r, i] = NAN
             elif value is None:
                 out[r, i] = NAN
+            elif isinstance(value, (str, bytes)):
+                out[r, i] = float(value)
             else:
                 out[r, i] = value
     return found
@@ -377,6 +380,8 @@ def survival(z, Py_ssize_t count):
     cdef double total = 0.0, p = 0.0, value, now
     cdef Py_ssize_t k
     out = []
+    if not 0 <= count <= len(z):
+        raise ValueError("more intervals than log-odds")
     for k in range(count):
         value = z[k]
         total += (value if value > 0.0 else 0.0) + log1p(exp(-fabs(value)))
@@ -392,9 +397,11 @@ def weights(z, counts, Py_ssize_t intervals):
     cdef double total, step, value, whole
     found = np.zeros((rows, intervals))
     cdef double[:, ::1] out = found
+    if len(z) < rows:
+        raise ValueError("more counts than rows")
     for r in range(rows):
         count, row = counts[r], z[r]
-        if not 0 <= count <= intervals:
+        if not 0 <= count <= min(intervals, len(row)):
             raise ValueError("more counts than intervals")
         total = 0.0
         for k in range(count):
@@ -414,24 +421,27 @@ def greatest(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_t mo
     """The places of the values farthest from 0, the farthest first, equal ones by their rank; ``most`` of them."""
     cdef Py_ssize_t count = values.shape[0], kept = 0, i, j
     cdef double size
+    cdef double[64] by
     cdef Py_ssize_t[64] at
     if rank.shape[0] != count:
         raise ValueError("not a rank for each value")
     most = min(most, count, 64)
     for i in range(count):
         size = fabs(values[i])
+        if isnan(size):
+            size = -1.0  # last, as where they are sorted
         j = kept
-        while j and (fabs(values[at[j - 1]]) < size or (fabs(values[at[j - 1]]) == size and rank[at[j - 1]] > rank[i])):
+        while j and (by[j - 1] < size or (by[j - 1] == size and rank[at[j - 1]] > rank[i])):
             if j < most:
-                at[j] = at[j - 1]
+                at[j], by[j] = at[j - 1], by[j - 1]
             j -= 1
         if j < most:
-            at[j] = i
+            at[j], by[j] = i, size
             kept = min(kept + 1, most)
     return [at[i] for i in range(kept)]
 
 
-def moved(const float[::1] before, const float[::1] after, Py_ssize_t most, double least):
+def moved(const float[::1] before, const float[::1] after, Py_ssize_t most, float least):
     """The places that changed most, the most first, equal ones in their order; those that changed by ``least``."""
     cdef Py_ssize_t count = before.shape[0], kept = 0, i, j
     cdef float[64] by
@@ -442,6 +452,8 @@ def moved(const float[::1] before, const float[::1] after, Py_ssize_t most, doub
     most = min(most, count, 64)
     for i in range(count):
         change = fabsf(after[i] - before[i])
+        if isnan(change):
+            change = -1.0  # last, as where they are sorted
         j = kept
         while j and by[j - 1] < change:
             if j < most:

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.compiled import compiled
+from features.errors import BadBundle
 from serving.linear import summed
 
 Matrix = npt.NDArray[np.float64]
@@ -73,7 +74,7 @@ class Forest:
         intervals: how many values 0, 1, ... the last one takes.
 
     Raises Unsupported for trees whose paths are longer than ``BITS``, linear leaves, averaged forests, and zeros that
-    count as missing.
+    count as missing; BadBundle for a split on a column that there is none of.
     """
 
     def __init__(self, model_text: str, columns: int, intervals: int) -> None:
@@ -82,6 +83,13 @@ class Forest:
         self.step = _PART
         found: dict[tuple[Any, ...], int] = {}
         trees = [_read(block) for block in _blocks(model_text)]
+        if not all(0 <= feature < columns for tree in trees for feature in tree.features):
+            raise BadBundle(
+                "bad_model",
+                "a tree splits on a column that the model has not.",
+                where="model.txt",
+                remedy="The file was damaged: train again, or serve another version.",
+            )
         self._constant = sum(tree.values[0] for tree in trees if not tree.left)
         parts = [(tree, group) for tree in trees if tree.left for group in _groups(tree)]
         interval = columns - 1

@@ -334,7 +334,7 @@ def _versions(rows: Iterable[_Placed], key: str) -> dict[str, Versions]:
     for where, row in rows:
         since = row["observed_at"]
         if since is None:
-            since = row.get("created_at", ALWAYS)
+            since = row["created_at"] if key == "prospect_id" else ALWAYS  # others may declare a column of that name
         known = found.get(row[key])
         if known is None:
             found[row[key]] = {since: row}

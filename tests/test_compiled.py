@@ -25,8 +25,9 @@ from serving.bundle import UsualEvent
 from serving.committee import plain_last_heard, supposed
 from serving.contributions import Forest
 from serving.linear import Linear
+from serving.previous import plain_greatest_changes
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
-from serving.scorer import COMPILED, encode
+from serving.scorer import COMPILED, encode, interval_weights, plain_survival
 from serving.values import plain_keys
 from tests.agreement import plainly, same
 from tests.histories import records_of_all
@@ -118,6 +119,20 @@ def test_groups_refuse_what_is_not_theirs() -> None:
     ):
         with pytest.raises(ValueError, match=r"\w"):
             wrong()
+    failed = module.Groups((False, True), T)
+    with pytest.raises(KeyError):
+        failed.add_events((event,), (), {}, "p", {}, lambda key: {}["no"], lambda contact: None)
+    for again in (
+        lambda: failed.reduce(plan, [0.0, None]),
+        lambda: failed.suppose(plan, match, event, None, None, [0, 0]),
+    ):
+        with pytest.raises(ValueError, match="could not be added"):
+            again()
+    for match_, person in ((None, None), (match, ("buyer",))):
+        with pytest.raises((TypeError, ValueError)):
+            module.Groups((False, True), T).add_events(
+                (event._replace(contact_id="c"),), (), {}, "p", {}, lambda key, m=match_: m, lambda c, p=person: p
+            )
     for thing in ((1, 2), "event", None, ("e",) * 10):
         with pytest.raises(TypeError):
             module.Groups((False,), T).add_events((thing,), (), {}, "p", {}, None, None)
@@ -424,6 +439,30 @@ def test_rows_are_encoded_as_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bits(found, encode(rows, ("c", "x", "y", "z"), {"c": ("b", "a")}, ["c"]))
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, 0.0005, 1e-3, float("nan")]), max_size=8), st.integers(0, 6)
+)
+def test_the_greatest_are_those_that_sorting_finds(values: list[float], most: int) -> None:
+    module = built("serving._tables")
+    array, rank = np.array(values), np.random.default_rng(len(values)).permutation(len(values))
+    assert module.greatest(array, rank, most) == np.lexsort((rank, -np.abs(array)))[:most].tolist()
+    before, after = np.zeros(len(values), np.float32), array.astype(np.float32)
+    for least in (0.0, 1e-3, 1.0):
+        assert module.moved(before, after, most, least) == plain_greatest_changes(before, after, most, least)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(-700, 700), min_size=1, max_size=9), st.data())
+def test_survival_and_weights_are_the_plain_ones(z: list[float], data: Any) -> None:
+    module = built("serving._tables")
+    count = data.draw(st.integers(1, len(z)))
+    assert module.survival(z, count) == plain_survival(z, count)
+    found = module.weights([z], [count], len(z))
+    if found is not None:
+        assert found[0].tolist() == [*interval_weights(z[:count]), *[0.0] * (len(z) - count)]
+
+
 def test_tables_refuse_what_would_lead_out_of_them() -> None:
     module = built("serving._tables")
     forest = Forest(trained(1), COLUMNS + 1, INTERVALS)
@@ -444,6 +483,12 @@ def test_tables_refuse_what_would_lead_out_of_them() -> None:
         (ValueError, lambda: linear._tables.of(parts.soon, parts.late[:1], parts.tables)),
         (ValueError, lambda: module.encode([[1.0]], 2, [None, None])),
         (ValueError, lambda: module.encode([[1.0]], 1, [])),
+        (ValueError, lambda: module.survival([0.0], 2)),
+        (ValueError, lambda: module.survival([0.0], -1)),
+        (ValueError, lambda: module.weights([[0.0]], [2], 3)),
+        (ValueError, lambda: module.weights([[0.0]], [1, 1], 3)),
+        (ValueError, lambda: module.greatest(np.zeros(2), np.zeros(3, np.intp), 1)),
+        (ValueError, lambda: module.moved(np.zeros(2, np.float32), np.zeros(3, np.float32), 1, 0.0)),
         (ValueError, lambda: module.finished(np.zeros((1, 2)), np.zeros(3), 0.0, 1.0)),
         (ValueError, lambda: module.blended(1.0, np.zeros((1, 2)), np.zeros((2, 2)))),
     ):

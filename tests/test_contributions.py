@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.errors import BadBundle
 from serving.contributions import BITS, Forest, Unsupported
 from serving.hazards import Hazards
 from serving.trees import Trees, expand
@@ -143,3 +144,14 @@ def test_rows_for_one_interval_and_none_at_all() -> None:
     nothing = forest.look(matrix[:0])
     assert forest.raw(nothing).shape == (0, 1)
     assert forest.contributions(nothing, np.zeros((0, 1))).shape == (0, COLUMNS + 1)
+
+
+@pytest.mark.parametrize("column", [-3, -1, COLUMNS + 1, COLUMNS + 2, 9_000_000])
+def test_a_split_on_a_column_that_there_is_none_of_is_refused(column: int) -> None:
+    """A damaged model: it would lead the look-ups out of the row."""
+    text = trained(4)
+    head, _, rest = text.partition("split_feature=")
+    features, _, tail = rest.partition("\n")
+    damaged = f"{head}split_feature={' '.join([str(column), *features.split()[1:]])}\n{tail}"
+    with pytest.raises(BadBundle, match="has not"):
+        Forest(damaged, COLUMNS + 1, INTERVALS)

@@ -4,6 +4,7 @@ import copy
 import json
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from features.contract import (
     REGIMES,
     ROLES,
     STANDARD,
+    Column,
     parse_dataset,
     parse_time,
 )
@@ -736,3 +738,17 @@ def test_the_features_of_a_parsed_request_are_those_of_its_records() -> None:
     parsed, (records, as_of) = read(make_request()), request_records()
     assert run(parsed.records, parsed.as_of) == run(records, as_of)
     assert isinstance(parsed.records.prospect[0], Version)
+
+
+@pytest.mark.parametrize("name", ["a1", "\u00e91"])  # read in one straight line, and field by field
+def test_an_account_may_declare_a_column_of_the_name_of_a_prospects_creation(name: str) -> None:
+    more = ("accounts", (Column("created_at", "category"),)), ("contacts", (Column("created_at", "category"),))
+    dataset = replace(DATASET, declared=(*(d for d in DATASET.declared if d[0] == "prospects"), *more))
+    request = make_request()
+    account = {"account_id": name, "attributes": {"created_at": "long ago"}}
+    request |= {"prospect": {**request["prospect"], "account_id": name, "attributes": {}}, "account": account}
+    request["contacts"] = [{"contact_id": "c1", "attributes": {"created_at": "late"}}, {"contact_id": "c2"}]
+    records = parse_request(json.dumps(request), dataset, NOW).records
+    for versions in (*(records.accounts or {}).values(), *(records.contacts or {}).values()):
+        assert [version.observed_at for version in versions] == [ALWAYS]
+    assert (records.accounts or {})[name][0].values["created_at"] == "long ago"
