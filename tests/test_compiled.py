@@ -1,8 +1,12 @@
-"""What is compiled gives what its plain form gives, to the bit, and refuses what would lead it out of its arrays."""
+"""What is compiled gives what its plain form gives, to the bit, and refuses what would lead it out of its arrays.
+
+``LEADSCORE_PROOFS=1`` (``make proofs``) tries ten times as many cases.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Mapping
@@ -33,6 +37,7 @@ from tests.agreement import plainly, same
 from tests.histories import records_of_all
 from tests.test_contributions import COLUMNS, INTERVALS, rows_of, trained
 
+MANY = 10 if os.environ.get("LEADSCORE_PROOFS", "") not in ("", "0") else 1
 T = parse_time("2026-03-01T09:00:00Z")
 
 
@@ -203,7 +208,7 @@ def outcome_of(function: Any, *arguments: Any) -> Any:
         return e.code, e.where, e.message
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=100 * MANY, deadline=None)
 @given(st.one_of(MOMENTS, st.text("0123456789-:TZ.+ ", max_size=30), TEXTS))
 @example("2026-03-01T09:00:00\u0661Z")
 def test_times_are_those_of_the_contract(text: str) -> None:
@@ -226,7 +231,7 @@ def facts(draw: Any, names: tuple[str, ...]) -> dict[str, Any]:
     return fact
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=150 * MANY, deadline=None)
 @given(facts(("event_id", "type", "occurred_at", "recorded_at", "contact_id", "direction", "channel", "value")))
 def test_events_are_read_as_field_by_field(fact: dict[str, Any]) -> None:
     module = built("serving._rows")
@@ -238,7 +243,7 @@ def test_events_are_read_as_field_by_field(fact: dict[str, Any]) -> None:
                 assert type(found) is Event
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=150 * MANY, deadline=None)
 @given(facts(("outcome", "occurred_at", "recorded_at", "outcome_id")))
 def test_outcomes_are_read_as_field_by_field(fact: dict[str, Any]) -> None:
     module = built("serving._rows")
@@ -294,7 +299,7 @@ def states(draw: Any) -> dict[str, Any]:
     return row
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=200 * MANY, deadline=None)
 @given(states())
 def test_state_rows_are_read_as_field_by_field(row: dict[str, Any]) -> None:
     built("serving._rows")
@@ -320,7 +325,7 @@ def test_a_sound_state_row_is_taken() -> None:
     assert (found["c_number"], found["c_late"], found["created_at"]) == (3.0, None, T)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=30 * MANY, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["a", "attributes", "events"]),
@@ -337,7 +342,7 @@ def test_keys_are_counted_as_plainly(data: dict[str, Any]) -> None:
     assert built("serving._rows").count_keys(data) == plain_keys(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=20 * MANY, deadline=None)
 @given(
     st.lists(
         st.builds(
@@ -362,7 +367,7 @@ def bits(a: Any, b: Any) -> bool:
     return a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5 * MANY, deadline=None)
 @given(seed=st.integers(0, 10_000), leaves=st.integers(2, 15), rows=st.integers(0, 9))
 def test_the_trees_have_the_bits_that_they_have_plainly(seed: int, leaves: int, rows: int) -> None:
     built("serving._tables")
@@ -415,7 +420,7 @@ def linear_of(rng: np.random.Generator, regimes: bool, tables: int) -> tuple[lis
     return [*numbers, *levels], data
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10 * MANY, deadline=None)
 @given(seed=st.integers(0, 10_000), regimes=st.booleans(), tables=st.integers(0, 3), rows=st.integers(1, 6))
 def test_the_tables_have_the_bits_that_they_have_plainly(seed: int, regimes: bool, tables: int, rows: int) -> None:
     built("serving._tables")
@@ -439,7 +444,7 @@ def test_rows_are_encoded_as_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bits(found, encode(rows, ("c", "x", "y", "z"), {"c": ("b", "a")}, ["c"]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=30 * MANY, deadline=None)
 @given(
     st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, 0.0005, 1e-3, float("nan")]), max_size=8), st.integers(0, 6)
 )
@@ -452,7 +457,7 @@ def test_the_greatest_are_those_that_sorting_finds(values: list[float], most: in
         assert module.moved(before, after, most, least) == plain_greatest_changes(before, after, most, least)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=20 * MANY, deadline=None)
 @given(st.lists(st.floats(-700, 700), min_size=1, max_size=9), st.data())
 def test_survival_and_weights_are_the_plain_ones(z: list[float], data: Any) -> None:
     module = built("serving._tables")
