@@ -313,7 +313,7 @@ def test_long_work_has_a_deadline(tmp_path: Path) -> None:
     point(tmp_path, {"won": {**put_bundle(tmp_path, "seven"), "version": "7"}})
     settings = {"LEADSCORE_DEADLINE_SECONDS": "0.1", "LEADSCORE_ACCOUNT_STEPS": "1000000000"}
     with serving(tmp_path, tmp_path / "empty", **settings) as server:
-        batch = {"items": [busy_request(300)] * 200}
+        batch = {"items": [busy_request(1000)] * 200}
         answer = server.client.post("/score_batch", json=batch)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "deadline")
         assert int(answer.headers["retry-after"]) > 0
@@ -335,7 +335,7 @@ def test_what_was_accepted_is_finished_before_the_end(tmp_path: Path) -> None:
     """SIGTERM while a batch is worked on: it is answered, then the service ends; nothing new is taken."""
     point(tmp_path, {"won": {**put_bundle(tmp_path, "seven"), "version": "7"}})
     with serving(tmp_path, tmp_path / "empty", LEADSCORE_DEADLINE_SECONDS="60") as server:
-        body = json.dumps({"items": [busy_request(300)] * 200})
+        body = json.dumps({"items": [busy_request(1000)] * 200})
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(lambda: httpx.post(f"{server.url}/score_batch", content=body, headers=JSON, timeout=60))
             until(
