@@ -69,20 +69,31 @@ class Killed:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers with both its workers."""
+        """Start it and wait until it answers with both its workers.
+
+        As a supervisor does, once more where it ends at once: BentoML looks for a free port for its own supervisor,
+        which a writer's connection may take before it is bound.
+        """
+        self._launch()
+
+        def alive() -> bool:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                assert b"Address already in use" in (self.folder / "log").read_bytes()[-2000:]
+                self._launch()
+            with contextlib.suppress(httpx.TransportError):
+                answers = httpx.get(f"{self.url}/livez", timeout=5).status_code == 200
+                return answers and len(descendants(self.process.pid)) >= 2
+            return False
+
+        until(alive, "the service is alive")
+
+    def _launch(self) -> None:
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, cwd=self.folder / "cwd", stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-
-        def alive() -> bool:
-            with contextlib.suppress(httpx.TransportError):
-                answers = httpx.get(f"{self.url}/livez", timeout=5).status_code == 200
-                return answers and self.process is not None and len(descendants(self.process.pid)) >= 2
-            return False
-
-        until(alive, "the service is alive")
 
     def kill(self) -> None:
         """End the service and all its workers, unasked: the workers lead sessions of their own."""
