@@ -5,6 +5,7 @@ Each compiled module (``*.pyx``) stands beside the plain one that defines what i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -19,3 +20,14 @@ def compiled(module: str, name: str, plain: Plain) -> Plain:
         return plain
     found: Plain = getattr(built, name, plain)
     return found
+
+
+def absent(modules: Iterable[str]) -> list[str]:
+    """Those of these modules that were not built, or cannot be loaded here."""
+    out = []
+    for name in modules:
+        try:
+            import_module(name)
+        except ImportError:
+            out.append(name)
+    return out

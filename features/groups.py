@@ -1,7 +1,7 @@
 """The facts of one prospect as of t in groups, one for each filter of a feature set: gathered in order, then reduced.
 
-This is the definition. ``features/_groups.pyx`` is the same, compiled: several times as fast, and equal to the bit,
-which ``tests/test_features_agree.py`` shows of both.
+This is the definition. ``features/_groups.pyx`` is the same, compiled, and equal to the bit, which
+``tests/test_features_agree.py`` shows of both.
 """
 
 from __future__ import annotations

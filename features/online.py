@@ -29,7 +29,7 @@ class _Context:
 
     __slots__ = ("account", "groups", "open", "prospect", "records", "row", "siblings", "t")
 
-    def __init__(self, records: Records, t: int, wide: bool) -> None:
+    def __init__(self, records: Records, t: int, wide: bool, whole: Sequence[bool]) -> None:
         self.t = t
         self.records = records
         self.prospect = as_of(records.prospect, t) or {}
@@ -44,7 +44,7 @@ class _Context:
                 row = as_of(versions, t)
                 if row is not None and row.get("account_id") == account_id:
                     self.siblings[prospect_id] = row
-        self.groups = Groups((), t)
+        self.groups = Groups(whole, t)
         self.row: list[Any] = []  # the cells; those of a group are there before any feature that is made of others
         self.open: float | None = None  # how many of the siblings are open, where a feature asks for it
 
@@ -188,8 +188,7 @@ class Compiled:
         return plan
 
     def _context(self, records: Records, t: int) -> _Context:
-        context = _Context(records, t, self._wide)
-        context.groups = Groups(self._whole, t)
+        context = _Context(records, t, self._wide, self._whole)
         if records.events is not None and self._of_events:
             siblings = (context.siblings or {}) if self._wide_events else {}
             context.groups.add_events(

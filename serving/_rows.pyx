@@ -394,7 +394,7 @@ cdef class StateColumns:
         self.declared = {name: (_KINDS.get(kind, 0), kept, values) for name, (kind, kept, values) in declared.items()}
         self.empty = dict(empty)
 
-    def read(self, data):
+    cpdef dict read(self, data):
         """A row as it is sent by nearly everyone; None where it is none."""
         cdef dict row
         if type(data) is not dict:
@@ -473,7 +473,7 @@ cdef class Request:
         """
         cdef dict prospect, row, others = None
         cdef object related, account, listed, account_id, prospect_id, created_at, versions
-        prospect = self._row(self.prospects, data.get("prospect"))
+        prospect = self.prospects.read(data.get("prospect"))
         if prospect is None:
             return None
         prospect_id, created_at = prospect["prospect_id"], prospect["created_at"]
@@ -483,7 +483,7 @@ cdef class Request:
         accounts = None
         account = data.get("account")
         if account is not None:
-            row = self._row(self.accounts, account)
+            row = self.accounts.read(account)
             if row is None or not _belongs(row, account_id):
                 return None
             accounts = {account_id: (_version(row, _ALWAYS),)}
@@ -504,13 +504,6 @@ cdef class Request:
                     return None
         return prospect_id, created_at, (_version(prospect, created_at),), accounts, contacts, others
 
-    cdef dict _row(self, StateColumns columns, data):
-        cdef dict row
-        if type(data) is not dict:
-            return None
-        row = columns.empty.copy()
-        return row if columns._fill(data, columns.standard, row, True) else None
-
     cdef dict _listed(self, StateColumns columns, listed, str key, account_id, bint born):
         """The versions of each record of a list, by its id; None where the list is none of the ordinary ones."""
         cdef dict out = {}, row
@@ -518,7 +511,7 @@ cdef class Request:
         if type(listed) is not list:
             return None
         for each in <list> listed:
-            row = self._row(columns, each)
+            row = columns.read(each)
             if row is None or not _belongs(row, account_id):
                 return None
             id = row[key]

@@ -7,7 +7,7 @@ See there what they mean. Equal to them to the bit: everything is added in their
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.math cimport NAN, exp, expm1, fabs, fabsf, isnan, log1p
+from libc.math cimport NAN, exp, expm1, fabs, isnan, log1p
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy
 
@@ -418,48 +418,36 @@ def weights(z, counts, Py_ssize_t intervals):
 
 
 def greatest(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_t most):
-    """The places of the values farthest from 0, the farthest first, equal ones by their rank; ``most`` of them."""
-    cdef Py_ssize_t count = values.shape[0], kept = 0, i, j
-    cdef double size
-    cdef double[64] by
-    cdef Py_ssize_t[64] at
-    if rank.shape[0] != count:
+    """As ``scorer.plain_greatest``."""
+    if rank.shape[0] != values.shape[0]:
         raise ValueError("not a rank for each value")
-    most = min(most, count, 64)
-    for i in range(count):
-        size = fabs(values[i])
-        if isnan(size):
-            size = -1.0  # last, as where they are sorted
-        j = kept
-        while j and (by[j - 1] < size or (by[j - 1] == size and rank[at[j - 1]] > rank[i])):
-            if j < most:
-                at[j], by[j] = at[j - 1], by[j - 1]
-            j -= 1
-        if j < most:
-            at[j], by[j] = i, size
-            kept = min(kept + 1, most)
-    return [at[i] for i in range(kept)]
+    sizes = np.abs(values)
+    return _first(sizes, rank, most)
 
 
 def moved(const float[::1] before, const float[::1] after, Py_ssize_t most, float least):
-    """The places that changed most, the most first, equal ones in their order; those that changed by ``least``."""
-    cdef Py_ssize_t count = before.shape[0], kept = 0, i, j
-    cdef float[64] by
-    cdef Py_ssize_t[64] at
-    cdef float change
-    if after.shape[0] != count:
+    """As ``previous.plain_greatest_changes``."""
+    if before.shape[0] != after.shape[0]:
         raise ValueError("not of the same features")
-    most = min(most, count, 64)
+    changes = np.abs(np.subtract(after, before))
+    cdef float[::1] by = changes
+    return [i for i in _first(changes.astype(np.float64), np.arange(len(changes)), most) if by[i] >= least]
+
+
+cdef list _first(const double[::1] sizes, const Py_ssize_t[::1] rank, Py_ssize_t most):
+    """The places of the greatest sizes, the greatest first, equal ones by their rank, those that are NaN last."""
+    cdef Py_ssize_t count = sizes.shape[0], kept = 0, i, j
+    cdef double size
+    most = max(0, min(most, count))
+    places, held = np.empty(most + 1, dtype=np.intp), np.empty(most + 1)
+    cdef Py_ssize_t[::1] at = places
+    cdef double[::1] by = held
     for i in range(count):
-        change = fabsf(after[i] - before[i])
-        if isnan(change):
-            change = -1.0  # last, as where they are sorted
+        size = -1.0 if isnan(sizes[i]) else sizes[i]
         j = kept
-        while j and by[j - 1] < change:
-            if j < most:
-                at[j], by[j] = at[j - 1], by[j - 1]
+        while j and (by[j - 1] < size or (by[j - 1] == size and rank[at[j - 1]] > rank[i])):
+            at[j], by[j] = at[j - 1], by[j - 1]  # the last place is one too many
             j -= 1
-        if j < most:
-            at[j], by[j] = i, change
-            kept = min(kept + 1, most)
-    return [at[i] for i in range(kept) if by[i] >= least]
+        at[j], by[j] = i, size
+        kept = min(kept + 1, most)
+    return places[:kept].tolist()

@@ -188,15 +188,12 @@ class Linear:
         if self._tables is not None:
             return np.asarray(self._tables.effects(*parts, weights, trees, self.trees))
         out = np.asarray(self.trees * trees[:, :-1], dtype=np.float64)
-        self._add_effects(parts, weights, out)
-        return out
-
-    def _add_effects(self, parts: Parts, weights: Matrix, out: Matrix) -> None:
         rows = len(weights)
         late = summed(weights * self.late)[:, None]
         out[:, self._order] += summed(weights)[:, None] * parts.soon[:rows] + late * parts.late[:rows]
         for i, column in enumerate(self._tabled.tolist()):  # two of them may be by one feature
             out[:, column] += summed(weights * parts.tables[:rows, i])
+        return out
 
     def parts(self, matrix: Matrix) -> tuple[Matrix, Matrix]:
         """What each feature adds to the log-odds, soon and late: two matrices (rows, features) of encoded rows."""

@@ -299,7 +299,7 @@ def _moved(last: Last, now: Last, scorer: Scorer, language: str, most: int) -> l
     if last.effects is None or now.effects is None or most <= 0:
         return []
     if last.digest == now.digest:
-        order = greatest_changes(last.effects, now.effects, min(most, 64), _MOVED)
+        order = greatest_changes(last.effects, now.effects, most, _MOVED)
         return [_change(last, now, scorer, language, i, i) for i in order]
     before = {name: i for i, name in enumerate(last.names)}
     pairs: list[tuple[int | None, int | None]] = [(before.pop(name, None), j) for j, name in enumerate(now.names)]

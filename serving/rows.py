@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from features.compiled import compiled
-from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Column, Dataset
+from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Dataset
 from features.errors import BadInput
 from features.records import Event, Outcome, first_recorded
 from serving.faults import itself, mismatch, missing, optional, shown, unknown_field, within
@@ -31,7 +31,8 @@ class StateReader:
         self.demanded = frozenset({*self.required, "observed_at"})  # the latter in a list of versions
         self.empty: Row = dict.fromkeys(columns)
         build = compiled("serving._rows", "StateColumns", None)
-        quick = {n: (_kind(c), n not in dropped, frozenset(c.values)) for n, c in columns.items()}
+        kinds = {n: "" if c.form else c.kind for n, c in columns.items()}  # a form is left to its own reader
+        quick = {n: (kinds[n], n not in dropped, frozenset(c.values)) for n, c in columns.items()}
         beside = {n: c for n, c in quick.items() if n in standard}
         inside = {n: c for n, c in quick.items() if n not in standard}
         self.compiled = None if build is None else build(beside, inside, self.empty)
@@ -105,11 +106,6 @@ class StateReader:
             remedy=f"Leave it out, or declare it in dataset.toml under [{self.table}.columns] and train again; "
             f"declared: {listed}.",
         )
-
-
-def _kind(column: Column) -> str:
-    """Of what kind the values of a column are; empty where they have a form of their own."""
-    return "" if column.form else column.kind
 
 
 def _fact_reader(table: str) -> Mapping[str, Callable[[Any], Any]]:

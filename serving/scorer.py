@@ -143,7 +143,6 @@ def encode(
 _encode: Any = compiled("serving._tables", "encode", None)
 _finished: Any = compiled("serving._tables", "finished", None)
 _weights: Any = compiled("serving._tables", "weights", None)
-_greatest: Any = compiled("serving._tables", "greatest", None)
 
 
 class _Encoder:
@@ -230,6 +229,17 @@ def plain_survival(z: Sequence[float], count: int) -> tuple[list[float], float]:
 
 survival: Callable[[Sequence[float], int], tuple[list[float], float]] = compiled(
     "serving._tables", "survival", plain_survival
+)
+
+
+def plain_greatest(values: Matrix, rank: npt.NDArray[np.intp], most: int) -> list[int]:
+    """The places of the values farthest from 0, the farthest first, equal ones by their rank; ``most`` of them."""
+    out: list[int] = np.lexsort((rank, -np.abs(values)))[:most].tolist()
+    return out
+
+
+greatest: Callable[[Matrix, npt.NDArray[np.intp], int], list[int]] = compiled(
+    "serving._tables", "greatest", plain_greatest
 )
 
 
@@ -538,12 +548,8 @@ class Scorer:
         return "D"
 
     def _reasons(self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str) -> tuple[Reason, ...]:
-        if _greatest is not None and most <= 64:
-            order = _greatest(effects, self._rank, most)
-        else:
-            order = np.lexsort((self._rank, -np.abs(effects)))[:most].tolist()
         out = []
-        for i in order:
+        for i in greatest(effects, self._rank, most):
             effect = float(effects[i])
             if effect == 0.0:
                 break

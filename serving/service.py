@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from features.compiled import absent
 from features.contract import Dataset
 from features.errors import BadInput, LeadscoreError
 from serving import resources
@@ -241,8 +242,8 @@ class _Item(NamedTuple):
     whole: Completed | None = None
 
     def weight(self) -> float:
-        """About how long its score takes, that of a prospect with few events taken as 1."""
-        return 1 + _listed(self.data if self.whole is None else self.whole.data) / _EVENTS
+        """As ``_weight``, with what is stored."""
+        return _weight(self.data if self.whole is None else self.whole.data)
 
 
 class _Scored(NamedTuple):
@@ -265,20 +266,20 @@ def _parts(items: Sequence[Any]) -> Iterator[range]:
     """A batch in parts, between which other requests are looked at: as heavy as one call of ``Together`` may be."""
     start, room = 0, MOST
     for i, item in enumerate(items):
-        room -= 1 + _listed(item) / _EVENTS
+        room -= _weight(item)
         if room < 0 and i > start:
             yield range(start, i)
-            start, room = i, MOST - 1 - _listed(item) / _EVENTS
+            start, room = i, MOST - _weight(item)
     if start < len(items):
         yield range(start, len(items))
 
 
-def _listed(item: Any) -> int:
-    """How many events an item holds, as it came."""
-    if type(item) is not dict:
-        return 0
-    lists = [part.get("events") for part in (item, item.get("related")) if type(part) is dict]
-    return sum(len(each) for each in lists if type(each) is list)
+def _weight(data: Any) -> float:
+    """About how long the score of a request takes, by the events that it lists; that of one with few is taken as 1."""
+    if type(data) is not dict:
+        return 1.0
+    lists = [part.get("events") for part in (data, data.get("related")) if type(part) is dict]
+    return 1 + sum(len(each) for each in lists if type(each) is list) / _EVENTS
 
 
 class LeadScoreService(bentoml.Service):  # type: ignore[misc]
@@ -354,9 +355,8 @@ class LeadScore:
     async def start(self) -> None:
         """Load the champions, then follow the pointer."""
         sys.setswitchinterval(_SWITCH)
-        absent = [name for name in COMPILED if name not in sys.modules]
-        if absent:
-            logger.warning("Not compiled: %s. The plain forms serve, and scores take longer.", ", ".join(absent))
+        if plain := absent(COMPILED):
+            logger.warning("Not compiled: %s. The plain forms serve, and scores take longer.", ", ".join(plain))
         self.recorder.start()
         if self.settings.log == "json":
             structured()
@@ -547,8 +547,9 @@ class LeadScore:
         """Each request with the champion that is to answer it; why it cannot be read; None where much is stored."""
         now = time.time_ns() // 1000
         new = [item for item in items if item.whole is None]
-        looked = iter(self.live.alone([item.data for item in new], now) if new else ())
-        watch("lookup")
+        looked = iter(self.live.alone([item.data for item in new], now))
+        if new:
+            watch("lookup")
         out: list[_Asked | Exception | None] = []
         for item in items:
             whole = next(looked) if item.whole is None else item.whole

@@ -305,7 +305,7 @@ def read_time(value: Any) -> int:
     """A time in microseconds since 1970."""
     if type(value) is not str:
         raise wrong(value, "a time")
-    # Five times faster and more than the contract's reader; all other forms, and all faults, are left to that.
+    # What this does not take, and all faults, are left to the contract's reader, which is slower.
     micros = quick_time(value)
     if micros is not None:
         return micros

@@ -9,9 +9,11 @@ import json
 import os
 import random
 import shutil
+import tomllib
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from features.compiled import compiled
+from features.compiled import absent, compiled
 from features.contract import Column, Dataset, parse_time
 from features.errors import BadInput
 from features.groups import PlainGroups, PlainMatch, PlainPlan, Step
@@ -31,7 +33,7 @@ from serving.contributions import Forest
 from serving.linear import Linear
 from serving.previous import plain_greatest_changes
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
-from serving.scorer import COMPILED, encode, interval_weights, plain_survival
+from serving.scorer import COMPILED, encode, interval_weights, plain_greatest, plain_survival
 from serving.values import plain_keys
 from tests.agreement import plainly, same
 from tests.histories import records_of_all
@@ -58,6 +60,16 @@ def test_where_there_is_a_compiler_it_was_used(name: str) -> None:
 
 def test_what_was_not_built_is_served_plainly() -> None:
     assert compiled("features._nowhere", "thing", 7) == 7
+    assert absent(["features._nowhere", "features.records"]) == ["features._nowhere"]
+
+
+def test_what_is_looked_for_is_what_the_project_builds() -> None:
+    with open(Path(__file__).parents[1] / "pyproject.toml", "rb") as file:
+        modules = tomllib.load(file)["tool"]["setuptools"]["ext-modules"]
+    assert tuple(module["name"] for module in modules) == COMPILED
+    for module in modules:
+        assert module["optional"]
+        assert "-ffp-contract=off" in module["extra-compile-args"]
 
 
 # -- groups -----------------------------------------------------------------------------------------------------------
@@ -451,7 +463,7 @@ def test_rows_are_encoded_as_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_greatest_are_those_that_sorting_finds(values: list[float], most: int) -> None:
     module = built("serving._tables")
     array, rank = np.array(values), np.random.default_rng(len(values)).permutation(len(values))
-    assert module.greatest(array, rank, most) == np.lexsort((rank, -np.abs(array)))[:most].tolist()
+    assert module.greatest(array, rank, most) == plain_greatest(array, rank, most)
     before, after = np.zeros(len(values), np.float32), array.astype(np.float32)
     for least in (0.0, 1e-3, 1.0):
         assert module.moved(before, after, most, least) == plain_greatest_changes(before, after, most, least)

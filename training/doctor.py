@@ -17,11 +17,11 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from features.compiled import absent
 from features.errors import LeadscoreError
 from serving.bundle import check_bundle
 from serving.champion import POINTER, read_pointer
@@ -132,14 +132,9 @@ def _packages() -> Iterator[Check]:
 
 
 def _compiled() -> Iterator[Check]:
-    absent = []
-    for name in COMPILED:
-        try:
-            import_module(name)
-        except ImportError:
-            absent.append(name)
-    if absent:
-        text = f"not built: {', '.join(absent)}; the plain forms serve, to the same bits, and scores take longer."
+    plain = absent(COMPILED)
+    if plain:
+        text = f"not built: {', '.join(plain)}; the plain forms serve, to the same bits, and scores take longer."
         remedy = (
             "Install a C compiler and Python's headers (Debian and Ubuntu: gcc, python3-dev), then: make -B install."
         )
