@@ -15,7 +15,8 @@ help: ## list the commands
 
 install: $(STAMP) ## prepare .venv from requirements.lock, and say what the system lacks
 
-$(STAMP): requirements.lock pyproject.toml .ci/install $(wildcard features/*.pyx serving/*.pyx)
+WHOLE := features/expressions.py features/online.py serving/committee.py serving/scorer.py
+$(STAMP): requirements.lock pyproject.toml setup.py .ci/install $(wildcard features/*.pyx serving/*.pyx) $(WHOLE)
 	@sh .ci/install
 	@touch $@
 

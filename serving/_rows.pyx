@@ -346,6 +346,73 @@ def ordinary_outcome(data, scope):
     return _made(Outcome, (outcome_id, own, outcome, occurred_at, recorded_at))
 
 
+cdef inline Py_ssize_t _past_blanks(const unsigned char* at, Py_ssize_t i, Py_ssize_t size) noexcept:
+    while i < size and (at[i] == c" " or at[i] == c"\n" or at[i] == c"\r" or at[i] == c"\t"):
+        i += 1
+    return i
+
+
+cdef Py_ssize_t _past_object(const unsigned char* at, Py_ssize_t i, Py_ssize_t size) noexcept:
+    """Behind the brace that ends the object at i, as braces outside of strings tell; -1 where there is none."""
+    cdef Py_ssize_t depth = 0
+    cdef unsigned char c
+    while i < size:
+        c = at[i]
+        i += 1
+        if c == c'"':
+            while i < size and at[i] != c'"':
+                i += 2 if at[i] == c"\\" else 1
+            i += 1
+        elif c == c"{":
+            depth += 1
+        elif c == c"}":
+            depth -= 1
+            if depth == 0:
+                return i
+    return -1
+
+
+def texts_of_items(bytes body not None):
+    """The texts of a batch's items, where it is plainly ``{"items": [{...}, ...]}``; None for all else.
+
+    They are told apart by their braces alone: the batch is sound JSON where every one of them is.
+    """
+    cdef const unsigned char* at = <const unsigned char*> <char*> body
+    cdef Py_ssize_t size = len(body), i = 0, end
+    cdef list out = []
+    i = _past_blanks(at, i, size)
+    if i >= size or at[i] != c"{":
+        return None
+    i = _past_blanks(at, i + 1, size)
+    if size - i < 7 or memcmp(at + i, b'"items"', 7) != 0:
+        return None
+    i = _past_blanks(at, i + 7, size)
+    if i >= size or at[i] != c":":
+        return None
+    i = _past_blanks(at, i + 1, size)
+    if i >= size or at[i] != c"[":
+        return None
+    while True:
+        i = _past_blanks(at, i + 1, size)
+        if i >= size or at[i] != c"{":
+            return None
+        end = _past_object(at, i, size)
+        if end < 0:
+            return None
+        out.append(body[i:end])
+        i = _past_blanks(at, end, size)
+        if i >= size:
+            return None
+        if at[i] == c"]":
+            break
+        if at[i] != c",":
+            return None
+    i = _past_blanks(at, i + 1, size)
+    if i >= size or at[i] != c"}":
+        return None
+    return out if _past_blanks(at, i + 1, size) == size else None
+
+
 def count_keys(dict data not None):
     """As ``values.plain_keys``."""
     cdef Py_ssize_t count = PyDict_Size(data), at = 0, inner

@@ -8,7 +8,7 @@ pass. ``serving.rows`` reads a single record, ``serving.values`` a single value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -20,7 +20,7 @@ from features.records import AccountRecords, Fact, Records, Version, Versions
 from serving.faults import itself, mismatch, missing, optional, unknown_field, within
 from serving.openapi import AccountRequest, Related, ScoreRequest
 from serving.rows import Row, Scope, StateReader, read_event, read_facts, read_outcome
-from serving.values import decode, read_category, read_list, read_time, wrong
+from serving.values import decode, read_category, read_list, read_time, texts_of_items, wrong
 
 
 @dataclass(frozen=True)
@@ -425,6 +425,24 @@ def items_of(data: Any, most: int) -> list[Any]:
             remedy="Send several batches.",
         )
     return items
+
+
+def items_in(body: bytes, most: int) -> Iterator[Any]:
+    """The items of a batch's body, each decoded when it is asked for: what was read of the one before is still at hand.
+
+    Raises BadInput as ``decode`` and ``items_of``, also in the middle: nothing may be kept of a batch before its end.
+    """
+    texts = texts_of_items(body)
+    if texts is None:
+        yield from items_of(decode(body), most)
+        return
+    for i, text in enumerate(items_of({"items": texts}, most)):
+        try:
+            item = decode(text)
+        except BadInput:
+            yield from items_of(decode(body), most)[i:]  # tells where in the body it is
+            return
+        yield item
 
 
 def bounded(account: AccountRecords, most: int, steps: int, by_contact: bool) -> None:

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from features.compiled import absent
+from features.compiled import COMPILED, absent
 from features.contract import Dataset
 from features.errors import BadInput, LeadscoreError
 from serving import resources
@@ -43,8 +43,8 @@ from serving.openapi_document import document
 from serving.receipts import Receipts
 from serving.record import Recorder
 from serving.replay import Replayer
-from serving.schema import ParsedRequest, bounded, goal_of, items_of
-from serving.scorer import COMPILED, Score, Scorer
+from serving.schema import ParsedRequest, bounded, goal_of, items_in
+from serving.scorer import Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.together import MOST, Together
@@ -82,6 +82,7 @@ _PATHS = frozenset(
 _UNUSED = frozenset({"TimeoutMiddleware", "RunnerTrafficMetricsMiddleware"})
 _STORE_SECONDS = 2.0  # between two looks at the store of live records
 _SWITCH = 0.0005  # seconds: the event loop waits no longer for a thread that writes receipts, by default 0.005
+_ANSWERS = 50  # written in one turn of the loop
 _EVENTS = 200  # weigh as much as the rest of a score
 
 
@@ -262,16 +263,19 @@ class _Asked(NamedTuple):
     warnings: tuple[dict[str, str], ...]
 
 
-def _parts(items: Sequence[Any]) -> Iterator[range]:
+def _parts(items: Iterable[Any]) -> Iterator[list[Any]]:
     """A batch in parts, between which other requests are looked at: as heavy as one call of ``Together`` may be."""
-    start, room = 0, MOST
-    for i, item in enumerate(items):
-        room -= _weight(item)
-        if room < 0 and i > start:
-            yield range(start, i)
-            start, room = i, MOST - _weight(item)
-    if start < len(items):
-        yield range(start, len(items))
+    part: list[Any] = []
+    room = MOST
+    for item in items:
+        weight = _weight(item)
+        room -= weight
+        if room < 0 and part:
+            yield part
+            part, room = [], MOST - weight
+        part.append(item)
+    if part:
+        yield part
 
 
 def _weight(data: Any) -> float:
@@ -442,14 +446,19 @@ class LeadScore:
             state = self.champions.state  # one state for the whole batch
             if not state.champions:
                 state.champion(None)
+            found: list[_Scored | Exception] = []
             results: list[str] = []
             passage = current()
             async with passage.turn():
-                items = items_of(decode(body), self.settings.batch_items)
-                for part in _parts(items):
-                    if part.start:
+                for part in _parts(items_in(body, self.settings.batch_items)):
+                    if found:
                         await passage.pause()
-                    results += await self._score_part(items[part.start : part.stop], state, part.start)
+                    found += await self._score_part(part, state, len(found))
+                # Only now is it certain that all of the body is JSON, and receipts may be kept.
+                for start in range(0, len(found), _ANSWERS):
+                    if start:
+                        await passage.pause()
+                    results += await self._answers(found[start : start + _ANSWERS])
             return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
@@ -588,8 +597,8 @@ class LeadScore:
         self._given(receipt_id, scored.champion, [score.probability])
         return text
 
-    async def _score_part(self, data: Sequence[Any], state: State, first: int) -> list[str]:
-        """A score or an error for each item, scored together."""
+    async def _score_part(self, data: Sequence[Any], state: State, first: int) -> list[_Scored | Exception]:
+        """The score of each item, or why there is none, scored together."""
         items = [_Item(each, state, f"items[{first + i}]") for i, each in enumerate(data)]
         found = self._scores(items)
         late: list[int] = []
@@ -603,13 +612,16 @@ class LeadScore:
         if late:
             for i, each in zip(late, self._scores([items[i] for i in late]), strict=True):
                 found[i] = each
+        return [AssertionError("completed") if each is None else each for each in found]
+
+    async def _answers(self, found: Sequence[_Scored | Exception]) -> list[str]:
+        """What stands for each in the answer to a batch."""
         await self.recorder.recall([each.score for each in found if isinstance(each, _Scored)])
         out = []
         for scored in found:
             try:
                 if isinstance(scored, Exception):
                     raise scored
-                assert scored is not None, "completed"
                 out.append(await self._answer(scored))
             except Exception as e:
                 out.append(self._fault(e))

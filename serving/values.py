@@ -113,6 +113,9 @@ count_keys: Callable[[dict[str, Any]], int] = compiled("serving._rows", "count_k
 _decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
 
+texts_of_items: Callable[[bytes], list[bytes] | None] = compiled("serving._rows", "texts_of_items", lambda body: None)
+
+
 def decode(body: bytes | str) -> Any:
     """The JSON value of a body, ready for ``RequestReader.read``.
 

@@ -665,6 +665,14 @@ def test_a_service_keeps_finds_and_forgets(tmp_path: Path) -> None:
         batch = post(server, {"items": [request, {}, request]}, "/score_batch")["results"]
         assert batch[2]["previous"]["receipt_id"] == batch[0]["receipt_id"]
         assert found(batch[2]).json()["score"] == batch[2]
+        # Nothing is kept of a batch that turns out at its end to be no JSON.
+        bodies = [{**request, "prospect": {**request["prospect"], "prospect_id": f"b{i}"}} for i in range(60)]
+        broken = json.dumps({"items": bodies}).encode()[:-3]
+        refused = server.client.post("/score_batch", content=broken, headers={"content-type": "application/json"})
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (400, "bad_json")
+        assert error["where"].endswith(f"column {len(broken) + 1}")
+        assert post(server, bodies[0])["previous"] is None
         account = post(server, openapi.EXAMPLE_ACCOUNT, "/score_account")
         people = post(server, openapi.EXAMPLE_ACCOUNT, "/score_contacts")
         for answer in (account, people):

@@ -143,6 +143,59 @@ def test_the_items_of_a_batch_are_required() -> None:
     assert (caught.value.where, caught.value.remedy) == ("items", "Send a list.")
 
 
+_WORD = st.text(st.sampled_from('{}[]"\\\\:, \\n\u00e9\ud800ab'), max_size=6)
+_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | _WORD,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORD, inner, max_size=3),
+    max_leaves=6,
+)
+_BATCH = st.lists(st.dictionaries(_WORD, _VALUE, max_size=3) | st.just(make_request()) | _VALUE, max_size=5)
+
+
+def taken(read: typing.Callable[[], typing.Iterable[Any]]) -> Any:
+    """What is read, or the error: its code and its place."""
+    try:
+        return list(read())
+    except BadInput as e:
+        return e.code, e.where
+
+
+@settings(max_examples=300, deadline=None)
+@given(items=_BATCH, indent=st.none() | st.integers(0, 2), escaped=st.booleans(), data=st.data())
+def test_items_that_are_decoded_one_by_one_are_those_of_the_whole(
+    items: list[Any], indent: int | None, escaped: bool, data: st.DataObject
+) -> None:
+    separators = data.draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]))
+    text = json.dumps({"items": items}, indent=indent, separators=separators, ensure_ascii=escaped)
+    body = text.encode("utf-8", "surrogatepass")
+    for _ in range(data.draw(st.integers(0, 2))):  # damaged
+        start = data.draw(st.integers(0, len(body)))
+        more = data.draw(st.sampled_from([b"", b"{", b"}", b"]", b'"', b",", b"\\", b"\xff", b'"items":[', b"{}"]))
+        body = body[:start] + more + body[start + data.draw(st.integers(0, 3)) :]
+    most = data.draw(st.integers(0, 6))
+    wanted = taken(lambda: schema.items_of(decode(body), most))
+    found = taken(lambda: schema.items_in(body, most))
+    if isinstance(wanted, tuple) and isinstance(found, tuple) and found[0] == "too_many_items":
+        assert len(values.texts_of_items(body) or [None] * 9) > most  # told before it is known that all of it is JSON
+    else:
+        assert found == wanted
+        assert [type(each) for each in found] == [type(each) for each in wanted]
+
+
+def test_an_item_is_decoded_when_it_is_asked_for() -> None:
+    body = json.dumps({"items": [minimal(), minimal(goal="won")]}).encode()
+    texts = values.texts_of_items(body)
+    if texts is None:
+        pytest.skip("serving._rows was not built")
+    assert [json.loads(text) for text in texts] == [minimal(), minimal(goal="won")]
+    items = schema.items_in(body.replace(b'"won"', b"won"), 5)
+    assert next(items) == minimal()
+    with pytest.raises(BadInput) as caught:
+        next(items)
+    column = body.index(b'"won') + 1
+    assert (caught.value.code, caught.value.where) == ("bad_json", f"line 1, column {column}")
+
+
 def test_a_byte_order_mark_is_named() -> None:
     error = refused(b"\xef\xbb\xbf{}")
     assert error.code == "bad_json"
