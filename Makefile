@@ -15,8 +15,7 @@ help: ## list the commands
 
 install: $(STAMP) ## prepare .venv from requirements.lock, and say what the system lacks
 
-WHOLE := features/expressions.py features/online.py serving/committee.py serving/scorer.py
-$(STAMP): requirements.lock pyproject.toml setup.py .ci/install $(wildcard features/*.pyx serving/*.pyx) $(WHOLE)
+$(STAMP): requirements.lock pyproject.toml .ci/install $(wildcard features/*.pyx serving/*.pyx)
 	@sh .ci/install
 	@touch $@
 

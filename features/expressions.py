@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from features.compiled import stand_in
 from features.firms import (
     BAND_STAFF,
     BANDS,
@@ -165,6 +164,3 @@ RULES: Mapping[str, Rule] = {
     "size_conflict": Rule(_size_conflict, _size_conflict_offline),
     "regime": Rule(lambda _, values: infer_regime(*values), _regime_offline),
 }
-
-
-stand_in(__name__, __file__)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from features.compiled import compiled, stand_in
+from features.compiled import compiled
 from features.contract import ALWAYS, DAY, ROLES
 from features.online import as_of
 from features.records import Event, Records, Version, Versions
@@ -176,6 +176,3 @@ def ranked(signs: Sequence[Sign], probabilities: Sequence[float]) -> tuple[Missi
     """What is missing, the highest probability first; equal ones in the order of the roles."""
     out = [Missing(s.role, s.event.type, p) for s, p in zip(signs, probabilities, strict=True)]
     return tuple(sorted(out, key=lambda m: (-m.probability, ROLES.index(m.role))))
-
-
-stand_in(__name__, __file__)

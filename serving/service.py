@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from features.compiled import COMPILED, absent
+from features.compiled import absent
 from features.contract import Dataset
 from features.errors import BadInput, LeadscoreError
 from serving import resources
@@ -44,7 +44,7 @@ from serving.receipts import Receipts
 from serving.record import Recorder
 from serving.replay import Replayer
 from serving.schema import ParsedRequest, bounded, goal_of, items_in
-from serving.scorer import Score, Scorer
+from serving.scorer import COMPILED, Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.together import MOST, Together

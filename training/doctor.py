@@ -21,11 +21,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from features.compiled import COMPILED, absent
+from features.compiled import absent
 from features.errors import LeadscoreError
 from serving.bundle import check_bundle
 from serving.champion import POINTER, read_pointer
 from serving.champion import check_home as check_folder
+from serving.scorer import COMPILED
 from serving.settings import Settings
 from training.tracking import Home, check_addressable, connect, has_registry
 
