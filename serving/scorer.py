@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ Columns = Mapping[str, Any]  # one array (or list) of raw values per feature
 Rows = Sequence[Sequence[Any]]  # raw values in the order of the spec, as ``compile_features`` gives them
 
 COMPILED = ("features._groups", "serving._rows", "serving._tables")  # what a score spends its time in, where built
+_SOME = 20  # prospects whose records are at hand at a time
 _LABELS = 20_000  # phrases kept: they are made of values that come from outside
 
 
@@ -341,18 +343,22 @@ class Scorer:
         warnings: list[tuple[Warned, ...]] = []
         looked_at: list[_Looked | None] = []
         supposed: list[list[Any]] = []
-        dataset = self.spec.dataset
-        for records, as_of in asked:
-            _born(records, as_of)
-            looked = self._committee(records, as_of) if committee else None
-            regimes.append(regime_of(records, as_of, dataset))
-            ids.append(records.prospect_id)
-            times.append(as_of)
-            warnings.append(self._records_warnings(records, as_of))
-            looked_at.append(looked)
-            row, *others = self._features.supposing(records, as_of, () if looked is None else looked[1])
-            rows.append(row)
-            supposed += others
+        # Some at a time, and one kind of work after the other: what each kind needs of the processor's cache is there
+        # for the next prospect.
+        left = iter(asked)
+        while some := [*islice(left, _SOME)]:
+            for records, as_of in some:
+                _born(records, as_of)
+            looked = [self._committee(*each) if committee else None for each in some]
+            regimes += [regime_of(*each, self.spec.dataset) for each in some]
+            ids += [records.prospect_id for records, _ in some]
+            times += [as_of for _, as_of in some]
+            warnings += [self._records_warnings(*each) for each in some]
+            looked_at += looked
+            for each, seen in zip(some, looked, strict=True):
+                row, *others = self._features.supposing(*each, () if seen is None else seen[1])
+                rows.append(row)
+                supposed += others
         ended("features")
         scores = self._score(rows, regimes, reasons, ids, times, warnings, language, looked_at, supposed, ended)
         ended("reasons")
