@@ -7,10 +7,10 @@ What they do not take, the careful readers do, and tell what is wrong with it: n
 from cpython.dict cimport PyDict_CheckExact, PyDict_GetItemWithError, PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_CheckExact
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport isfinite, rint
 from libc.stdint cimport int64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from features.contract import ALWAYS, DIRECTIONS, MICRO, TIME_MAX, TIME_MIN, VALUE_LIMIT
 from features.records import Event, Outcome, Version
@@ -18,11 +18,13 @@ from features.records import Event, Outcome, Version
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
-    const unsigned char* PyUnicode_1BYTE_DATA(object text)
+    unsigned char* PyUnicode_1BYTE_DATA(object text)
     PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)  # borrowed
     Py_ssize_t PyTuple_GET_SIZE(object t)
     void PyTuple_SET_ITEM(object t, Py_ssize_t i, object value)  # takes the reference
     object PyType_GenericAlloc(type of, Py_ssize_t size)
+    str PyUnicode_New(Py_ssize_t size, Py_UCS4 most)
+    double PyOS_string_to_double(const char* text, char** end, PyObject* overflow) except? -1.0
 
 cdef int64_t _NONE = -9_000_000_000_000_000_000  # no time
 cdef int64_t _LEAST = TIME_MIN
@@ -44,6 +46,8 @@ if Event._fields != (
     raise ImportError("serving._rows was built for other events")
 if Outcome._fields != ("outcome_id", "prospect_id", "outcome", "occurred_at", "recorded_at"):
     raise ImportError("serving._rows was built for other outcomes")
+if Event._fields[3:5] != Outcome._fields[3:5]:
+    raise ImportError("serving._rows was built for other facts")
 if Version._fields != ("observed_at", "values"):
     raise ImportError("serving._rows was built for other versions")
 
@@ -68,13 +72,15 @@ cdef inline int _digits(const unsigned char* at, int count):
 
 
 cdef int64_t _time(text):
-    cdef Py_ssize_t size, i
-    cdef const unsigned char* at
-    cdef int year, month, day, hour, minute, second = 0, digit, most, zone_hour, zone_minute = 0, sign
-    cdef int64_t micros = 0, days, unit = 100_000, out
     if not PyUnicode_IS_COMPACT_ASCII(text):
         return _NONE
-    size, at = PyUnicode_GET_LENGTH(text), PyUnicode_1BYTE_DATA(text)
+    return _time_at(PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text))
+
+
+cdef int64_t _time_at(const unsigned char* at, Py_ssize_t size) noexcept:
+    cdef Py_ssize_t i
+    cdef int year, month, day, hour, minute, second = 0, digit, most, zone_hour, zone_minute = 0, sign
+    cdef int64_t micros = 0, days, unit = 100_000, out
     if size < 17 or size > 40 or at[4] != c"-" or at[7] != c"-" or at[13] != c":":
         return _NONE
     if at[10] != c"T" and at[10] != c"t" and at[10] != c" ":
@@ -150,12 +156,14 @@ cdef int64_t _days(int year, int month, int day):
 
 cdef inline bint _plain(object text, bint word):
     """Whether a text is one that nothing is done to: an id or, with ``word``, a category."""
-    cdef Py_ssize_t i, size
-    cdef const unsigned char* at
-    cdef bint visible = False
     if type(text) is not str or not PyUnicode_IS_COMPACT_ASCII(text):
         return False
-    size, at = PyUnicode_GET_LENGTH(text), PyUnicode_1BYTE_DATA(text)
+    return _plain_at(PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text), word)
+
+
+cdef inline bint _plain_at(const unsigned char* at, Py_ssize_t size, bint word) noexcept:
+    cdef Py_ssize_t i
+    cdef bint visible = False
     for i in range(size):
         if not c" " <= at[i] <= c"~":
             return False
@@ -170,11 +178,12 @@ cdef enum:
 
 cdef int _field(object name):
     """Which field of a fact a key names."""
-    cdef const char* at
     if type(name) is not str or not PyUnicode_IS_COMPACT_ASCII(name):
         return OTHER
-    at = <const char*> PyUnicode_1BYTE_DATA(name)
-    size = PyUnicode_GET_LENGTH(name)
+    return _field_at(PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name))
+
+
+cdef int _field_at(const unsigned char* at, Py_ssize_t size) noexcept:
     if size == 4:
         return TYPE if memcmp(at, b"type", 4) == 0 else OTHER
     if size == 5:
@@ -207,6 +216,31 @@ cdef object _made(type fact, tuple fields):
         value = PyTuple_GET_ITEM(fields, i)
         Py_INCREF(<object> value)
         PyTuple_SET_ITEM(made, i, <object> value)
+    return made
+
+
+cdef inline void _put(made, Py_ssize_t i, object value) noexcept:
+    Py_INCREF(value)
+    PyTuple_SET_ITEM(made, i, value)
+
+
+cdef object _made_event(
+    object event_id, object own, object kind, int64_t occurred_at, int64_t recorded_at, object contact_id,
+    object direction, object channel, object micros
+):
+    """An event that was not retracted."""
+    cdef object at = occurred_at
+    made = PyType_GenericAlloc(<type> Event, 10)
+    _put(made, 0, event_id)
+    _put(made, 1, own)
+    _put(made, 2, kind)
+    _put(made, 3, at)
+    _put(made, 4, at if recorded_at == occurred_at else recorded_at)
+    _put(made, 5, contact_id)
+    _put(made, 6, direction)
+    _put(made, 7, channel)
+    _put(made, 8, micros)
+    _put(made, 9, None)
     return made
 
 
@@ -292,7 +326,7 @@ cdef object _event(data, str own, bint related, created):
         return None
     if recorded_at == _NONE:
         recorded_at = occurred_at
-    return _made(Event, (event_id, own, kind, occurred_at, recorded_at, contact_id, direction, channel, micros, None))
+    return _made_event(event_id, own, kind, occurred_at, recorded_at, contact_id, direction, channel, micros)
 
 
 def ordinary_outcome(data, scope):
@@ -346,71 +380,318 @@ def ordinary_outcome(data, scope):
     return _made(Outcome, (outcome_id, own, outcome, occurred_at, recorded_at))
 
 
-cdef inline Py_ssize_t _past_blanks(const unsigned char* at, Py_ssize_t i, Py_ssize_t size) noexcept:
-    while i < size and (at[i] == c" " or at[i] == c"\n" or at[i] == c"\r" or at[i] == c"\t"):
+cdef inline Py_ssize_t _past_blanks(const unsigned char* at, Py_ssize_t i) noexcept:
+    """Behind the blanks at i; a zero stands behind the text, which is none."""
+    while at[i] == c" " or at[i] == c"\n" or at[i] == c"\r" or at[i] == c"\t":
         i += 1
     return i
 
 
-cdef Py_ssize_t _past_object(const unsigned char* at, Py_ssize_t i, Py_ssize_t size) noexcept:
-    """Behind the brace that ends the object at i, as braces outside of strings tell; -1 where there is none."""
-    cdef Py_ssize_t depth = 0
-    cdef unsigned char c
-    while i < size:
-        c = at[i]
+cdef inline Py_ssize_t _past_text(const unsigned char* at, Py_ssize_t i) noexcept:
+    """Behind the quote that ends the text that begins at i, of visible ASCII as it stands; -1 where it is another."""
+    while at[i] != c'"':
+        if not c" " <= at[i] <= c"~" or at[i] == c"\\":
+            return -1
         i += 1
-        if c == c'"':
-            while i < size and at[i] != c'"':
-                i += 2 if at[i] == c"\\" else 1
+    return i + 1
+
+
+cdef Py_ssize_t _past_number(const unsigned char* at, Py_ssize_t i, bint* whole) noexcept:
+    """Behind the number at i, as JSON writes them; -1 where there is none."""
+    whole[0] = True
+    i += at[i] == c"-"
+    if at[i] == c"0":
+        i += 1
+    elif c"1" <= at[i] <= c"9":
+        while c"0" <= at[i] <= c"9":
             i += 1
-        elif c == c"{":
-            depth += 1
-        elif c == c"}":
-            depth -= 1
-            if depth == 0:
-                return i
-    return -1
+    else:
+        return -1
+    if at[i] == c".":
+        whole[0] = False
+        i += 1
+        if not c"0" <= at[i] <= c"9":
+            return -1
+        while c"0" <= at[i] <= c"9":
+            i += 1
+    if at[i] == c"e" or at[i] == c"E":
+        whole[0] = False
+        i += 1
+        i += at[i] == c"+" or at[i] == c"-"
+        if not c"0" <= at[i] <= c"9":
+            return -1
+        while c"0" <= at[i] <= c"9":
+            i += 1
+    return i
 
 
-def texts_of_items(bytes body not None):
-    """The texts of a batch's items, where it is plainly ``{"items": [{...}, ...]}``; None for all else.
+cdef str _made_text(const unsigned char* at, Py_ssize_t size):
+    text = PyUnicode_New(size, 127)
+    memcpy(PyUnicode_1BYTE_DATA(text), at, size)
+    return text
 
-    They are told apart by their braces alone: the batch is sound JSON where every one of them is.
+
+cdef str _kept_text(list kept, const unsigned char* at, Py_ssize_t size):
+    """The text, the one that was made before where it was."""
+    cdef str text
+    cdef Py_ssize_t i
+    for i in range(len(kept)):
+        text = <str> kept[i]
+        if PyUnicode_GET_LENGTH(text) == size and memcmp(PyUnicode_1BYTE_DATA(text), at, size) == 0:
+            return text
+    text = _made_text(at, size)
+    if len(kept) < 16:
+        kept.append(text)
+    return text
+
+
+cdef object _event_at(const unsigned char* at, Py_ssize_t* place, list kept):
+    """The ordinary event at a place, which is moved behind it; None where there is none.
+
+    It has the id of the prospect that it names, None where it names none.
     """
-    cdef const unsigned char* at = <const unsigned char*> <char*> body
-    cdef Py_ssize_t size = len(body), i = 0, end
-    cdef list out = []
-    i = _past_blanks(at, i, size)
-    if i >= size or at[i] != c"{":
-        return None
-    i = _past_blanks(at, i + 1, size)
-    if size - i < 7 or memcmp(at + i, b'"items"', 7) != 0:
-        return None
-    i = _past_blanks(at, i + 7, size)
-    if i >= size or at[i] != c":":
-        return None
-    i = _past_blanks(at, i + 1, size)
-    if i >= size or at[i] != c"[":
+    cdef Py_ssize_t i = place[0], begin, size
+    cdef object event_id = None, kind = None, contact_id = None, channel = None, direction = None, micros = None, named = None
+    cdef int64_t occurred_at = _NONE, recorded_at = _NONE, number
+    cdef double real
+    cdef int field, seen = 0
+    cdef bint whole
+    cdef char* end
+    if at[i] != c"{":
         return None
     while True:
-        i = _past_blanks(at, i + 1, size)
-        if i >= size or at[i] != c"{":
+        begin = _past_blanks(at, i + 1)
+        if at[begin] != c'"':
             return None
-        end = _past_object(at, i, size)
-        if end < 0:
+        begin += 1
+        i = _past_text(at, begin)
+        if i < 0:
             return None
-        out.append(body[i:end])
-        i = _past_blanks(at, end, size)
-        if i >= size:
+        field = _field_at(at + begin, i - 1 - begin)
+        if field >= OUTCOME_ID or seen >> field & 1:
             return None
-        if at[i] == c"]":
+        seen |= 1 << field
+        i = _past_blanks(at, i)
+        if at[i] != c":":
+            return None
+        i = _past_blanks(at, i + 1)
+        begin = i
+        if at[i] == c'"':
+            begin += 1
+            i = _past_text(at, begin)
+            if i < 0 or field == VALUE:
+                return None
+            size = i - 1 - begin
+            if field == OCCURRED_AT:
+                occurred_at = _time_at(at + begin, size)
+                if occurred_at == _NONE:
+                    return None
+            elif field == RECORDED_AT:
+                recorded_at = _time_at(at + begin, size)
+                if recorded_at == _NONE:
+                    return None
+            elif size == 0 or at[begin] == c" " or at[i - 2] == c" ":
+                return None  # not plain, or hardly so
+            elif field == EVENT_ID:
+                event_id = _made_text(at + begin, size)
+            elif field == TYPE:
+                kind = _kept_text(kept, at + begin, size)
+            elif field == CONTACT_ID:
+                contact_id = _kept_text(kept, at + begin, size)
+            elif field == CHANNEL:
+                channel = _kept_text(kept, at + begin, size)
+            elif field == PROSPECT_ID:
+                named = _kept_text(kept, at + begin, size)
+            else:
+                direction = _kept_text(kept, at + begin, size)
+                if direction not in _DIRECTIONS:
+                    return None
+        elif at[i] == c"n" and at[i + 1] == c"u" and at[i + 2] == c"l" and at[i + 3] == c"l":
+            i += 4
+        elif field == VALUE:
+            i = _past_number(at, begin, &whole)
+            if i < 0 or i - begin > 40:
+                return None
+            real = PyOS_string_to_double(<const char*> at + begin, &end, NULL)
+            if <const unsigned char*> end != at + i or not -_LIMIT <= real <= _LIMIT:
+                return None
+            if whole:
+                number = <int64_t> real  # exact within the limit
+                micros = number * _MICRO
+            else:
+                micros = <int64_t> rint(real * 1e6)  # in double, then half to even: as ``contract.to_micro``
+        else:
+            return None
+        i = _past_blanks(at, i)
+        if at[i] == c"}":
             break
         if at[i] != c",":
             return None
-    i = _past_blanks(at, i + 1, size)
-    if i >= size or at[i] != c"}":
+    if event_id is None or kind is None or occurred_at == _NONE:
         return None
-    return out if _past_blanks(at, i + 1, size) == size else None
+    place[0] = i + 1
+    if recorded_at == _NONE:
+        recorded_at = occurred_at
+    return _made_event(event_id, named, kind, occurred_at, recorded_at, contact_id, direction, channel, micros)
+
+
+cdef dict _events_at(const unsigned char* at, Py_ssize_t* place):
+    """The ordinary events of the list that begins at a place, which is moved behind it, by id; None where one is none."""
+    cdef Py_ssize_t i = place[0]
+    cdef dict out = {}
+    cdef list kept = []
+    cdef object event
+    i = _past_blanks(at, i + 1)
+    if at[i] != c"]":
+        while True:
+            event = _event_at(at, &i, kept)
+            if event is None or out.setdefault(<object> PyTuple_GET_ITEM(event, 0), event) is not event:
+                return None
+            i = _past_blanks(at, i)
+            if at[i] == c"]":
+                break
+            if at[i] != c",":
+                return None
+            i = _past_blanks(at, i + 1)
+    place[0] = i + 1
+    return out
+
+
+cdef class _Apart:
+    """An object in a text: where it ends (-1: nowhere), and the list of its own events, where it is plainly one."""
+
+    cdef Py_ssize_t end, begin, behind
+    cdef dict events
+
+    cdef int find(self, const unsigned char* at, Py_ssize_t i, Py_ssize_t size) except -1:
+        """As braces outside of texts tell."""
+        cdef Py_ssize_t depth = 0, after
+        cdef unsigned char c
+        self.end = -1
+        self.events = None
+        while i < size:
+            c = at[i]
+            i += 1
+            if c == c'"':
+                after = i
+                while i < size and at[i] != c'"':
+                    i += 2 if at[i] == c"\\" else 1
+                i += 1
+                if depth == 1 and i - after == 7 and self.events is None and i <= size and memcmp(at + after, b"events", 6) == 0:
+                    after = _past_blanks(at, i)
+                    if at[after] == c":":
+                        after = _past_blanks(at, after + 1)
+                        if at[after] == c"[":
+                            self.begin = after
+                            self.events = _events_at(at, &after)
+                            if self.events is not None:
+                                self.behind = i = after
+            elif c == c"{":
+                depth += 1
+            elif c == c"}":
+                depth -= 1
+                if depth == 0:
+                    self.end = i
+                    return 0
+        return 0
+
+    cdef tuple texts(self, bytes body, Py_ssize_t start):
+        """The object's text (with an empty list of events where these were read), the events and their text."""
+        if self.events is None:
+            return body[start : self.end], None, None
+        rest = body[start : self.begin] + b"[]" + body[self.behind : self.end]
+        return rest, self.events, body[self.begin : self.behind]
+
+
+def events_apart(bytes body not None):
+    """A request's text with an empty list for its events, these by id, and their text; None where one is not ordinary.
+
+    An event has the id of the prospect that it names, None where it names none (``owned`` sees to that). The text is
+    told apart by its braces alone: it is sound JSON where the rest is.
+    """
+    cdef const unsigned char* at = <const unsigned char*> <char*> body
+    cdef Py_ssize_t size = len(body), i = _past_blanks(at, 0)
+    cdef _Apart found = _Apart()
+    if at[i] != c"{":
+        return None
+    found.find(at, i, size)
+    if found.events is None or found.end < 0 or _past_blanks(at, found.end) != size:
+        return None
+    return found.texts(body, i)
+
+
+def owned(dict events not None, str own not None):
+    """Whether the events are of this prospect, or name none: then they are. For events that nobody else holds."""
+    cdef object event, named
+    for event in events.values():
+        if type(event) is not Event:
+            raise TypeError("not an event")
+        named = <object> PyTuple_GET_ITEM(event, 1)
+        if named is None:
+            Py_INCREF(own)
+            PyTuple_SET_ITEM(event, 1, own)
+            Py_DECREF(named)  # the tuple's hold on it
+        elif named != own:
+            return False
+    return True
+
+
+cdef class ItemTexts:
+    """What ``events_apart`` gives of each item of a batch ``{"items": [{...}, ...]}``, in turn.
+
+    The events are None where they are not ordinary: they stand in the text then. Instead of an item, and as the last,
+    None is given where the batch is, from there on, not plainly one.
+    """
+
+    cdef bytes body
+    cdef Py_ssize_t i  # behind the bracket or the comma before the next item; -1: it has ended
+    cdef _Apart found
+
+    def __init__(self, bytes body not None):
+        cdef const unsigned char* at = <const unsigned char*> <char*> body
+        cdef Py_ssize_t i = _past_blanks(at, 0)
+        self.body, self.i, self.found = body, 0, _Apart()
+        if at[i] != c"{":
+            return
+        i = _past_blanks(at, i + 1)
+        if len(body) - i < 7 or memcmp(at + i, b'"items"', 7) != 0:
+            return
+        i = _past_blanks(at, i + 7)
+        if at[i] != c":":
+            return
+        i = _past_blanks(at, i + 1)
+        if at[i] == c"[":
+            self.i = i + 1
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef const unsigned char* at = <const unsigned char*> <char*> self.body
+        cdef Py_ssize_t size = len(self.body), start, i
+        if self.i < 0:
+            raise StopIteration
+        start = _past_blanks(at, self.i)
+        if self.i == 0 or at[start] != c"{":
+            self.i = -1
+            return None
+        self.found.find(at, start, size)
+        if self.found.end < 0:
+            self.i = -1
+            return None
+        i = _past_blanks(at, self.found.end)
+        if at[i] == c",":
+            self.i = i + 1
+        elif at[i] == c"]":
+            i = _past_blanks(at, i + 1)
+            if at[i] != c"}" or _past_blanks(at, i + 1) != size:
+                self.i = -1
+                return None
+            self.i = -1
+        else:
+            self.i = -1
+            return None
+        return self.found.texts(self.body, start)
 
 
 def count_keys(dict data not None):
@@ -630,6 +911,18 @@ def last_heard(events, int64_t t):
         else:
             out[contact] = (<int64_t> known[0] + 1, max(<int64_t> known[1], occurred_at))
     return out
+
+
+def later(facts, int64_t t):
+    """As ``scorer.plain_later``."""
+    cdef Py_ssize_t count = 0
+    cdef object fact
+    for fact in facts:
+        if not isinstance(fact, tuple) or PyTuple_GET_SIZE(fact) < 5:
+            raise TypeError("not a fact")
+        if <int64_t> <object> PyTuple_GET_ITEM(fact, 3) > t or <int64_t> <object> PyTuple_GET_ITEM(fact, 4) > t:
+            count += 1
+    return count
 
 
 def ordinary_events(list items not None, Py_ssize_t start, scope, dict seen not None):

@@ -20,7 +20,7 @@ from features.records import AccountRecords, Fact, Records, Version, Versions
 from serving.faults import itself, mismatch, missing, optional, unknown_field, within
 from serving.openapi import AccountRequest, Related, ScoreRequest
 from serving.rows import Row, Scope, StateReader, read_event, read_facts, read_outcome
-from serving.values import decode, read_category, read_list, read_time, texts_of_items, wrong
+from serving.values import decode, decode_items, read_category, read_list, read_time, wrong
 
 
 @dataclass(frozen=True)
@@ -430,17 +430,12 @@ def items_of(data: Any, most: int) -> list[Any]:
 def items_in(body: bytes, most: int) -> Iterator[Any]:
     """The items of a batch's body, each decoded when it is asked for: what was read of the one before is still at hand.
 
-    Raises BadInput as ``decode`` and ``items_of``, also in the middle: nothing may be kept of a batch before its end.
+    Each is as ``decode_request`` gives it. Raises BadInput as ``decode`` and ``items_of``, also in the middle: nothing
+    may be kept of a batch before its end.
     """
-    texts = texts_of_items(body)
-    if texts is None:
-        yield from items_of(decode(body), most)
-        return
-    for i, text in enumerate(items_of({"items": texts}, most)):
-        try:
-            item = decode(text)
-        except BadInput:
-            yield from items_of(decode(body), most)[i:]  # tells where in the body it is
+    for i, item in enumerate(decode_items(body)):
+        if item is None or i == most:
+            yield from items_of(decode(body), most)[i:]  # which tells what is wrong, and where in the body it is
             return
         yield item
 

@@ -22,7 +22,7 @@ from features.contract import Goal, format_time
 from features.errors import BadInput
 from features.online import as_of as row_as_of
 from features.online import compile_features
-from features.records import Outcome, Records
+from features.records import Event, Outcome, Records
 from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from features.standard import family
@@ -681,10 +681,17 @@ def _future(records: Records, t: int) -> int:
         if rows:
             count += sum(1 for versions in rows.values() for version in versions if version.observed_at > t)
     for facts in (records.events, records.outcomes, records.related_events, records.related_outcomes):
-        for fact in facts or ():
-            if fact.occurred_at > t or fact.recorded_at > t:
-                count += 1
+        if facts:
+            count += later(facts, t)
     return count
+
+
+def plain_later(facts: Iterable[Event | Outcome], t: int) -> int:
+    """How many of the facts are stamped after t."""
+    return sum(1 for fact in facts if fact.occurred_at > t or fact.recorded_at > t)
+
+
+later: Callable[[Iterable[Event | Outcome], int], int] = compiled("serving._rows", "later", plain_later)
 
 
 def plain_value(raw: Any) -> float | int | str | None:

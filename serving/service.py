@@ -48,7 +48,7 @@ from serving.scorer import COMPILED, Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.together import MOST, Together
-from serving.values import decode
+from serving.values import ReadEvents, decode, decode_request, listed
 from serving.wire import crashed, encode, error_answer, json_answer, logger, read_body, text_answer
 
 _PUBLIC = (
@@ -283,7 +283,7 @@ def _weight(data: Any) -> float:
     if type(data) is not dict:
         return 1.0
     lists = [part.get("events") for part in (data, data.get("related")) if type(part) is dict]
-    return 1 + sum(len(each) for each in lists if type(each) is list) / _EVENTS
+    return 1 + sum(len(each) for each in lists if isinstance(each, list | ReadEvents)) / _EVENTS
 
 
 class LeadScoreService(bentoml.Service):  # type: ignore[misc]
@@ -427,7 +427,7 @@ class LeadScore:
             if isinstance(body, LeadscoreError):
                 raise body
             watch = Watch(self.metrics)
-            data = decode(body)
+            data = decode_request(body)
             watch("parse")
             return text_answer(await self._score(_Item(data, self.champions.state)))
         except Exception as e:
@@ -585,7 +585,7 @@ class LeadScore:
         watch = Watch(self.metrics)
         champion = item.state.champion(goal_of(item.data))
         try:
-            whole = await self.live.complete(item.data, time.time_ns() // 1000, champion.reader)
+            whole = await self.live.complete(listed(item.data), time.time_ns() // 1000, champion.reader)
         except LeadscoreError as e:
             raise within(e, item.place) from None
         watch("lookup")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -113,7 +113,63 @@ count_keys: Callable[[dict[str, Any]], int] = compiled("serving._rows", "count_k
 _decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
 
-texts_of_items: Callable[[bytes], list[bytes] | None] = compiled("serving._rows", "texts_of_items", lambda body: None)
+class ReadEvents:
+    """The events of a request, read straight from its text: ordinary ones, of one prospect, each of an id of its own.
+
+    ``by_id`` holds them by their ids, in their order; ``own`` is the prospect's id; ``text`` is the list's text.
+    """
+
+    __slots__ = ("by_id", "own", "text")
+
+    def __init__(self, by_id: dict[str, Any], own: str, text: bytes) -> None:
+        self.by_id = by_id
+        self.own = own
+        self.text = text
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+
+_Apart = tuple[bytes, dict[str, Any] | None, bytes | None]  # a text without its events, these, and their text
+# Without the build nothing is read straight from a text.
+_events_apart: Callable[[bytes], _Apart | None] = compiled("serving._rows", "events_apart", lambda body: None)
+_owned: Callable[[dict[str, Any], str], bool] = compiled("serving._rows", "owned", lambda events, own: False)
+_item_texts: Callable[[bytes], Iterable[_Apart | None]] = compiled("serving._rows", "ItemTexts", lambda body: (None,))
+
+
+def _joined(rest: bytes, events: dict[str, Any] | None, text: bytes | None) -> Any:
+    """The value of a request's text and of its events, None where that is not plain."""
+    data = _plain(rest)
+    if data is None or events is None or text is None:
+        return data
+    prospect = data.get("prospect")
+    own = prospect.get("prospect_id") if type(prospect) is dict else None
+    if type(own) is not str or not _owned(events, own):
+        return None
+    data["events"] = ReadEvents(events, own, text)
+    return data
+
+
+def decode_request(body: bytes) -> Any:
+    """As ``decode``, for ``RequestReader.read`` alone: with ``ReadEvents`` in place of a list where they are such."""
+    found = _events_apart(body)
+    data = None if found is None else _joined(*found)
+    return decode(body) if data is None else data
+
+
+def decode_items(body: bytes) -> Iterator[Any]:
+    """What ``decode_request`` gives of each item of a batch, in turn; the last is None where the batch is not plain."""
+    for found in _item_texts(body):
+        data = None if found is None else _joined(*found)
+        yield data
+        if data is None:
+            return
+
+
+def listed(data: Any) -> Any:
+    """What ``decode`` gives, of what ``decode_request`` gave."""
+    events = data.get("events") if type(data) is dict else None
+    return {**data, "events": from_json(events.text)} if type(events) is ReadEvents else data
 
 
 def decode(body: bytes | str) -> Any:

@@ -26,14 +26,14 @@ from features.contract import Column, Dataset, parse_time
 from features.errors import BadInput
 from features.groups import PlainGroups, PlainMatch, PlainPlan, Step
 from features.online import compile_features
-from features.records import Event
+from features.records import Event, Outcome
 from serving.bundle import UsualEvent
 from serving.committee import plain_last_heard, supposed
 from serving.contributions import Forest
 from serving.linear import Linear
 from serving.previous import plain_greatest_changes
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
-from serving.scorer import COMPILED, encode, interval_weights, plain_greatest, plain_survival
+from serving.scorer import COMPILED, encode, interval_weights, plain_greatest, plain_later, plain_survival
 from serving.values import plain_keys
 from tests.agreement import plainly, same
 from tests.histories import records_of_all
@@ -112,6 +112,20 @@ def _events(r: random.Random, prospect_id: str, t: int, people: list[str]) -> li
     kinds = ("page_view", "meeting", "demo_request", "call")
     contacts = [*people, "stranger"]
     return [supposed(UsualEvent(r.choice(kinds), None), prospect_id, r.choice(contacts), t) for _ in range(4)]
+
+
+@settings(max_examples=100 * MANY, deadline=None)
+@given(st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2), st.booleans())), st.integers(-2, 2))
+def test_what_is_later_is_counted_as_plainly(stamps: list[tuple[int, int, bool]], t: int) -> None:
+    module = built("serving._rows")
+    facts = [
+        Event(f"e{i}", "p", "call", T + a, T + b) if event else Outcome(f"o{i}", "p", "won", T + a, T + b)
+        for i, (a, b, event) in enumerate(stamps)
+    ]
+    assert module.later(facts, T + t) == plain_later(facts, T + t)
+    for wrong in ([("e1",)], [7], [None]):
+        with pytest.raises(TypeError):
+            module.later(wrong, T)
 
 
 def test_groups_refuse_what_is_not_theirs() -> None:

@@ -174,26 +174,205 @@ def test_items_that_are_decoded_one_by_one_are_those_of_the_whole(
         body = body[:start] + more + body[start + data.draw(st.integers(0, 3)) :]
     most = data.draw(st.integers(0, 6))
     wanted = taken(lambda: schema.items_of(decode(body), most))
-    found = taken(lambda: schema.items_in(body, most))
-    if isinstance(wanted, tuple) and isinstance(found, tuple) and found[0] == "too_many_items":
-        assert len(values.texts_of_items(body) or [None] * 9) > most  # told before it is known that all of it is JSON
-    else:
-        assert found == wanted
-        assert [type(each) for each in found] == [type(each) for each in wanted]
+    found = taken(lambda: map(values.listed, schema.items_in(body, most)))
+    assert found == wanted
+    assert [type(each) for each in found] == [type(each) for each in wanted]
 
 
 def test_an_item_is_decoded_when_it_is_asked_for() -> None:
-    body = json.dumps({"items": [minimal(), minimal(goal="won")]}).encode()
-    texts = values.texts_of_items(body)
-    if texts is None:
+    body = json.dumps({"items": [minimal(), minimal(goal="won")]}, separators=(",", ":")).encode()
+    if next(values.decode_items(body)) is None:
         pytest.skip("serving._rows was not built")
-    assert [json.loads(text) for text in texts] == [minimal(), minimal(goal="won")]
+    assert [*schema.items_in(body, 5)] == [minimal(), minimal(goal="won")]
     items = schema.items_in(body.replace(b'"won"', b"won"), 5)
     assert next(items) == minimal()
     with pytest.raises(BadInput) as caught:
         next(items)
-    column = body.index(b'"won') + 1
+    column = body.index(b'"won"') + 1
     assert (caught.value.code, caught.value.where) == ("bad_json", f"line 1, column {column}")
+
+
+# -- events that are read straight from the text -----------------------------------------------------------------------
+
+_ID = st.sampled_from(["e1", "e2", "e3", "p1", "", " ", " e4", "e5 ", "\u00e9", "a\\b", 'a"b', "a\nb", "c" * 300])
+_TIME = st.sampled_from(
+    [
+        "2026-03-01T09:00:00Z",
+        "2026-03-01 09:00:00.123456789+01:00",
+        "2026-03-01T09:00Z",
+        "2026-02-30T09:00:00Z",
+        "2026-03-01T09:00:00",
+        "2026-03-01",
+        "",
+        "20260301T090000Z",
+    ]
+)
+_NUMBER = st.one_of(
+    st.sampled_from([0, -0.0, 1, -1, 10**9, 10**9 + 1, -(10**9), 10**18, 10**40, 1e9, 1e300, 5e-324, 0.1, 1e-7]),
+    st.floats(-1e9, 1e9),
+    st.integers(-(10**9), 10**9),
+)
+_WORDS = st.sampled_from(
+    ["call", "meeting", "web", "inbound", "outbound", "sideways", " call", "call ", "", "\u00e9t\u00e9"]
+)
+_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "event_id": _ID,
+    "prospect_id": st.sampled_from(["p1", "p1", "p2", "p1 ", None]),
+    "type": _WORDS,
+    "occurred_at": _TIME,
+    "recorded_at": _TIME | st.none(),
+    "retracted_at": _TIME | st.none(),
+    "contact_id": _ID | st.none(),
+    "direction": _WORDS | st.none(),
+    "channel": _WORDS | st.none(),
+    "value": _NUMBER | st.none() | st.booleans() | st.just("7"),
+    "other": st.just(1),
+}
+_STRAIGHT = {"event_id": "e9", "type": "call", "occurred_at": "2026-03-01T09:00:00Z"}
+
+
+@st.composite
+def _events(draw: st.DrawFn) -> list[Any]:
+    """Events that are nearly all ordinary, but for a field here and there."""
+    out = []
+    for i in range(draw(st.integers(0, 4))):
+        event = {**_STRAIGHT, "event_id": f"e{i}", "value": draw(st.integers(-9, 9) | st.floats(-9, 9))}
+        for name in draw(st.lists(st.sampled_from([*_FIELDS]), max_size=2)):
+            event[name] = draw(_FIELDS[name])
+        for name in draw(st.lists(st.sampled_from([*event]), max_size=1)):
+            if draw(st.integers(0, 3)) == 0:
+                del event[name]
+        out.append(dict(draw(st.permutations([*event.items()]))))
+    return out
+
+
+@settings(max_examples=600, deadline=None)
+@given(events=_events(), indent=st.none() | st.just(1), first=st.booleans(), data=st.data())
+def test_events_that_are_read_straight_are_those_of_the_lists(
+    events: list[Any], indent: int | None, first: bool, data: st.DataObject
+) -> None:
+    request = {**make_request()}
+    request.pop("events", None)
+    request = {"events": events, **request} if first else {**request, "events": events}
+    own = data.draw(st.sampled_from(["p1", "p1", "p1", "p1 ", " ", "\u00e9", 7]))
+    request["prospect"] = {**request["prospect"], "prospect_id": own}
+    separators = data.draw(st.sampled_from([(",", ":"), (",", ":"), (", ", ": "), (" ,", " :")]))
+    text = json.dumps(request, indent=indent, separators=separators, ensure_ascii=data.draw(st.booleans()))
+    body = text.encode("utf-8", "surrogatepass")
+    if data.draw(st.integers(0, 2)) == 0:  # damaged
+        start = data.draw(st.integers(0, len(body)))
+        damage = [
+            b"",
+            b"{",
+            b"}",
+            b"]",
+            b'"',
+            b",",
+            b"\\",
+            b"\xff",
+            b"\x00",
+            b"null",
+            b'"events":[],',
+            b"0",
+            b"-",
+            b".",
+        ]
+        body = body[:start] + data.draw(st.sampled_from(damage)) + body[start + data.draw(st.integers(0, 2)) :]
+    assert_read_alike(body)
+
+
+def assert_read_alike(body: bytes) -> bool:
+    """A request is the same by both ways; returns whether its events were read straight."""
+    reader = schema.RequestReader(DATASET)
+
+    def outcome(decoded: typing.Callable[[bytes], Any]) -> Any:
+        try:
+            return reader.read(decoded(body), NOW)
+        except BadInput as e:
+            return e.code, e.where, e.message, e.remedy
+
+    found, wanted = outcome(values.decode_request), outcome(decode)
+    assert found == wanted
+    if isinstance(found, ParsedRequest):
+        assert repr(found) == repr(wanted)  # of the same types too
+    try:
+        straight = values.decode_request(body)
+    except BadInput:
+        return False
+    plain = values.listed(straight)
+    assert repr(plain) == repr(decode(body))
+    return straight is not plain
+
+
+def _request_with(event: str) -> bytes:
+    return f'{{"prospect":{json.dumps(minimal()["prospect"], separators=(",", ":"))},"events":[{event}]}}'.encode()
+
+
+def _event_with(more: str) -> str:
+    return json.dumps(_STRAIGHT, separators=(",", ":"))[:-1] + more + "}"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        _event_with(""),
+        _event_with(',"value":12.5,"contact_id":"c1","direction":"inbound","channel":"web","prospect_id":"p1"'),
+        _event_with(',"value":null,"contact_id":null,"recorded_at":null'),
+        _event_with(' , "value" : -1e3 ,\n"recorded_at"\t: "2026-03-02T09:00:00+02:00" '),
+        "",
+    ],
+)
+def test_ordinary_events_are_read_straight(event: str) -> None:
+    built = values.decode_request(_request_with(_event_with("")))["events"]
+    if type(built) is list:
+        pytest.skip("serving._rows was not built")
+    assert assert_read_alike(_request_with(event))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        _event_with(',"type":"call"'),  # a key twice
+        _event_with(',"retracted_at":"2026-03-05T09:00:00Z"'),
+        _event_with(',"value":01'),
+        _event_with(',"value":1.'),
+        _event_with(',"value":.5'),
+        _event_with(',"value":+5'),
+        _event_with(',"value":1e'),
+        _event_with(',"value":NaN'),
+        _event_with(',"value":1e309'),
+        _event_with(',"value":1000000000.5'),
+        _event_with(',"value":"5"'),
+        _event_with(',"value":nul'),
+        _event_with(',"direction":"sideways"'),
+        _event_with(',"channel":"a\\u0062"'),
+        _event_with(',"channel":"\u00e9"'),
+        _event_with(',"channel":" web"'),
+        _event_with(',"prospect_id":"p2"'),
+        _event_with(',"attributes":{}'),
+        _event_with(","),
+        _event_with("") + ",",
+        _event_with("") + "," + _event_with(""),  # an id twice
+        "null",
+        "[]",
+        '{"event_id":"e9"}',
+    ],
+)
+def test_what_is_not_ordinary_is_left_to_the_careful_readers(event: str) -> None:
+    assert not assert_read_alike(_request_with(event))
+
+
+def test_a_second_list_of_events_is_seen() -> None:
+    body = _request_with(_event_with(""))[:-1] + b',"events":[]}'
+    assert not assert_read_alike(body)
+    escaped = body.replace(b',"events":[]', b',"event\\u0073":[]')
+    assert b"u0073" in escaped
+    assert not assert_read_alike(escaped)
+
+
+def test_events_of_a_prospect_without_a_name_are_left() -> None:
+    assert not assert_read_alike(b'{"events":[' + _event_with("").encode() + b"]}")
+    assert not assert_read_alike(b'{"events":[' + _event_with("").encode() + b'],"prospect":{"prospect_id":7}}')
 
 
 def test_a_byte_order_mark_is_named() -> None:
