@@ -38,7 +38,10 @@ class Rule:
 
 
 def _reached(_: str | None, values: Values) -> float:
-    return float(max((i for i, value in enumerate(values, 1) if value is not None), default=0))
+    for i in range(len(values), 0, -1):
+        if values[i - 1] is not None:
+            return float(i)
+    return 0.0
 
 
 def _reached_offline(_: str | None, values: Values) -> Any:
@@ -46,7 +49,10 @@ def _reached_offline(_: str | None, values: Values) -> Any:
 
 
 def _last_known(_: str | None, values: Values) -> float | None:
-    return next((float(value) for value in reversed(values) if value is not None), None)
+    for value in reversed(values):
+        if value is not None:
+            return float(value)
+    return None
 
 
 def _last_known_offline(_: str | None, values: Values) -> Any:
@@ -56,8 +62,11 @@ def _last_known_offline(_: str | None, values: Values) -> Any:
 
 
 def _latest(_: str | None, values: Values) -> float:
-    known = [(-value, i) for i, value in enumerate(values, 1) if value is not None]
-    return float(max(known)[1]) if known else 0.0
+    least, found = inf, 0
+    for i, value in enumerate(values, 1):
+        if value is not None and value <= least:
+            least, found = value, i
+    return float(found)
 
 
 def _latest_offline(_: str | None, values: Values) -> Any:

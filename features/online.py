@@ -54,6 +54,9 @@ _Getter = Callable[[_Context], Any]
 
 def as_of(versions: Versions, t: int) -> Mapping[str, Any] | None:
     """The row as of t: the version with the greatest ``observed_at <= t``, None where none was known."""
+    if len(versions) == 1:  # nearly always
+        observed_at, values = versions[0]
+        return values if observed_at <= t else None
     best, found = None, None
     for observed_at, values in versions:
         if observed_at <= t and (best is None or observed_at > best):

@@ -487,7 +487,7 @@ class Scorer:
                         grade=self._grade(p),
                         reasons=() if moved is None else self._reasons(moved, cells, reasons, language),
                         committee=committee,
-                        warnings=(*warnings[r], *self._unseen(matrix[r], cells), *self._card_warnings),
+                        warnings=(*warnings[r], *self._unseen(cells), *self._card_warnings),
                         model_version=self.version,
                         evidence=None if isinstance(data, Mapping) else Evidence(data[r], regimes[r], moved),
                     )
@@ -575,15 +575,12 @@ class Scorer:
                 self._labels[key] = text
         return value, text
 
-    def _unseen(self, encoded: Matrix, cells: Callable[[int], Any]) -> list[Warned]:
+    def _unseen(self, cells: Callable[[int], Any]) -> list[Warned]:
         out = []
-        for i, codes, _ in self._encoder.codes:
-            code = encoded[i]
-            if code < len(codes):
-                continue
+        for i, codes, other in self._encoder.codes:
             level, name = cells(i), self._names[i]
-            if isinstance(level, str) and level not in self.constants.rare.get(name, ()):
-                treated = "missing" if code != code else "a rare one"
+            if isinstance(level, str) and level not in codes and level not in self.constants.rare.get(name, ()):
+                treated = "missing" if math.isnan(other) else "a rare one"
                 shown = level if len(level) <= 60 else level[:57] + "..."
                 out.append(
                     Warned("unseen_level", f"{name}: the model has not learnt {shown!r}; it counts as {treated}.")
