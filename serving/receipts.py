@@ -1,9 +1,11 @@
 """Receipts: every score is kept with its features, its version and its answer, for as long as the setting says.
 
-Keeping one never slows or fails a score: it is put into a bounded queue, and a thread writes what waits there to the
-store, many in one transaction and many in one statement: the interpreter's lock, which the scores need too, is let go
-while the database works. What finds no room is dropped and counted. The ids rise with time, so that the newest receipt
-of a prospect has its greatest id, and the old ones are those below an id.
+Keeping one never fails a score, nor lets it wait: it is put into a bounded queue, and a thread writes what waits there
+to the store, many in one transaction and many in one statement. The interpreter's lock, which the scores need too, is
+let go while the database works. To take it again costs the scores more than what is done with it, so that little is
+left to do with it: the row is made ready by whoever scored, on whose core its values lie. What finds no room is dropped
+and counted. The ids rise with time, so that the newest receipt of a prospect has its greatest id, and the old ones are
+those below an id.
 """
 
 from __future__ import annotations
@@ -38,14 +40,14 @@ Effects = npt.NDArray[np.float32]
 
 PART = "receipts"  # our tables among those of the store
 _EVERY = 1.0  # seconds between two looks at the queue: a transaction costs as much as many receipts
-_CHUNK = 250  # receipts in one transaction: it holds the store's only writer for some milliseconds
-_SLICE = 50  # receipts in one statement: its parameters are bound under the interpreter's lock
+_CHUNK = 500  # receipts in one transaction: it holds the store's only writer for some milliseconds
+_SLICE = 250  # receipts in one statement
 _AGAIN = 1.0  # seconds until the next attempt after a failure
 _LAST = 5.0  # seconds that the end of the service waits for what is still in the queue
 _PRUNED = 3600.0  # seconds between two looks for what is too old
 _OLD = 500  # receipts that are removed in one transaction
 _MIB = 1024 * 1024
-_MOST_BYTES = 64 * _MIB  # of the answers that wait
+_MOST_BYTES = 64 * _MIB  # of the texts that wait
 _UNDER_WAY = 2_000_000  # microseconds after a contact's erasure in which an answer may still rest on it
 _WAITED = 3_600_000_000  # microseconds for which no receipt waits to be written
 _LOCK = 0x1EAD5C0F  # of PostgreSQL's advisory locks: whoever erases, against those that write receipts
@@ -147,6 +149,17 @@ class Receipt(NamedTuple):
     mentions: tuple[tuple[str, str], ...] = ()
 
 
+class _Waiting(NamedTuple):
+    """A receipt that is to be written: its row, and whom it names."""
+
+    id: str
+    names: tuple[tuple[str, str], ...]
+    mentions: tuple[tuple[str, str], ...]
+    model: Model
+    row: tuple[Any, ...]
+    size: int
+
+
 @dataclass(frozen=True)
 class Kept:
     """A receipt as it was kept; ``names`` are its features', ``parts`` the receipts of an account's prospects."""
@@ -208,7 +221,7 @@ class Receipts:
         self.on_drop: Callable[[int], None] = lambda count: None
         self._clock = clock or (lambda: time.time_ns() // 1000)
         self._most = most
-        self._queue: deque[Receipt] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._size = 0
         self._writing = 0
         self._lock = threading.Lock()
@@ -228,12 +241,18 @@ class Receipts:
         """Let receipts be written soon, all of them; False where they are dropped. Neither waits nor raises."""
         if self.days <= 0:
             return False
-        size = sum(len(receipt.answer) for receipt in receipts)
+        try:
+            waiting = [_waiting(receipt) for receipt in receipts]
+        except Exception as e:
+            self._drop(len(receipts))
+            logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
+            return False
+        size = sum(each.size for each in waiting)
         with self._lock:
-            if len(self._queue) + len(receipts) > self._most or self._size + size > _MOST_BYTES:
-                self._drop(len(receipts))
+            if len(self._queue) + len(waiting) > self._most or self._size + size > _MOST_BYTES:
+                self._drop(len(waiting))
                 return False
-            self._queue.extend(receipts)
+            self._queue.extend(waiting)
             self._size += size
         return True
 
@@ -288,7 +307,7 @@ class Receipts:
                 if not done:
                     self._queue.extendleft(reversed(batch))
                     return False
-                self._size -= sum(len(receipt.answer) for receipt in batch)
+                self._size -= sum(each.size for each in batch)
         return True
 
     def _quietly(self, work: Callable[[], Any]) -> bool:
@@ -305,44 +324,42 @@ class Receipts:
         self._failing = False
         return True
 
-    def _write(self, batch: list[Receipt]) -> None:
+    def _write(self, batch: list[_Waiting]) -> None:
         try:
-            rows = {receipt.id: _row(receipt) for receipt in batch}
-            kept = self.store.write(lambda connection: self._insert(connection, batch, rows))
+            kept = self.store.write(lambda connection: self._insert(connection, batch))
         except LeadscoreError:
             raise
         except Exception as e:  # something in one of them: the others are not to suffer for it
             if len(batch) > 1:
-                for receipt in batch:
-                    self._write([receipt])
+                for each in batch:
+                    self._write([each])
                 return
             self._drop(1)
             logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
             return
-        self._models.update(receipt.model.digest for receipt in batch)
+        self._models.update(each.model.digest for each in batch)
         self.written += kept
-        self.last_written = max(self.last_written, *(receipt.id for receipt in batch))
+        self.last_written = max(self.last_written, *(each.id for each in batch))
 
-    def _insert(self, connection: Connection, batch: list[Receipt], rows: Mapping[str, tuple[Any, ...]]) -> int:
+    def _insert(self, connection: Connection, batch: list[_Waiting]) -> int:
         if connection.dialect.name == "postgresql":  # nobody is erased between the look and the writing
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
-        gone = _erased(connection, {name for receipt in batch for name in _names(receipt)})
+        gone = _erased(connection, {name for each in batch for name in each.names})
         ended: dict[str, int] = {row.subject: row.until for row in connection.execute(sa.select(ENDS))}
-        batch = [receipt for receipt in batch if gone.isdisjoint(_names(receipt)) and not _over(receipt, ended)]
+        if gone or ended:
+            batch = [each for each in batch if gone.isdisjoint(each.names) and not _over(each, ended)]
         if not batch:
             return 0
-        models = {receipt.model.digest: receipt.model for receipt in batch}
+        models = {each.model.digest: each.model for each in batch}
         new = [m for digest, m in models.items() if digest not in self._models]
         if new:
             named = [{**m._asdict(), "names": encode(m.names)} for m in new]
             connection.execute(_insert_new(connection, MODELS), named)
         for start in range(0, len(batch), _SLICE):
-            some = [rows[receipt.id] for receipt in batch[start : start + _SLICE]]
+            some = batch[start : start + _SLICE]
             text = _insert_rows(connection.dialect.name, len(some))
-            connection.exec_driver_sql(text, tuple(chain.from_iterable(some)))
-        mentions = [
-            {"kind": kind, "id": id, "receipt_id": receipt.id} for receipt in batch for kind, id in receipt.mentions
-        ]
+            connection.exec_driver_sql(text, tuple(chain.from_iterable(each.row for each in some)))
+        mentions = [{"kind": kind, "id": id, "receipt_id": each.id} for each in batch for kind, id in each.mentions]
         if mentions:
             connection.execute(_insert_new(connection, MENTIONS), mentions)
         return len(batch)
@@ -375,23 +392,19 @@ class Receipts:
         return removed
 
 
-def _names(receipt: Receipt) -> list[tuple[str, str]]:
-    own = [("prospects", receipt.subject)] if receipt.kind == "prospect" else []
-    return [*own, *receipt.mentions]
-
-
-def _over(receipt: Receipt, ended: Mapping[str, int]) -> bool:
+def _over(waiting: _Waiting, ended: Mapping[str, int]) -> bool:
     """Whether it was given before the erasure of a contact that it may rest on."""
     if not ended:
         return False
-    until = max((ended.get(id, 0) for kind, id in _names(receipt) if kind == "prospects"), default=0)
-    return (moment_of(receipt.id) or 0) <= until
+    until = max((ended.get(id, 0) for kind, id in waiting.names if kind == "prospects"), default=0)
+    return (moment_of(waiting.id) or 0) <= until
 
 
-def _row(receipt: Receipt) -> tuple[Any, ...]:
-    """The values of a receipt in the order of the table's columns."""
+def _waiting(receipt: Receipt) -> _Waiting:
+    """A receipt with its values in the order of the table's columns."""
     model, effects = receipt.model, receipt.effects
-    return (
+    features = None if receipt.features is None else encode(receipt.features)
+    row = (
         receipt.id,
         receipt.kind,
         receipt.subject,
@@ -403,10 +416,13 @@ def _row(receipt: Receipt) -> tuple[Any, ...]:
         receipt.language,
         receipt.probability,
         receipt.regime,
-        None if receipt.features is None else encode(receipt.features),
+        features,
         None if effects is None else effects.tobytes(),
         receipt.answer,
     )
+    own = (("prospects", receipt.subject),) if receipt.kind == "prospect" else ()
+    size = len(receipt.answer) + len(features or "")
+    return _Waiting(receipt.id, (*own, *receipt.mentions), receipt.mentions, model, row, size)
 
 
 @lru_cache(maxsize=2 * _SLICE)
