@@ -301,7 +301,7 @@ MUTATIONS = (
         "reversed([*enumerate(numbers, 1)])",
         "enumerate(numbers, 1)",
     ),
-    Mutation("online: of tied ones the first", "expressions.py", "max(known)[1]", "max(known, key=lambda k: k[0])[1]"),
+    Mutation("online: of tied ones the first", "expressions.py", "value <= least", "value < least"),
     Mutation(
         "offline: the first known",
         "expressions.py",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,6 +36,7 @@ from tests.bad_requests import BAD, LATER, OUTCOME, SIBLING, SIBLINGS_EVENT, Bad
 from tests.fixtures_bundle import DATASET, SPEC, make_request, request_records
 
 NOW = parse_time("2026-06-01T00:00:00Z")
+MANY = 10 if os.environ.get("LEADSCORE_PROOFS", "") not in ("", "0") else 1
 MODELS: dict[str, type[BaseModel]] = {
     "prospects": openapi.ProspectRecord,
     "accounts": openapi.AccountRecord,
@@ -160,7 +162,7 @@ def taken(read: typing.Callable[[], typing.Iterable[Any]]) -> Any:
         return e.code, e.where
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 * MANY, deadline=None)
 @given(items=_BATCH, indent=st.none() | st.integers(0, 2), escaped=st.booleans(), data=st.data())
 def test_items_that_are_decoded_one_by_one_are_those_of_the_whole(
     items: list[Any], indent: int | None, escaped: bool, data: st.DataObject
@@ -177,6 +179,36 @@ def test_items_that_are_decoded_one_by_one_are_those_of_the_whole(
     found = taken(lambda: map(values.listed, schema.items_in(body, most)))
     assert found == wanted
     assert [type(each) for each in found] == [type(each) for each in wanted]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"items":[%s]}}',
+        '{"items":[%s]}]',
+        '{"items":[%s]} x',
+        '{"items":[%s]}\0',
+        '{"items":[%s]',
+        '{"items":[%s',
+        '{"items":[%s,]}',
+        '{"items":[,%s]}',
+        '{"items":[%s %s]}',
+        '{"items":[%s}]}',
+        '{"items":[%s],"items":[]}',
+        '{"items":[%s],"more":1}',
+        '{"items" [%s]}',
+        '{"items":%s}',
+        '[{"items":[%s]}]',
+        '{"item":[%s]}',
+        '{"items":[%s,7,null,[]]}',
+        ' {\n"items"\t:\r[ %s , %s ]\n} ',
+    ],
+)
+def test_the_frame_of_a_batch_is_read_as_that_of_the_whole(frame: str) -> None:
+    item = json.dumps(make_request(), separators=(",", ":"))
+    body = frame.replace("%s", item).encode()
+    wanted = taken(lambda: schema.items_of(decode(body), 5))
+    assert taken(lambda: map(values.listed, schema.items_in(body, 5))) == wanted
 
 
 def test_an_item_is_decoded_when_it_is_asked_for() -> None:
@@ -246,7 +278,7 @@ def _events(draw: st.DrawFn) -> list[Any]:
     return out
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600 * MANY, deadline=None)
 @given(events=_events(), indent=st.none() | st.just(1), first=st.booleans(), data=st.data())
 def test_events_that_are_read_straight_are_those_of_the_lists(
     events: list[Any], indent: int | None, first: bool, data: st.DataObject
@@ -360,6 +392,19 @@ def test_ordinary_events_are_read_straight(event: str) -> None:
 )
 def test_what_is_not_ordinary_is_left_to_the_careful_readers(event: str) -> None:
     assert not assert_read_alike(_request_with(event))
+
+
+def test_events_that_were_read_for_another_prospect_are_read_anew() -> None:
+    straight = values.decode_request(_request_with(_event_with("")))["events"]
+    if type(straight) is list:
+        pytest.skip("serving._rows was not built")
+    for own in ("p1", "p2"):
+        scope = rows.Scope(own, False, {own: NOW})
+        found = rows.read_facts(straight, "events", scope, rows.read_event, {})
+        assert [event.prospect_id for event in found] == [own]
+    seen = {"e9": found[0]}
+    with pytest.raises(BadInput, match="twice"):
+        rows.read_facts(straight, "events", rows.Scope("p1", False, {"p1": NOW}), rows.read_event, seen)
 
 
 def test_a_second_list_of_events_is_seen() -> None:
