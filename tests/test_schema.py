@@ -407,6 +407,14 @@ def test_events_that_were_read_for_another_prospect_are_read_anew() -> None:
         rows.read_facts(straight, "events", rows.Scope("p1", False, {"p1": NOW}), rows.read_event, seen)
 
 
+@pytest.mark.parametrize("more", [b"}", b" x", b"\0", b"{}", b",", b"]", b'"'])
+def test_what_stands_behind_a_request_is_refused(more: bytes) -> None:
+    assert not assert_read_alike(_request_with(_event_with("")) + more)
+    assert_read_alike(_request_with(_event_with("")) + b" \n\t\r")
+    with pytest.raises(BadInput):
+        values.decode_request(_request_with(_event_with("")) + more)
+
+
 def test_a_second_list_of_events_is_seen() -> None:
     body = _request_with(_event_with(""))[:-1] + b',"events":[]}'
     assert not assert_read_alike(body)
