@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -469,6 +469,7 @@ def parse_date(text: str) -> int:
     return out
 
 
+@lru_cache(maxsize=4_096)
 def format_time(micros: int) -> str:
     """Microseconds since 1970 as an ISO 8601 text in UTC, with no more digits than needed."""
     moment = EPOCH + timedelta(microseconds=micros)
