@@ -162,7 +162,7 @@ class Previous:
         """Whether what is remembered need not be looked up: it is young, or it still waits to be written."""
         if known is None:
             return False
-        return now - known[0] < _TRUSTED or (known[1] is not None and known[1].receipt_id > self.receipts.last_written)
+        return now - known[0] < _TRUSTED or (known[1] is not None and known[0] >= self.receipts.written_until)
 
     def _failed(self, e: Exception) -> None:
         if self.failures % 100 == 0:

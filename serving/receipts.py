@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -208,7 +209,7 @@ class Receipts:
         dropped: how many were lost, for want of room in the queue or since they could not be written.
         on_drop: is told how many were dropped, from any thread.
         failures: how many times writing failed.
-        last_written: the greatest id that is in the store for sure; what is above may still wait.
+        written_until: a time of the monotonic clock; what was kept before it is in the store for sure, or was dropped.
     """
 
     def __init__(self, store: Store, days: float, most: int, clock: Callable[[], int] | None = None) -> None:
@@ -217,7 +218,7 @@ class Receipts:
         self.written = 0
         self.dropped = 0
         self.failures = 0
-        self.last_written = ""
+        self.written_until = 0.0
         self.on_drop: Callable[[int], None] = lambda count: None
         self._clock = clock or (lambda: time.time_ns() // 1000)
         self._most = most
@@ -238,23 +239,28 @@ class Receipts:
         return len(self._queue) + self._writing
 
     def keep(self, *receipts: Receipt) -> bool:
-        """Let receipts be written soon, all of them; False where they are dropped. Neither waits nor raises."""
+        """Let receipts be written soon, all of them; False where any is dropped. Neither waits nor raises."""
         if self.days <= 0:
             return False
-        try:
-            waiting = [_waiting(receipt) for receipt in receipts]
-        except Exception as e:
-            self._drop(len(receipts))
-            logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
-            return False
+        with self._lock:
+            if len(self._queue) + len(receipts) > self._most or self._size >= _MOST_BYTES:
+                self._drop(len(receipts))
+                return False
+        waiting = []
+        for receipt in receipts:
+            try:
+                waiting.append(_waiting(receipt))
+            except Exception as e:
+                logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
         size = sum(each.size for each in waiting)
         with self._lock:
             if len(self._queue) + len(waiting) > self._most or self._size + size > _MOST_BYTES:
-                self._drop(len(waiting))
-                return False
+                waiting, size = [], 0
             self._queue.extend(waiting)
             self._size += size
-        return True
+            if len(waiting) < len(receipts):
+                self._drop(len(receipts) - len(waiting))
+        return len(waiting) == len(receipts)
 
     def _drop(self, count: int) -> None:
         self.dropped += count
@@ -297,8 +303,12 @@ class Receipts:
 
     def _flush(self) -> bool:
         """Write what waits; False where that failed, with everything still waiting."""
-        while self._queue:
+        while True:
+            now = time.monotonic()
             with self._lock:
+                if not self._queue:
+                    self.written_until = now
+                    return True
                 batch = [self._queue.popleft() for _ in range(min(_CHUNK, len(self._queue)))]
                 self._writing = len(batch)
             done = self._quietly(partial(self._write, batch))
@@ -308,7 +318,6 @@ class Receipts:
                     self._queue.extendleft(reversed(batch))
                     return False
                 self._size -= sum(each.size for each in batch)
-        return True
 
     def _quietly(self, work: Callable[[], Any]) -> bool:
         try:
@@ -339,7 +348,6 @@ class Receipts:
             return
         self._models.update(each.model.digest for each in batch)
         self.written += kept
-        self.last_written = max(self.last_written, *(each.id for each in batch))
 
     def _insert(self, connection: Connection, batch: list[_Waiting]) -> int:
         if connection.dialect.name == "postgresql":  # nobody is erased between the look and the writing
@@ -355,8 +363,9 @@ class Receipts:
         if new:
             named = [{**m._asdict(), "names": encode(m.names)} for m in new]
             connection.execute(_insert_new(connection, MODELS), named)
-        for start in range(0, len(batch), _SLICE):
-            some = batch[start : start + _SLICE]
+        step = _step(connection)
+        for start in range(0, len(batch), step):
+            some = batch[start : start + step]
             text = _insert_rows(connection.dialect.name, len(some))
             connection.exec_driver_sql(text, tuple(chain.from_iterable(each.row for each in some)))
         mentions = [{"kind": kind, "id": id, "receipt_id": each.id} for each in batch for kind, id in each.mentions]
@@ -423,6 +432,14 @@ def _waiting(receipt: Receipt) -> _Waiting:
     own = (("prospects", receipt.subject),) if receipt.kind == "prospect" else ()
     size = len(receipt.answer) + len(features or "")
     return _Waiting(receipt.id, (*own, *receipt.mentions), receipt.mentions, model, row, size)
+
+
+def _step(connection: Connection) -> int:
+    """How many receipts one statement holds: an old SQLite takes few parameters."""
+    if connection.dialect.name != "sqlite":
+        return _SLICE
+    file: Any = connection.connection.driver_connection
+    return min(_SLICE, int(file.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)) // len(RECEIPTS.c))
 
 
 @lru_cache(maxsize=2 * _SLICE)

@@ -25,7 +25,7 @@ from serving.wire import encode
 
 Off = Callable[[Callable[[], Any]], Awaitable[Any]]  # does synchronous work in a thread
 
-_FRESH = 5_000_000  # microseconds for which a receipt may not be written yet
+_FRESH = 20_000_000  # microseconds from the reading of its records for which a receipt may not be written yet
 _PATIENCE = 2.0  # seconds that who asks for such a one waits
 _PATIENT = 8  # may wait at a time: an id can be made up
 
@@ -41,6 +41,7 @@ class Recorder:
         self._reasons = reasons
         self._models: dict[tuple[str, str], Model] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stamped = (0, 0)  # the last stamp, and how many followed in the same microsecond
         self._waiting = 0  # who asks for receipts that may not be written yet
 
     def start(self) -> None:
@@ -59,11 +60,14 @@ class Recorder:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.previous.forget, tuple(prospect_ids))
 
-    async def prospect(self, score: Score, champion: Champion) -> tuple[str, str]:
-        """The answer of ``POST /score``, with what changed since the score before: its receipt's id, and it as JSON."""
+    async def prospect(self, score: Score, champion: Champion, read_at: int) -> tuple[str, str]:
+        """The answer of ``POST /score``, with what changed since the score before: its receipt's id, and it as JSON.
+
+        ``read_at`` is when its records were read, in microseconds.
+        """
         model = self._model(champion)
         answer = score.to_json()
-        answer["receipt_id"] = receipt_id = new_id(time.time_ns() // 1000)
+        answer["receipt_id"] = receipt_id = self._new_id(read_at)
         last = _last(receipt_id, score, model)
         before = await self.previous.last(model.goal, score.prospect_id)
         answer["previous"] = told(before, last, champion.scorer, self._language, self._reasons)
@@ -77,20 +81,19 @@ class Recorder:
         for goal in dict.fromkeys(score.goal for score in scores):
             await self.previous.recall(goal, [score.prospect_id for score in scores if score.goal == goal])
 
-    def account(self, score: AccountScore, champion: Champion) -> tuple[str, str]:
+    def account(self, score: AccountScore, champion: Champion, read_at: int) -> tuple[str, str]:
         """The answer of ``POST /score_account`` as ``prospect`` does; its prospects get receipts too.
 
         To be called on the event loop.
         """
         model = self._model(champion)
-        now = time.time_ns() // 1000
-        whole_id = new_id(now)
+        whole_id = self._new_id(read_at)
         answer = score.to_json()
         texts = [encode(prospect) for prospect in answer["prospects"]]
         kept = encode({**answer, "prospects": [], "receipt_id": whole_id})
         parts = []
-        for index, (each, text) in enumerate(zip(score.prospects, texts, strict=True), 1):
-            last = _last(new_id(now + index), each, model)  # after the whole, in its order
+        for each, text in zip(score.prospects, texts, strict=True):
+            last = _last(self._new_id(read_at), each, model)  # after the whole, in its order
             parts.append((last, self._receipt(last, each, model, text, whole_id)))
         whole = Receipt(
             id=whole_id,
@@ -110,10 +113,10 @@ class Recorder:
         head, place, tail = kept.partition('"prospects":[')
         return whole_id, f"{head}{place}{','.join(texts)}{tail}"
 
-    def contacts(self, score: AccountContacts, champion: Champion) -> tuple[str, str]:
+    def contacts(self, score: AccountContacts, champion: Champion, read_at: int) -> tuple[str, str]:
         """The answer of ``POST /score_contacts``, as ``prospect`` does."""
         answer = score.to_json()
-        answer["receipt_id"] = receipt_id = new_id(time.time_ns() // 1000)
+        answer["receipt_id"] = receipt_id = self._new_id(read_at)
         text = encode(answer)
         self.receipts.keep(
             Receipt(
@@ -155,6 +158,15 @@ class Recorder:
                 await asyncio.sleep(0.1)
             finally:
                 self._waiting -= 1
+
+    def _new_id(self, read_at: int) -> str:
+        """An id of the moment at which an answer's records were read, however late it is given.
+
+        An erasure tells by it which answers may rest on what it erased. Those of one moment rise in their order.
+        """
+        at, more = self._stamped
+        self._stamped = (read_at, more + 1 if at == read_at else 0)
+        return new_id(read_at + self._stamped[1])
 
     def _model(self, champion: Champion) -> Model:
         key = (champion.digest, champion.version)

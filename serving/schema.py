@@ -8,7 +8,7 @@ pass. ``serving.rows`` reads a single record, ``serving.values`` a single value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -427,17 +427,14 @@ def items_of(data: Any, most: int) -> list[Any]:
     return items
 
 
-def items_in(body: bytes, most: int) -> Iterator[Any]:
-    """The items of a batch's body, each decoded when it is asked for: what was read of the one before is still at hand.
-
-    Each is as ``decode_request`` gives it. Raises BadInput as ``decode`` and ``items_of``, also in the middle: nothing
-    may be kept of a batch before its end.
-    """
-    for i, item in enumerate(decode_items(body)):
-        if item is None or i == most:
-            yield from items_of(decode(body), most)[i:]  # which tells what is wrong, and where in the body it is
-            return
-        yield item
+def items_in(body: bytes, most: int) -> list[Any]:
+    """The items of a batch's body, each as ``decode_request`` gives it. Raises as ``decode`` and ``items_of``."""
+    items: list[Any] = []
+    for item in decode_items(body):
+        if item is None or len(items) == most:
+            return items_of(decode(body), most)  # which tells what is wrong, and where
+        items.append(item)
+    return items
 
 
 def bounded(account: AccountRecords, most: int, steps: int, by_contact: bool) -> None:

@@ -82,7 +82,6 @@ _PATHS = frozenset(
 _UNUSED = frozenset({"TimeoutMiddleware", "RunnerTrafficMetricsMiddleware"})
 _STORE_SECONDS = 2.0  # between two looks at the store of live records
 _SWITCH = 0.0005  # seconds: the event loop waits no longer for a thread that writes receipts, by default 0.005
-_ANSWERS = 50  # written in one turn of the loop
 _EVENTS = 200  # weigh as much as the rest of a score
 
 
@@ -235,12 +234,16 @@ _RESOURCES = [
 
 
 class _Item(NamedTuple):
-    """A score request as it was decoded: who serves, its path in a batch; ``whole`` is it with what is stored."""
+    """A score request as it was decoded: who serves, its path in a batch; ``whole`` is it with what is stored.
+
+    ``read_at`` is when the store was asked for that, in microseconds.
+    """
 
     data: Any
     state: State
     place: str = ""
     whole: Completed | None = None
+    read_at: int = 0
 
     def weight(self) -> float:
         """As ``_weight``, with what is stored."""
@@ -248,11 +251,12 @@ class _Item(NamedTuple):
 
 
 class _Scored(NamedTuple):
-    """A score, who gave it, and what is to be warned of beside what it says itself."""
+    """A score, who gave it, what is to be warned of beside what it says itself, and when its records were read."""
 
     score: Score
     champion: Champion
     warnings: tuple[dict[str, str], ...]
+    read_at: int
 
 
 class _Asked(NamedTuple):
@@ -261,21 +265,19 @@ class _Asked(NamedTuple):
     champion: Champion
     parsed: ParsedRequest
     warnings: tuple[dict[str, str], ...]
+    read_at: int
 
 
-def _parts(items: Iterable[Any]) -> Iterator[list[Any]]:
+def _parts(items: Sequence[Any]) -> Iterator[range]:
     """A batch in parts, between which other requests are looked at: as heavy as one call of ``Together`` may be."""
-    part: list[Any] = []
-    room = MOST
-    for item in items:
-        weight = _weight(item)
-        room -= weight
-        if room < 0 and part:
-            yield part
-            part, room = [], MOST - weight
-        part.append(item)
-    if part:
-        yield part
+    start, room = 0, MOST
+    for i, item in enumerate(items):
+        room -= _weight(item)
+        if room < 0 and i > start:
+            yield range(start, i)
+            start, room = i, MOST - _weight(item)
+    if start < len(items):
+        yield range(start, len(items))
 
 
 def _weight(data: Any) -> float:
@@ -446,19 +448,14 @@ class LeadScore:
             state = self.champions.state  # one state for the whole batch
             if not state.champions:
                 state.champion(None)
-            found: list[_Scored | Exception] = []
             results: list[str] = []
             passage = current()
             async with passage.turn():
-                for part in _parts(items_in(body, self.settings.batch_items)):
-                    if found:
+                items = items_in(body, self.settings.batch_items)
+                for part in _parts(items):
+                    if part.start:
                         await passage.pause()
-                    found += await self._score_part(part, state, len(found))
-                # Only now is it certain that all of the body is JSON, and receipts may be kept.
-                for start in range(0, len(found), _ANSWERS):
-                    if start:
-                        await passage.pause()
-                    results += await self._answers(found[start : start + _ANSWERS])
+                    results += await self._score_part(items[part.start : part.stop], state, part.start)
             return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
@@ -482,13 +479,14 @@ class LeadScore:
             data = decode(body)
             champion: Champion = self.champions.state.champion(goal_of(data))
             # An account may hold hundreds of prospects: in a thread, others are answered meanwhile.
-            whole = await self.live.complete_account(data, time.time_ns() // 1000, champion.reader)
+            now = time.time_ns() // 1000
+            whole = await self.live.complete_account(data, now, champion.reader)
             found = await current().in_thread(score, champion, whole)
             if isinstance(found, AccountScore):
-                receipt_id, text = self.recorder.account(found, champion)
+                receipt_id, text = self.recorder.account(found, champion, now)
                 self._given(receipt_id, champion, [one.probability for one in found.prospects])
             else:
-                receipt_id, text = self.recorder.contacts(found, champion)
+                receipt_id, text = self.recorder.contacts(found, champion, now)
                 self._given(receipt_id, champion, [found.probability])
             return text_answer(text)
         except Exception as e:
@@ -549,7 +547,9 @@ class LeadScore:
                         found.append(within(e, items[i].place) if isinstance(e, BadInput) else e)
             for i, each, score in zip(group, those, found, strict=True):
                 warnings = (*each.warnings, *each.parsed.warnings)
-                out[i] = score if isinstance(score, Exception) else _Scored(score, each.champion, warnings)
+                out[i] = (
+                    score if isinstance(score, Exception) else _Scored(score, each.champion, warnings, each.read_at)
+                )
         return out
 
     def _read(self, items: Sequence[_Item], watch: Watch) -> list[_Asked | Exception | None]:
@@ -574,7 +574,7 @@ class LeadScore:
                 continue
             try:
                 parsed = champion.reader.read(whole.data, whole.now, item.place)
-                out.append(_Asked(champion, parsed, whole.warnings))
+                out.append(_Asked(champion, parsed, whole.warnings, item.read_at or now))
             except Exception as e:
                 out.append(e)
         watch("parse")
@@ -583,22 +583,23 @@ class LeadScore:
     async def _completed(self, item: _Item) -> _Item:
         """The request with what is stored about its prospect."""
         watch = Watch(self.metrics)
+        now = time.time_ns() // 1000
         champion = item.state.champion(goal_of(item.data))
         try:
-            whole = await self.live.complete(listed(item.data), time.time_ns() // 1000, champion.reader)
+            whole = await self.live.complete(listed(item.data), now, champion.reader)
         except LeadscoreError as e:
             raise within(e, item.place) from None
         watch("lookup")
-        return item._replace(whole=whole)
+        return item._replace(whole=whole, read_at=now)
 
     async def _answer(self, scored: _Scored) -> str:
         score = scored.score.with_warnings(scored.warnings)
-        receipt_id, text = await self.recorder.prospect(score, scored.champion)
+        receipt_id, text = await self.recorder.prospect(score, scored.champion, scored.read_at)
         self._given(receipt_id, scored.champion, [score.probability])
         return text
 
-    async def _score_part(self, data: Sequence[Any], state: State, first: int) -> list[_Scored | Exception]:
-        """The score of each item, or why there is none, scored together."""
+    async def _score_part(self, data: Sequence[Any], state: State, first: int) -> list[str]:
+        """A score or an error for each item, scored together."""
         items = [_Item(each, state, f"items[{first + i}]") for i, each in enumerate(data)]
         found = self._scores(items)
         late: list[int] = []
@@ -612,16 +613,13 @@ class LeadScore:
         if late:
             for i, each in zip(late, self._scores([items[i] for i in late]), strict=True):
                 found[i] = each
-        return [AssertionError("completed") if each is None else each for each in found]
-
-    async def _answers(self, found: Sequence[_Scored | Exception]) -> list[str]:
-        """What stands for each in the answer to a batch."""
         await self.recorder.recall([each.score for each in found if isinstance(each, _Scored)])
         out = []
         for scored in found:
             try:
                 if isinstance(scored, Exception):
                     raise scored
+                assert scored is not None, "completed"
                 out.append(await self._answer(scored))
             except Exception as e:
                 out.append(self._fault(e))

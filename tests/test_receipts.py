@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +36,7 @@ from serving.receipts import (
     Model,
     Receipt,
     Receipts,
+    _waiting,
     forget,
     moment_of,
     new_id,
@@ -125,7 +128,7 @@ class Home:
         """The answer about a random prospect."""
         records, t = make_records(seed, changes.pop("prospect_id", ""))
         score = champion.scorer.score(replace(records, **changes), t)
-        return dict(json.loads(asyncio.run(self.recorder.prospect(score, champion))[1]))
+        return dict(json.loads(asyncio.run(self.recorder.prospect(score, champion, time.time_ns() // 1000))[1]))
 
     def found(self, receipt_id: str) -> dict[str, Any]:
         async def off(work: Callable[[], Any]) -> Any:
@@ -169,8 +172,9 @@ def test_what_is_kept_is_read_as_it_was(store: Store) -> None:
     assert (kept.subject, kept.features, kept.names, kept.regime) == ("p\u00e9 1", (1.5, None), ("a", "b"), "mass")
     assert kept.answer == {"x": 1.5, "reasons": []}
     assert store.read(lambda c: read_receipt(c, new_id(NOW))) is None
-    receipts._write([one])  # a transaction whose end was not heard of comes again
+    receipts._write([_waiting(one)])  # a transaction whose end was not heard of comes again
     assert count(store) == 1
+    assert receipts.dropped == 0
     assert bundles_of(store) == {MODEL.digest}
 
 
@@ -189,6 +193,58 @@ def test_the_queue_is_bounded_and_what_is_dropped_is_counted(store: Store) -> No
     none = Receipts(store, 0, 3)
     assert not none.keep(receipt())
     assert (none.waiting, none.dropped) == (0, 0)
+
+
+def test_one_that_is_no_json_spoils_no_other(store: Store) -> None:
+    receipts = Receipts(store, 90, 10)
+    told: list[int] = []
+    receipts.on_drop = told.append
+    assert not receipts.keep(receipt("p1"), receipt("p2", features=(math.inf, None)), receipt("p3"))
+    flush(receipts)
+    assert (receipts.written, receipts.dropped, told) == (2, 1, [1])
+    kept = store.read(lambda c: set(c.execute(sa.select(RECEIPTS.c.subject)).scalars()))
+    assert kept == {"p1", "p3"}
+
+
+def test_an_sqlite_that_takes_few_parameters_is_given_few(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'live.db'}")
+
+    @sa.event.listens_for(store.engine, "checkout")
+    def old(connection: Any, *_: Any) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+
+    receipts = Receipts(store, 90, 1_000)
+    assert receipts.keep(*(receipt(f"p{i}") for i in range(300)))
+    flush(receipts)
+    assert (count(store), receipts.waiting, receipts.failures) == (300, 0, 0)
+    store.close()
+
+
+def test_what_is_written_is_told_by_when_it_was_kept(store: Store) -> None:
+    receipts = Receipts(store, 90, 10)
+    before = time.monotonic()
+    assert receipts.written_until < before
+    receipts.keep(receipt(at=NOW))
+    flush(receipts)
+    assert before < receipts.written_until <= time.monotonic()
+
+
+def test_an_answer_is_of_when_its_records_were_read(home: Home) -> None:
+    """However late it is given: who erases a contact meanwhile is not answered with what rests on it later on."""
+    best = home.champion("1")
+    records, t = make_records(3, "p1")
+    score = best.scorer.score(records, t)
+    erased_at = time.time_ns() // 1000 - 60_000_000
+    home.recorder.receipts.store.write(lambda c: forget(c, ["p1"], ["carol"], erased_at))
+
+    def given(read_at: int) -> str:
+        return asyncio.run(home.recorder.prospect(score, best, read_at))[0]
+
+    late, two, three = given(erased_at - 1), given(erased_at + 10_000_000), given(erased_at + 10_000_000)
+    flush(home.receipts)
+    kept = home.receipts.store.read(lambda c: set(c.execute(sa.select(RECEIPTS.c.id)).scalars()))
+    assert kept == {two, three}
+    assert late < two < three  # those of one moment in their order
 
 
 def test_keeping_waits_for_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +395,7 @@ def test_an_account_has_its_receipt_and_so_have_its_prospects(home: Home) -> Non
     best = home.champion("1")
     parsed = parse_account(ACCOUNT)
     score = score_account(best.scorer, parsed.records, parsed.as_of)
-    answer = json.loads(home.recorder.account(score, best)[1])
+    answer = json.loads(home.recorder.account(score, best, time.time_ns() // 1000)[1])
     openapi.AccountAnswer.model_validate_json(json.dumps(answer))
     assert {k: v for k, v in answer.items() if k != "receipt_id"} == json.loads(json.dumps(score.to_json()))
     flush(home.receipts)
@@ -368,7 +424,8 @@ def test_an_account_has_its_receipt_and_so_have_its_prospects(home: Home) -> Non
 def test_a_ranking_of_people_is_kept_as_it_was_given(home: Home) -> None:
     best = home.champion("1")
     parsed = parse_account(ACCOUNT)
-    answer = json.loads(home.recorder.contacts(score_contacts(best.scorer, parsed.records, parsed.as_of), best)[1])
+    ranking = score_contacts(best.scorer, parsed.records, parsed.as_of)
+    answer = json.loads(home.recorder.contacts(ranking, best, time.time_ns() // 1000)[1])
     flush(home.receipts)
     found = home.found(answer["receipt_id"])
     openapi.Receipt.model_validate_json(json.dumps(found))
