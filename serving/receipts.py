@@ -4,8 +4,8 @@ Keeping one never fails a score, nor lets it wait: it is put into a bounded queu
 to the store, many in one transaction and many in one statement. The interpreter's lock, which the scores need too, is
 let go while the database works. To take it again costs the scores more than what is done with it, so that little is
 left to do with it: the row is made ready by whoever scored, on whose core its values lie. What finds no room is dropped
-and counted. The ids rise with time, so that the newest receipt of a prospect has its greatest id, and the old ones are
-those below an id.
+and counted. The ids rise with the time at which the records were read, so that the newest receipt of a prospect has its
+greatest id, and the old ones are those below an id.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Kept:
 
 
 def new_id(now: int) -> str:
-    """An id of this moment (microseconds): a UUID of version 7, whose text rises with time. It cannot be guessed."""
+    """An id of a moment (microseconds): a UUID of version 7, whose text rises with time. It cannot be guessed."""
     millis, rest = divmod(now, 1000)
     value = (millis << 80) | (7 << 76) | ((rest * 4096 // 1000) << 64) | (2 << 62)
     text = f"{value | (int.from_bytes(os.urandom(8), 'big') >> 2):032x}"
