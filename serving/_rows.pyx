@@ -46,8 +46,6 @@ if Event._fields != (
     raise ImportError("serving._rows was built for other events")
 if Outcome._fields != ("outcome_id", "prospect_id", "outcome", "occurred_at", "recorded_at"):
     raise ImportError("serving._rows was built for other outcomes")
-if Event._fields[3:5] != Outcome._fields[3:5]:
-    raise ImportError("serving._rows was built for other facts")
 if Version._fields != ("observed_at", "values"):
     raise ImportError("serving._rows was built for other versions")
 
@@ -636,62 +634,39 @@ def owned(dict events not None, str own not None):
     return True
 
 
-cdef class ItemTexts:
-    """What ``events_apart`` gives of each item of a batch ``{"items": [{...}, ...]}``, in turn.
+def items_apart(bytes body not None):
+    """What ``events_apart`` gives of each item of a batch ``{"items": [{...}, ...]}``; None where it is not plainly one.
 
-    The events are None where they are not ordinary: they stand in the text then. Instead of an item, and as the last,
-    None is given where the batch is, from there on, not plainly one.
+    The events are None where they are not ordinary: they stand in the text then.
     """
-
-    cdef bytes body
-    cdef Py_ssize_t i  # behind the bracket or the comma before the next item; -1: it has ended
-    cdef _Apart found
-
-    def __init__(self, bytes body not None):
-        cdef const unsigned char* at = <const unsigned char*> <char*> body
-        cdef Py_ssize_t i = _past_blanks(at, 0)
-        self.body, self.i, self.found = body, 0, _Apart()
+    cdef const unsigned char* at = <const unsigned char*> <char*> body
+    cdef Py_ssize_t size = len(body), i = _past_blanks(at, 0)
+    cdef _Apart found = _Apart()
+    cdef list out = []
+    if at[i] != c"{":
+        return None
+    i = _past_blanks(at, i + 1)
+    if size - i < 7 or memcmp(at + i, b'"items"', 7) != 0:
+        return None
+    i = _past_blanks(at, i + 7)
+    if at[i] != c":":
+        return None
+    i = _past_blanks(at, i + 1)
+    if at[i] != c"[":
+        return None
+    while at[i] != c"]":
+        i = _past_blanks(at, i + 1)  # behind the bracket, or the comma
         if at[i] != c"{":
-            return
-        i = _past_blanks(at, i + 1)
-        if len(body) - i < 7 or memcmp(at + i, b'"items"', 7) != 0:
-            return
-        i = _past_blanks(at, i + 7)
-        if at[i] != c":":
-            return
-        i = _past_blanks(at, i + 1)
-        if at[i] == c"[":
-            self.i = i + 1
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        cdef const unsigned char* at = <const unsigned char*> <char*> self.body
-        cdef Py_ssize_t size = len(self.body), start, i
-        if self.i < 0:
-            raise StopIteration
-        start = _past_blanks(at, self.i)
-        if self.i == 0 or at[start] != c"{":
-            self.i = -1
             return None
-        self.found.find(at, start, size)
-        if self.found.end < 0:
-            self.i = -1
+        found.find(at, i, size)
+        if found.end < 0:
             return None
-        i = _past_blanks(at, self.found.end)
-        if at[i] == c",":
-            self.i = i + 1
-        elif at[i] == c"]":
-            i = _past_blanks(at, i + 1)
-            if at[i] != c"}" or _past_blanks(at, i + 1) != size:
-                self.i = -1
-                return None
-            self.i = -1
-        else:
-            self.i = -1
+        out.append(found.texts(body, i))
+        i = _past_blanks(at, found.end)
+        if at[i] != c"," and at[i] != c"]":
             return None
-        return self.found.texts(self.body, start)
+    i = _past_blanks(at, i + 1)
+    return out if at[i] == c"}" and _past_blanks(at, i + 1) == size else None
 
 
 def count_keys(dict data not None):

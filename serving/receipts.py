@@ -242,7 +242,7 @@ class Receipts:
         """Let receipts be written soon, all of them; False where any is dropped. Neither waits nor raises."""
         if self.days <= 0:
             return False
-        with self._lock:
+        with self._lock:  # where nothing finds room, nothing is made ready
             if len(self._queue) + len(receipts) > self._most or self._size >= _MOST_BYTES:
                 self._drop(len(receipts))
                 return False

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json
-
 from features.compiled import compiled
 from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Dataset
 from features.errors import BadInput
@@ -315,7 +313,7 @@ def read_facts(data: Any, place: str, scope: Scope, read: Callable[[Any, Scope],
         if data.own == scope.own and not scope.related and not seen:
             seen.update(data.by_id)
             return tuple(seen.values())
-        data = from_json(data.text)
+        data = data.listed()
     before, index, items = len(seen), 0, read_list(data, place)
     while index < len(items):
         if read is read_event:

@@ -429,12 +429,8 @@ def items_of(data: Any, most: int) -> list[Any]:
 
 def items_in(body: bytes, most: int) -> list[Any]:
     """The items of a batch's body, each as ``decode_request`` gives it. Raises as ``decode`` and ``items_of``."""
-    items: list[Any] = []
-    for item in decode_items(body):
-        if item is None or len(items) == most:
-            return items_of(decode(body), most)  # which tells what is wrong, and where
-        items.append(item)
-    return items
+    items = decode_items(body)
+    return items_of(decode(body) if items is None else {"items": items}, most)
 
 
 def bounded(account: AccountRecords, most: int, steps: int, by_contact: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -129,12 +129,16 @@ class ReadEvents:
     def __len__(self) -> int:
         return len(self.by_id)
 
+    def listed(self) -> Any:
+        """The list as ``decode`` gives it."""
+        return from_json(self.text)
+
 
 _Apart = tuple[bytes, dict[str, Any] | None, bytes | None]  # a text without its events, these, and their text
 # Without the build nothing is read straight from a text.
 _events_apart: Callable[[bytes], _Apart | None] = compiled("serving._rows", "events_apart", lambda body: None)
 _owned: Callable[[dict[str, Any], str], bool] = compiled("serving._rows", "owned", lambda events, own: False)
-_item_texts: Callable[[bytes], Iterable[_Apart | None]] = compiled("serving._rows", "ItemTexts", lambda body: (None,))
+_items_apart: Callable[[bytes], list[_Apart] | None] = compiled("serving._rows", "items_apart", lambda body: None)
 
 
 def _joined(rest: bytes, events: dict[str, Any] | None, text: bytes | None) -> Any:
@@ -157,19 +161,21 @@ def decode_request(body: bytes) -> Any:
     return decode(body) if data is None else data
 
 
-def decode_items(body: bytes) -> Iterator[Any]:
-    """What ``decode_request`` gives of each item of a batch, in turn; the last is None where the batch is not plain."""
-    for found in _item_texts(body):
-        data = None if found is None else _joined(*found)
-        yield data
+def decode_items(body: bytes) -> list[Any] | None:
+    """What ``decode_request`` gives of each item of a batch; None where the batch is not plain."""
+    items = []
+    for found in _items_apart(body) or ():
+        data = _joined(*found)
         if data is None:
-            return
+            return None
+        items.append(data)
+    return items or None  # none at all: not plain, or empty
 
 
 def listed(data: Any) -> Any:
     """What ``decode`` gives, of what ``decode_request`` gave."""
     events = data.get("events") if type(data) is dict else None
-    return {**data, "events": from_json(events.text)} if type(events) is ReadEvents else data
+    return {**data, "events": events.listed()} if type(events) is ReadEvents else data
 
 
 def decode(body: bytes | str) -> Any:

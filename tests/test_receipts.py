@@ -703,6 +703,12 @@ def post(server: Server, body: Any, path: str = "/score") -> dict[str, Any]:
     return dict(answer.json())
 
 
+def _micros(receipt_id: str) -> int:
+    """The moment of a receipt's id, to the microsecond."""
+    digits = receipt_id.replace("-", "")
+    return int(digits[:12], 16) * 1000 + -(-int(digits[13:16], 16) * 1000 // 4096)
+
+
 def test_a_service_keeps_finds_and_forgets(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -722,6 +728,10 @@ def test_a_service_keeps_finds_and_forgets(tmp_path: Path) -> None:
         batch = post(server, {"items": [request, {}, request]}, "/score_batch")["results"]
         assert batch[2]["previous"]["receipt_id"] == batch[0]["receipt_id"]
         assert found(batch[2]).json()["score"] == batch[2]
+        # One moment of reading, whenever each is answered: the ids bear it, a microsecond more for each after another.
+        several = post(server, {"items": [request] * 10}, "/score_batch")["results"]
+        stamps = [_micros(answer["receipt_id"]) for answer in several]
+        assert stamps == [stamps[0] + i for i in range(10)]
         # Nothing is kept of a batch that turns out at its end to be no JSON.
         bodies = [{**request, "prospect": {**request["prospect"], "prospect_id": f"b{i}"}} for i in range(60)]
         broken = json.dumps({"items": bodies}).encode()[:-3]
@@ -752,6 +762,11 @@ def test_a_service_keeps_finds_and_forgets(tmp_path: Path) -> None:
         record = request["prospect"]
         put = server.client.put("/v1/prospects/p1", json={k: v for k, v in record.items() if k != "prospect_id"})
         assert put.status_code < 300, put.text
+        # What is stored is read for one after the other, and each is of when it was.
+        bare = [{"prospect": {"prospect_id": "p1"}}] * 5
+        stamps = [_micros(one["receipt_id"]) for one in post(server, {"items": bare}, "/score_batch")["results"]]
+        assert stamps == sorted(stamps)
+        assert stamps[-1] - stamps[0] > 5
         assert server.client.delete("/v1/prospects/p1").status_code == 200
         assert found(first).status_code == 404
         assert found(account).status_code == 404
