@@ -10,7 +10,9 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport int8_t, int32_t, int64_t
 from libc.stdlib cimport qsort
+from libc.string cimport memcmp
 
+from features._events cimport Read, ReadEvents
 from features.contract import DAY, MICRO
 from features.records import Event
 
@@ -24,6 +26,10 @@ cdef extern from "Python.h":
     PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)  # borrowed
     int PyUnicode_Compare(PyObject* a, PyObject* b) nogil  # so that it fits qsort; the lock is held
 
+cdef enum:
+    ALIKE = 32  # kinds of events that are told apart quickly
+
+cdef tuple _NOBODY = (-1, -1, None, None)
 cdef double _DAY = DAY
 cdef double _MICRO = MICRO
 cdef enum:
@@ -52,7 +58,7 @@ cdef struct Step:
 cdef struct Entry:  # an event known at t
     int64_t occurred_at
     int64_t recorded_at
-    PyObject* event
+    void* event  # an Event or, where there is no id, a Read
     PyObject* event_id
 
 cdef struct Fact:  # what an event tells the reducers
@@ -158,10 +164,12 @@ cdef class Groups:
         PyMem_Free(self.marks)
 
     def add_events(
-        self, tuple events not None, tuple related not None, siblings, str prospect_id, dict matching not None, match, person
+        self, events not None, tuple related not None, siblings, str prospect_id, dict matching not None, match, person
     ):
         """Put the events known at t into their groups, in order; once."""
-        cdef Py_ssize_t most = len(events) + len(related), n = 0, i, k
+        cdef bint read = type(events) is ReadEvents and not (siblings and related)
+        cdef tuple made = () if read else tuple(events)
+        cdef Py_ssize_t most = len(events) + len(related), n, i, k
         cdef Entry* entries
         cdef Match to
         cdef list matches = []
@@ -175,21 +183,82 @@ cdef class Groups:
             PyMem_Free(entries)
             raise MemoryError
         try:
-            n = self._known(events, None, entries, 0)
-            if siblings:
-                n = self._known(related, siblings, entries, n)
-            _sort(entries, n)
-            for i in range(n):
-                to = self._fact(<object> entries[i].event, &self.fact[i], prospect_id, matching, match, person)
-                matches.append(to)
-                for k in range(to.count):
-                    if not 0 <= to.indices[k] < self.count:
-                        raise ValueError("no such group")
-                    self.sizes[to.indices[k]] += 1
+            if read:
+                n = self._known_read(<ReadEvents> events, entries)
+                _sort(entries, n)
+                self._facts_read(<ReadEvents> events, entries, n, prospect_id, matching, match, person, matches)
+            else:
+                n = self._known(made, None, entries, 0)
+                if siblings:
+                    n = self._known(related, siblings, entries, n)
+                _sort(entries, n)
+                for i in range(n):
+                    matches.append(
+                        self._fact(<object> entries[i].event, &self.fact[i], prospect_id, matching, match, person)
+                    )
         finally:
             PyMem_Free(entries)
+        for i in range(n):
+            to = <Match> matches[i]
+            for k in range(to.count):
+                if not 0 <= to.indices[k] < self.count:
+                    raise ValueError("no such group")
+                self.sizes[to.indices[k]] += 1
         self.facts = n
         self._lay(matches)
+
+    cdef Py_ssize_t _known_read(self, ReadEvents events, Entry* entries) noexcept:
+        """Note those known at t of the events as they were read."""
+        cdef Py_ssize_t i, n = 0
+        cdef Read* event
+        for i in range(events.count):
+            event = &events.event[i]
+            if event.occurred_at <= self.t and event.recorded_at <= self.t:
+                entries[n].occurred_at, entries[n].recorded_at = event.occurred_at, event.recorded_at
+                entries[n].event, entries[n].event_id = event, NULL
+                n += 1
+        return n
+
+    cdef int _facts_read(
+        self, ReadEvents events, Entry* entries, Py_ssize_t n, str prospect_id, dict matching, match, person, list matches
+    ) except -1:
+        """As ``_fact`` for each of them, but those that are alike are looked up once."""
+        cdef Py_ssize_t[ALIKE] firsts  # of each kind met: its first event
+        cdef Py_ssize_t i, j, kinds = 0
+        cdef Read* event
+        cdef Read* other
+        cdef Fact* fact
+        cdef bint own = events.prospect_id == prospect_id
+        cdef tuple known
+        for i in range(n):
+            event, fact = <Read*> entries[i].event, &self.fact[i]
+            fact.time, fact.valued, fact.value = event.occurred_at, event.valued, event.value
+            for j in range(kinds):
+                other = <Read*> entries[firsts[j]].event
+                if (
+                    other.type == event.type
+                    and other.direction == event.direction
+                    and other.channel == event.channel
+                    and other.contact == event.contact
+                ):
+                    fact.contact, fact.role = self.fact[firsts[j]].contact, self.fact[firsts[j]].role
+                    matches.append(matches[firsts[j]])
+                    break
+            else:
+                known = self._person(events.word(event.contact), person)
+                fact.contact, fact.role = known[0], known[1]
+                matches.append(
+                    _matched(
+                        (own, events.word(event.type), events.word(event.direction), known[2],
+                         events.word(event.channel), known[3]),
+                        matching,
+                        match,
+                    )
+                )
+                if kinds < ALIKE:
+                    firsts[kinds] = i
+                    kinds += 1
+        return 0
 
     cdef Py_ssize_t _known(self, tuple events, siblings, Entry* entries, Py_ssize_t n) except -1:
         """Note the events known at t behind the first n, those of siblings where these are given."""
@@ -212,46 +281,44 @@ cdef class Groups:
             if not isinstance(<object> PyTuple_GET_ITEM(event, EVENT_ID), str):
                 raise TypeError("not an event")
             entries[n].occurred_at, entries[n].recorded_at = occurred_at, recorded_at
-            entries[n].event = <PyObject*> event
+            entries[n].event = <void*> event
             entries[n].event_id = PyTuple_GET_ITEM(event, EVENT_ID)
             n += 1
         return n
 
     cdef Match _fact(self, object event, Fact* fact, str prospect_id, dict matching, match, person):
         """What an event tells the reducers, and the groups that it belongs to."""
-        cdef object contact = <object> PyTuple_GET_ITEM(event, CONTACT_ID)
         cdef object value = <object> PyTuple_GET_ITEM(event, VALUE)
-        cdef object role = None, rank = None, known, found
+        cdef tuple known = self._person(<object> PyTuple_GET_ITEM(event, CONTACT_ID), person)
         fact.time = <object> PyTuple_GET_ITEM(event, OCCURRED_AT)
-        fact.contact = fact.role = -1
-        if contact is not None:
-            known = self.codes.get(contact)
-            if known is None:
-                found = person(contact)
-                if found is None:
-                    known = (-1, -1, None, None)
-                else:
-                    role, rank = found
-                    known = (self.people, self._role(role), role, rank)
-                    self.people += 1
-                self.codes[contact] = known
-            fact.contact, fact.role, role, rank = known
+        fact.contact, fact.role = known[0], known[1]
         fact.valued = value is not None
         fact.value = 0 if value is None else value
         key = (
             prospect_id == <object> PyTuple_GET_ITEM(event, PROSPECT_ID),
             <object> PyTuple_GET_ITEM(event, TYPE),
             <object> PyTuple_GET_ITEM(event, DIRECTION),
-            role,
+            known[2],
             <object> PyTuple_GET_ITEM(event, CHANNEL),
-            rank,
+            known[3],
         )
-        cdef Match to = matching.get(key)
-        if to is None:
-            to = match(key)
-            if to is None:
-                raise TypeError("not a match")
-        return to
+        return _matched(key, matching, match)
+
+    cdef tuple _person(self, contact, person):
+        """Of a contact: its number, its role's number (-1 where there is none), its role and its rank."""
+        if contact is None:
+            return _NOBODY
+        known = self.codes.get(contact)
+        if known is None:
+            found = person(contact)
+            if found is None:
+                known = _NOBODY
+            else:
+                role, rank = found
+                known = (self.people, self._role(role), role, rank)
+                self.people += 1
+            self.codes[contact] = known
+        return known
 
     cdef int32_t _role(self, role) except -2:
         if role is None:
@@ -437,6 +504,16 @@ cdef class Groups:
         return <double> best / <double> number
 
 
+cdef Match _matched(tuple key, dict matching, match):
+    """The groups that events of this kind belong to."""
+    to = matching.get(key)
+    if to is None:
+        to = match(key)
+    if type(to) is not Match:
+        raise TypeError("not a match")
+    return <Match> to
+
+
 cdef int _compare(const void* a, const void* b) noexcept nogil:
     """By (occurred_at, recorded_at, event_id)."""
     cdef const Entry* one = <const Entry*> a
@@ -445,7 +522,15 @@ cdef int _compare(const void* a, const void* b) noexcept nogil:
         return -1 if one.occurred_at < other.occurred_at else 1
     if one.recorded_at != other.recorded_at:
         return -1 if one.recorded_at < other.recorded_at else 1
-    return PyUnicode_Compare(one.event_id, other.event_id)
+    return PyUnicode_Compare(one.event_id, other.event_id) if one.event_id != NULL else _compare_ids(one, other)
+
+
+cdef int _compare_ids(const Entry* a, const Entry* b) noexcept nogil:
+    """As they were read: of ASCII, whose order is that of its bytes."""
+    cdef const Read* one = <const Read*> a.event
+    cdef const Read* other = <const Read*> b.event
+    cdef int found = memcmp(one.id, other.id, min(one.id_size, other.id_size))
+    return found if found != 0 else one.id_size - other.id_size
 
 
 cdef void _sort(Entry* entries, Py_ssize_t n):

@@ -6,7 +6,7 @@ booleans bool; None is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
@@ -93,7 +93,7 @@ class Records:
     prospect: Versions
     accounts: Mapping[str, Versions] | None = None
     contacts: Mapping[str, Versions] | None = None
-    events: tuple[Event, ...] | None = None
+    events: Sequence[Event] | None = None
     outcomes: tuple[Outcome, ...] | None = None
     related: Mapping[str, Versions] | None = None
     related_events: tuple[Event, ...] | None = None

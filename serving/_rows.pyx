@@ -7,11 +7,12 @@ What they do not take, the careful readers do, and tell what is wrong with it: n
 from cpython.dict cimport PyDict_CheckExact, PyDict_GetItemWithError, PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_CheckExact
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_INCREF
 from libc.math cimport isfinite, rint
-from libc.stdint cimport int64_t
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcmp
 
+from features._events cimport Read, ReadEvents
 from features.contract import ALWAYS, DIRECTIONS, MICRO, TIME_MAX, TIME_MIN, VALUE_LIMIT
 from features.records import Event, Outcome, Version
 
@@ -23,7 +24,6 @@ cdef extern from "Python.h":
     Py_ssize_t PyTuple_GET_SIZE(object t)
     void PyTuple_SET_ITEM(object t, Py_ssize_t i, object value)  # takes the reference
     object PyType_GenericAlloc(type of, Py_ssize_t size)
-    str PyUnicode_New(Py_ssize_t size, Py_UCS4 most)
     double PyOS_string_to_double(const char* text, char** end, PyObject* overflow) except? -1.0
 
 cdef int64_t _NONE = -9_000_000_000_000_000_000  # no time
@@ -32,6 +32,7 @@ cdef int64_t _MOST = TIME_MAX
 cdef double _LIMIT = VALUE_LIMIT
 cdef frozenset _DIRECTIONS = frozenset(DIRECTIONS)
 cdef object _MICRO = MICRO
+cdef int64_t _MICROS = MICRO
 cdef object _ALWAYS = ALWAYS
 cdef int64_t _EXACT = 2**53
 cdef tuple _MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -423,127 +424,103 @@ cdef Py_ssize_t _past_number(const unsigned char* at, Py_ssize_t i, bint* whole)
     return i
 
 
-cdef str _made_text(const unsigned char* at, Py_ssize_t size):
-    text = PyUnicode_New(size, 127)
-    memcpy(PyUnicode_1BYTE_DATA(text), at, size)
-    return text
-
-
-cdef str _kept_text(list kept, const unsigned char* at, Py_ssize_t size):
-    """The text, the one that was made before where it was."""
-    cdef str text
-    cdef Py_ssize_t i
-    for i in range(len(kept)):
-        text = <str> kept[i]
-        if PyUnicode_GET_LENGTH(text) == size and memcmp(PyUnicode_1BYTE_DATA(text), at, size) == 0:
-            return text
-    text = _made_text(at, size)
-    if len(kept) < 16:
-        kept.append(text)
-    return text
-
-
-cdef object _event_at(const unsigned char* at, Py_ssize_t* place, list kept):
-    """The ordinary event at a place, which is moved behind it; None where there is none.
-
-    It has the id of the prospect that it names, None where it names none.
-    """
+cdef bint _event_at(const unsigned char* at, Py_ssize_t* place, ReadEvents events) except -1:
+    """Add the ordinary event at a place, which is moved behind it; False where there is none."""
     cdef Py_ssize_t i = place[0], begin, size
-    cdef object event_id = None, kind = None, contact_id = None, channel = None, direction = None, micros = None, named = None
-    cdef int64_t occurred_at = _NONE, recorded_at = _NONE, number
+    cdef Read* event = events.add()
+    cdef int64_t recorded_at = _NONE
     cdef double real
+    cdef int32_t named
     cdef int field, seen = 0
     cdef bint whole
     cdef char* end
+    event.occurred_at = _NONE
     if at[i] != c"{":
-        return None
+        return False
     while True:
         begin = _past_blanks(at, i + 1)
         if at[begin] != c'"':
-            return None
+            return False
         begin += 1
         i = _past_text(at, begin)
         if i < 0:
-            return None
+            return False
         field = _field_at(at + begin, i - 1 - begin)
         if field >= OUTCOME_ID or seen >> field & 1:
-            return None
+            return False
         seen |= 1 << field
         i = _past_blanks(at, i)
         if at[i] != c":":
-            return None
+            return False
         i = _past_blanks(at, i + 1)
         begin = i
         if at[i] == c'"':
             begin += 1
             i = _past_text(at, begin)
-            if i < 0 or field == VALUE:
-                return None
             size = i - 1 - begin
+            if i < 0 or size > 1_000_000_000 or field == VALUE:
+                return False
             if field == OCCURRED_AT:
-                occurred_at = _time_at(at + begin, size)
-                if occurred_at == _NONE:
-                    return None
+                event.occurred_at = _time_at(at + begin, size)
+                if event.occurred_at == _NONE:
+                    return False
             elif field == RECORDED_AT:
                 recorded_at = _time_at(at + begin, size)
                 if recorded_at == _NONE:
-                    return None
+                    return False
             elif size == 0 or at[begin] == c" " or at[i - 2] == c" ":
-                return None  # not plain, or hardly so
+                return False  # not plain, or hardly so
             elif field == EVENT_ID:
-                event_id = _made_text(at + begin, size)
+                event.id, event.id_size = at + begin, <int32_t> size
             elif field == TYPE:
-                kind = _kept_text(kept, at + begin, size)
+                event.type = events.number(at + begin, size)
             elif field == CONTACT_ID:
-                contact_id = _kept_text(kept, at + begin, size)
+                event.contact = events.number(at + begin, size)
             elif field == CHANNEL:
-                channel = _kept_text(kept, at + begin, size)
+                event.channel = events.number(at + begin, size)
             elif field == PROSPECT_ID:
-                named = _kept_text(kept, at + begin, size)
+                named = events.number(at + begin, size)
+                if events.named != named:
+                    if events.named >= 0:
+                        return False  # of two prospects, or of one whose id comes after many other texts
+                    events.named = named
             else:
-                direction = _kept_text(kept, at + begin, size)
-                if direction not in _DIRECTIONS:
-                    return None
+                event.direction = events.number(at + begin, size)
+                if events.word(event.direction) not in _DIRECTIONS:
+                    return False
         elif at[i] == c"n" and at[i + 1] == c"u" and at[i + 2] == c"l" and at[i + 3] == c"l":
             i += 4
         elif field == VALUE:
             i = _past_number(at, begin, &whole)
             if i < 0 or i - begin > 40:
-                return None
+                return False
             real = PyOS_string_to_double(<const char*> at + begin, &end, NULL)
             if <const unsigned char*> end != at + i or not -_LIMIT <= real <= _LIMIT:
-                return None
-            if whole:
-                number = <int64_t> real  # exact within the limit
-                micros = number * _MICRO
-            else:
-                micros = <int64_t> rint(real * 1e6)  # in double, then half to even: as ``contract.to_micro``
+                return False
+            # Whole numbers are exact within the limit; others in double, then half to even: as ``contract.to_micro``.
+            event.value = <int64_t> real * _MICROS if whole else <int64_t> rint(real * 1e6)
+            event.valued = 1
         else:
-            return None
+            return False
         i = _past_blanks(at, i)
         if at[i] == c"}":
             break
         if at[i] != c",":
-            return None
-    if event_id is None or kind is None or occurred_at == _NONE:
-        return None
+            return False
     place[0] = i + 1
-    if recorded_at == _NONE:
-        recorded_at = occurred_at
-    return _made_event(event_id, named, kind, occurred_at, recorded_at, contact_id, direction, channel, micros)
+    event.recorded_at = event.occurred_at if recorded_at == _NONE else recorded_at
+    return event.id != NULL and event.type >= 0 and event.occurred_at != _NONE
 
 
-cdef dict _events_at(const unsigned char* at, Py_ssize_t* place):
-    """The ordinary events of the list that begins at a place, which is moved behind it, by id; None where one is none."""
+cdef ReadEvents _events_at(bytes body, const unsigned char* at, Py_ssize_t* place):
+    """The ordinary events of the list that begins at a place, which is moved behind it; None where one is none."""
     cdef Py_ssize_t i = place[0]
-    cdef dict out = {}
-    cdef list kept = []
-    cdef object event
+    cdef ReadEvents events = ReadEvents.__new__(ReadEvents, body)
+    events.begin = i
     i = _past_blanks(at, i + 1)
     if at[i] != c"]":
         while True:
-            event = _event_at(at, &i, kept)
-            if event is None or out.setdefault(<object> PyTuple_GET_ITEM(event, 0), event) is not event:
+            if not _event_at(at, &i, events):
                 return None
             i = _past_blanks(at, i)
             if at[i] == c"]":
@@ -551,19 +528,21 @@ cdef dict _events_at(const unsigned char* at, Py_ssize_t* place):
             if at[i] != c",":
                 return None
             i = _past_blanks(at, i + 1)
-    place[0] = i + 1
-    return out
+    if not events.distinct():
+        return None
+    events.behind = place[0] = i + 1
+    return events
 
 
 cdef class _Apart:
     """An object in a text: where it ends (-1: nowhere), and the list of its own events, where it is plainly one."""
 
-    cdef Py_ssize_t end, begin, behind
-    cdef dict events
+    cdef Py_ssize_t end
+    cdef ReadEvents events
 
-    cdef int find(self, const unsigned char* at, Py_ssize_t i, Py_ssize_t size) except -1:
+    cdef int find(self, bytes body, const unsigned char* at, Py_ssize_t i) except -1:
         """As braces outside of texts tell."""
-        cdef Py_ssize_t depth = 0, after
+        cdef Py_ssize_t depth = 0, after, size = len(body)
         cdef unsigned char c
         self.end = -1
         self.events = None
@@ -580,10 +559,9 @@ cdef class _Apart:
                     if at[after] == c":":
                         after = _past_blanks(at, after + 1)
                         if at[after] == c"[":
-                            self.begin = after
-                            self.events = _events_at(at, &after)
+                            self.events = _events_at(body, at, &after)
                             if self.events is not None:
-                                self.behind = i = after
+                                i = after
             elif c == c"{":
                 depth += 1
             elif c == c"}":
@@ -593,45 +571,28 @@ cdef class _Apart:
                     return 0
         return 0
 
-    cdef tuple texts(self, bytes body, Py_ssize_t start):
-        """The object's text (with an empty list of events where these were read), the events and their text."""
+    cdef tuple apart(self, bytes body, Py_ssize_t start):
+        """The object's text, with an empty list of events where these were read, and them."""
         if self.events is None:
-            return body[start : self.end], None, None
-        rest = body[start : self.begin] + b"[]" + body[self.behind : self.end]
-        return rest, self.events, body[self.begin : self.behind]
+            return body[start : self.end], None
+        return body[start : self.events.begin] + b"[]" + body[self.events.behind : self.end], self.events
 
 
 def events_apart(bytes body not None):
-    """A request's text with an empty list for its events, these by id, and their text; None where one is not ordinary.
+    """A request's text with an empty list for its events, and these; None where one of them is not ordinary.
 
-    An event has the id of the prospect that it names, None where it names none (``owned`` sees to that). The text is
-    told apart by its braces alone: it is sound JSON where the rest is.
+    They are the prospect's that they name (``ReadEvents.owned`` sees to that). The text is told apart by its braces
+    alone: it is sound JSON where the rest is.
     """
     cdef const unsigned char* at = <const unsigned char*> <char*> body
-    cdef Py_ssize_t size = len(body), i = _past_blanks(at, 0)
+    cdef Py_ssize_t i = _past_blanks(at, 0)
     cdef _Apart found = _Apart()
     if at[i] != c"{":
         return None
-    found.find(at, i, size)
-    if found.events is None or found.end < 0 or _past_blanks(at, found.end) != size:
+    found.find(body, at, i)
+    if found.events is None or found.end < 0 or _past_blanks(at, found.end) != len(body):
         return None
-    return found.texts(body, i)
-
-
-def owned(dict events not None, str own not None):
-    """Whether the events are of this prospect, or name none: then they are. For events that nobody else holds."""
-    cdef object event, named
-    for event in events.values():
-        if type(event) is not Event:
-            raise TypeError("not an event")
-        named = <object> PyTuple_GET_ITEM(event, 1)
-        if named is None:
-            Py_INCREF(own)
-            PyTuple_SET_ITEM(event, 1, own)
-            Py_DECREF(named)  # the tuple's hold on it
-        elif named != own:
-            return False
-    return True
+    return found.apart(body, i)
 
 
 def items_apart(bytes body not None):
@@ -658,10 +619,10 @@ def items_apart(bytes body not None):
         i = _past_blanks(at, i + 1)  # behind the bracket, or the comma
         if at[i] != c"{":
             return None
-        found.find(at, i, size)
+        found.find(body, at, i)
         if found.end < 0:
             return None
-        out.append(found.texts(body, i))
+        out.append(found.apart(body, i))
         i = _past_blanks(at, found.end)
         if at[i] != c"," and at[i] != c"]":
             return None
@@ -865,6 +826,8 @@ cdef object _version(dict row, since):
 
 def last_heard(events, int64_t t):
     """As ``committee.plain_last_heard``."""
+    if type(events) is ReadEvents:
+        return events.last_heard(t)
     cdef dict out = {}
     cdef object event, contact, retracted, known
     cdef int64_t occurred_at, recorded_at
@@ -890,6 +853,8 @@ def last_heard(events, int64_t t):
 
 def later(facts, int64_t t):
     """As ``scorer.plain_later``."""
+    if type(facts) is ReadEvents:
+        return facts.later(t)
     cdef Py_ssize_t count = 0
     cdef object fact
     for fact in facts:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
+
 from features.compiled import compiled
 from features.contract import ALWAYS, DIRECTIONS, MICRO, STANDARD, Dataset
 from features.errors import BadInput
@@ -305,15 +307,14 @@ def read_facts(data: Any, place: str, scope: Scope, read: Callable[[Any, Scope],
     """The facts of one list, identical repeats collapsed by ``first_recorded``; None for an absent list.
 
     ``seen`` maps ids to facts and is shared by the own and the related list: an id is one fact wherever it stands.
-    Events and outcomes both hold their id at index 0.
+    Events and outcomes both hold their id at index 0. ``ReadEvents`` are given as they are, and not put there.
     """
     if data is None:
         return None
     if type(data) is ReadEvents:
-        if data.own == scope.own and not scope.related and not seen:
-            seen.update(data.by_id)
-            return tuple(seen.values())
-        data = data.listed()
+        if data.prospect_id == scope.own and not scope.related and not seen:
+            return data
+        data = from_json(data.text)
     before, index, items = len(seen), 0, read_list(data, place)
     while index < len(items):
         if read is read_event:

@@ -20,7 +20,7 @@ from features.records import AccountRecords, Fact, Records, Version, Versions
 from serving.faults import itself, mismatch, missing, optional, unknown_field, within
 from serving.openapi import AccountRequest, Related, ScoreRequest
 from serving.rows import Row, Scope, StateReader, read_event, read_facts, read_outcome
-from serving.values import decode, decode_items, read_category, read_list, read_time, wrong
+from serving.values import ReadEvents, decode, decode_items, read_category, read_list, read_time, wrong
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ class RequestReader:
         theirs = Scope(prospect_id, True, created)
         seen: Row = {}
         events = read_facts(data.get("events"), "events", own, read_event, seen)
+        if related.get("events") and type(events) is ReadEvents:
+            seen.update((event.event_id, event) for event in events)
         related_events = read_facts(related.get("events"), "related.events", theirs, read_event, seen)
         seen = {}
         outcomes = read_facts(data.get("outcomes"), "outcomes", own, read_outcome, seen)

@@ -35,7 +35,12 @@ Matrix = npt.NDArray[np.float64]
 Columns = Mapping[str, Any]  # one array (or list) of raw values per feature
 Rows = Sequence[Sequence[Any]]  # raw values in the order of the spec, as ``compile_features`` gives them
 
-COMPILED = ("features._groups", "serving._rows", "serving._tables")  # what a score spends its time in, where built
+COMPILED = (
+    "features._events",
+    "features._groups",
+    "serving._rows",
+    "serving._tables",
+)  # what a score spends its time in, where built
 _SOME = 20  # prospects whose records are at hand at a time
 _LABELS = 20_000  # phrases kept: they are made of values that come from outside
 

@@ -285,7 +285,7 @@ def _weight(data: Any) -> float:
     if type(data) is not dict:
         return 1.0
     lists = [part.get("events") for part in (data, data.get("related")) if type(part) is dict]
-    return 1 + sum(len(each) for each in lists if isinstance(each, list | ReadEvents)) / _EVENTS
+    return 1 + sum(len(each) for each in lists if isinstance(each, (list, ReadEvents))) / _EVENTS
 
 
 class LeadScoreService(bentoml.Service):  # type: ignore[misc]

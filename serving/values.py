@@ -113,44 +113,27 @@ count_keys: Callable[[dict[str, Any]], int] = compiled("serving._rows", "count_k
 _decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
 
-class ReadEvents:
-    """The events of a request, read straight from its text: ordinary ones, of one prospect, each of an id of its own.
-
-    ``by_id`` holds them by their ids, in their order; ``own`` is the prospect's id; ``text`` is the list's text.
-    """
-
-    __slots__ = ("by_id", "own", "text")
-
-    def __init__(self, by_id: dict[str, Any], own: str, text: bytes) -> None:
-        self.by_id = by_id
-        self.own = own
-        self.text = text
-
-    def __len__(self) -> int:
-        return len(self.by_id)
-
-    def listed(self) -> Any:
-        """The list as ``decode`` gives it."""
-        return from_json(self.text)
+class _NeverRead:
+    """No events are read straight from a text, where that was not built."""
 
 
-_Apart = tuple[bytes, dict[str, Any] | None, bytes | None]  # a text without its events, these, and their text
-# Without the build nothing is read straight from a text.
+# The events of a request, read straight from its text: ordinary ones, of one prospect, each of an id of its own.
+ReadEvents: type[Any] = compiled("features._events", "ReadEvents", _NeverRead)
+_Apart = tuple[bytes, Any]  # a text without its events, and these, None where they stand in it
 _events_apart: Callable[[bytes], _Apart | None] = compiled("serving._rows", "events_apart", lambda body: None)
-_owned: Callable[[dict[str, Any], str], bool] = compiled("serving._rows", "owned", lambda events, own: False)
 _items_apart: Callable[[bytes], list[_Apart] | None] = compiled("serving._rows", "items_apart", lambda body: None)
 
 
-def _joined(rest: bytes, events: dict[str, Any] | None, text: bytes | None) -> Any:
+def _joined(rest: bytes, events: Any) -> Any:
     """The value of a request's text and of its events, None where that is not plain."""
     data = _plain(rest)
-    if data is None or events is None or text is None:
+    if data is None or events is None:
         return data
     prospect = data.get("prospect")
     own = prospect.get("prospect_id") if type(prospect) is dict else None
-    if type(own) is not str or not _owned(events, own):
+    if type(own) is not str or not events.owned(own):
         return None
-    data["events"] = ReadEvents(events, own, text)
+    data["events"] = events
     return data
 
 
@@ -174,8 +157,8 @@ def decode_items(body: bytes) -> list[Any] | None:
 
 def listed(data: Any) -> Any:
     """What ``decode`` gives, of what ``decode_request`` gave."""
-    events = data.get("events") if type(data) is dict else None
-    return {**data, "events": events.listed()} if type(events) is ReadEvents else data
+    events: Any = data.get("events") if type(data) is dict else None
+    return {**data, "events": from_json(events.text)} if type(events) is ReadEvents else data
 
 
 def decode(body: bytes | str) -> Any:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from features import online
+from features.contract import MICRO, format_time
 from features.errors import BadInput
 from features.groups import PlainGroups, PlainMatch, PlainPlan
 from features.offline import feature_table
 from features.online import compile_features
+from features.records import Records
 from features.spec import Feature, FeatureSet
 from features.tables import Tables, read_tables
+from serving.values import ReadEvents, decode_request
 from tests.histories import Raw, Shape, World, joined, records_of_all, write_folder
 from tests.oracle import Oracle
 
@@ -53,12 +57,40 @@ def by_online(features: FeatureSet, world: World, seed: int = 0) -> Answers:
     records = dict(zip(ids, records_of_all(world.rows, ids, features.dataset, random.Random(seed)), strict=True))
     compute = compile_features(features)
     answers = {(p, t): compute(records[p], t) for p, t in world.pairs}
+    read = {p: as_read(each) for p, each in records.items()}
+    for (p, t), row in answers.items():
+        straight = read[p]
+        if straight is not None:
+            of_text = compute(straight, t)
+            assert all(map(same, row, of_text)), f"{(p, t)}: {row}, of events read from a text {of_text}"
     with plainly():
         compute = compile_features(features)
         for (p, t), row in answers.items():
             plain = compute(records[p], t)
             assert all(map(same, row, plain)), f"{(p, t)}: compiled {row}, plainly {plain}"
     return answers
+
+
+def as_read(records: Records) -> Records | None:
+    """The same records, their events as the service reads them from a text.
+
+    None where one of them is not ordinary, and where that was not built.
+    """
+    if records.events is None:
+        return None
+    listed = []
+    for event in records.events:
+        row = {name: value for name, value in event._asdict().items() if value is not None}
+        row.update({name: format_time(row[name]) for name in row if name.endswith("_at")})
+        if event.value is not None:
+            row["value"] = event.value / MICRO
+        listed.append(row)
+    body = json.dumps({"prospect": {"prospect_id": records.prospect_id}, "events": listed}, separators=(",", ":"))
+    events = decode_request(body.encode())["events"]
+    if type(events) is not ReadEvents:
+        return None
+    assert tuple(events) == tuple(records.events)
+    return replace(records, events=events)
 
 
 def by_offline(features: FeatureSet, world: World, shape: Shape, folder: Path) -> Answers:

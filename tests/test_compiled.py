@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,11 +24,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from features.compiled import absent, compiled
-from features.contract import Column, Dataset, parse_time
+from features.contract import ROLES, Column, Dataset, parse_time
 from features.errors import BadInput
 from features.groups import PlainGroups, PlainMatch, PlainPlan, Step
 from features.online import compile_features
-from features.records import Event, Outcome
+from features.records import Event, Outcome, Version
+from features.spec import Aggregate, FeatureSet
 from serving.bundle import UsualEvent
 from serving.committee import plain_last_heard, supposed
 from serving.contributions import Forest
@@ -35,7 +38,8 @@ from serving.previous import plain_greatest_changes
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
 from serving.scorer import COMPILED, encode, interval_weights, plain_greatest, plain_later, plain_survival
 from serving.values import plain_keys
-from tests.agreement import plainly, same
+from tests.agreement import as_read, plainly, same
+from tests.fixtures_bundle import request_records
 from tests.histories import records_of_all
 from tests.test_contributions import COLUMNS, INTERVALS, rows_of, trained
 
@@ -82,7 +86,7 @@ def test_supposed_events_change_what_they_change_plainly(seed: int) -> None:
 
     _, worlds, features = batch(seed)
     r = random.Random(seed)
-    compared = 0
+    compared = read = 0
     for world in worlds:
         ids = sorted({p for p, _ in world.pairs})
         records = dict(zip(ids, records_of_all(world.rows, ids, features.dataset, r), strict=True))
@@ -96,7 +100,81 @@ def test_supposed_events_change_what_they_change_plainly(seed: int) -> None:
             for one, other in zip(found, wanted, strict=True):
                 assert all(map(same, one, other)), (p, t, one, other)
                 compared += 1
+            straight = as_read(records[p])
+            if straight is not None:
+                read += 1
+                assert compile_features(features).supposing(straight, t, signs) == found
     assert compared > 40
+    assert read > 10 or absent(COMPILED)
+
+
+def read_straight(events: list[Event]) -> Any:
+    """Events as the service reads them from a text."""
+    found = as_read(replace(request_records()[0], prospect_id="p", events=tuple(events)))
+    if found is None:
+        pytest.skip("features._events was not built")
+    return found.events
+
+
+@settings(max_examples=60 * MANY, deadline=None)
+@given(st.data(), st.integers(0, 80))
+def test_events_as_they_were_read_are_those_that_they_stand_for(data: st.DataObject, count: int) -> None:
+    """Of few kinds and of many: beyond the first few, kinds, texts and ids are told apart in other ways."""
+    built("features._events")
+    few = data.draw(st.booleans())
+    kinds = st.integers(0, 2 if few else 60)
+    events = [
+        Event(
+            f"{data.draw(st.integers(0, 9))}-{i}",
+            "p",
+            f"type {data.draw(kinds)}",
+            T + data.draw(st.integers(-3, 3)),
+            T + data.draw(st.integers(-3, 3)),
+            data.draw(st.none() | kinds.map(lambda n: f"contact {n}")),
+            data.draw(st.sampled_from([None, "inbound", "outbound"])),
+            data.draw(st.none() | kinds.map(lambda n: f"type {n}")),
+            data.draw(st.none() | st.integers(-(10**15), 10**15)),
+        )
+        for i in range(count)
+    ]
+    read = read_straight(events)
+    assert (len(read), list(read), read[0:2]) == (count, events, tuple(events[:2]))
+    assert read == tuple(events)
+    assert read != tuple(events[1:]) or not events
+    assert hash(read) == hash(tuple(events))
+    assert pickle.loads(pickle.dumps(read)) == tuple(events)
+    for t in (T - 2, T, T + 3):
+        assert built("serving._rows").later(read, t) == plain_later(events, t)
+        assert built("serving._rows").last_heard(read, t) == plain_last_heard(events, t)
+        records = replace(request_records()[0], prospect_id="p", contacts=_PEOPLE)
+        rows = [_SUMS(replace(records, events=each), t) for each in (read, tuple(events))]
+        assert rows[0] == rows[1]
+
+
+_PEOPLE = {
+    f"contact {n}": (Version(T - 1, {"contact_id": f"contact {n}", "role": ROLES[n % 3] if n % 4 else None}),)
+    for n in range(0, 60, 2)
+}
+_SUMS = compile_features(
+    FeatureSet(
+        features=tuple(
+            Aggregate(operation, role=role)
+            for role in (None, "buyer")
+            for operation in ("count", "sum", "last", "distinct_contacts", "distinct_roles", "top_contact_share")
+        ),
+        dataset=Dataset(),
+    )
+)
+
+
+def test_an_id_that_comes_twice_is_found_among_many() -> None:
+    built("features._events")
+    events = [Event(f"e{i}", "p", "call", T, T) for i in range(200)]
+    assert type(read_straight(events)) is not tuple
+    for i, j in ((0, 199), (98, 99), (7, 163)):
+        twice = [*events]
+        twice[j] = twice[i]
+        assert as_read(replace(request_records()[0], prospect_id="p", events=tuple(twice))) is None
 
 
 class _Sign:
