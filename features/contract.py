@@ -174,6 +174,13 @@ class Dataset:
         return self._columns[table]
 
     @cached_property  # the regime of each prospect that is scored asks for it
+    def hindsight(self) -> frozenset[tuple[str, str]]:
+        """The (table, column) that are filled in hindsight: they tell nothing."""
+        return frozenset(
+            (table, name) for table in STANDARD for name, c in self.columns(table).items() if c.known == "never"
+        )
+
+    @cached_property
     def _columns(self) -> dict[str, dict[str, Column]]:
         mine = dict(self.declared)
         return {table: {c.name: c for c in (*given, *mine.get(table, ()))} for table, given in STANDARD.items()}

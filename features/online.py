@@ -203,7 +203,7 @@ class Compiled:
                 self._match,
                 partial(self._person, records.contacts or {}, t),
             )
-        if records.outcomes is not None and self._of_outcomes:
+        if self._of_outcomes and records.outcomes is not None and (records.outcomes or records.related_outcomes):
             _add_outcomes(records, context, self._of_outcomes)
         if self._count_open:
             context.open = _open(records, context)
@@ -321,6 +321,8 @@ def _open(records: Records, context: _Context) -> float | None:
     """How many of the account's other prospects exist at t and are, by what is known then, neither won nor lost."""
     if context.siblings is None or records.related_outcomes is None or records.outcomes is None:
         return None
+    if not context.siblings:
+        return 0.0
     t = context.t
     closed = {
         o.prospect_id

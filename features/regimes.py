@@ -25,14 +25,21 @@ READ = (
 )
 
 
+_rule = RULES["regime"].online
+
+
 def regime_of(records: Records, t: int, dataset: Dataset) -> str | None:
     """The regime of one prospect by what its records tell at t; None where nothing does."""
     prospect = as_of(records.prospect, t) or {}
     account_id = prospect.get("account_id")
     versions = (records.accounts or {}).get(account_id, ()) if account_id is not None else ()
-    rows = {"prospects": prospect, "accounts": as_of(versions, t) or {}}
-    values = [rows[table].get(name) if _told(dataset, table, name) else None for table, name, _ in READ]
-    found = RULES["regime"].online(None, values)
+    account = as_of(versions, t) or {}
+    hidden = dataset.hindsight
+    values = [
+        None if hidden and (table, name) in hidden else (prospect if table == "prospects" else account).get(name)
+        for table, name, _ in READ
+    ]
+    found = _rule(None, values)
     return None if found is None else str(found)
 
 
@@ -49,13 +56,9 @@ def with_regime(tables: Tables, rows: Any, dataset: Dataset | None = None) -> An
     state = with_state(tables, rows)
     values = [
         state[f"{table[0]}_{name}"]
-        if getattr(tables, table) is not None and _told(dataset, table, name)
+        if getattr(tables, table) is not None and (table, name) not in dataset.hindsight
         else ibis.null(kind)
         for table, name, kind in READ
     ]
     found = RULES["regime"].offline(None, values)
     return state.select(*rows.columns, regime=found, account_id=state.p_account_id)
-
-
-def _told(dataset: Dataset, table: str, name: str) -> bool:
-    return dataset.columns(table)[name].known != "never"
