@@ -112,9 +112,9 @@ _HELD = {
 
 @lru_cache(maxsize=64)
 def _quick(count: int) -> sa.Select[Any]:
-    """Whether the store knows any of so many records, by their ids and what stands for these once they are erased."""
+    """Which of so many records the store knows, by their ids and what stands for these once they are erased."""
     ids: list[sa.BindParameter[str]] = [sa.bindparam(f"id{i}") for i in range(2 * count)]
-    return sa.select(sa.literal_column("1")).where(NAMES.c.kind == sa.bindparam("kind"), NAMES.c.id.in_(ids))
+    return sa.select(NAMES.c.id).where(NAMES.c.kind == sa.bindparam("kind"), NAMES.c.id.in_(ids))
 
 
 class History:
@@ -137,12 +137,19 @@ class History:
         """What was known of an account with all its prospects, as ``prospect`` gives it for one."""
         return self.store.read(lambda connection: self._account(connection, account_id, t, request))
 
-    def spoken_of(self, prospect_ids: Sequence[str]) -> bool:
-        """False where the store certainly knows nothing of these prospects: told in microseconds, by SQLite only."""
+    def spoken_of(self, prospect_ids: Sequence[str]) -> set[str] | None:
+        """Those of these prospects of which the store knows something, told in microseconds; None: it cannot tell so.
+
+        It can where it is SQLite, once a prospect was looked up.
+        """
         if self._key is None:
-            return True  # the first look-up finds it
+            return None  # the first look-up finds it
         stones = [tombstone(self._key, "prospects", prospect_id) for prospect_id in prospect_ids]
-        return self.store.quick(_quick(len(prospect_ids)), ("prospects", *prospect_ids, *stones))
+        found = self.store.quick(_quick(len(prospect_ids)), ("prospects", *prospect_ids, *stones))
+        if not found:
+            return None if found is None else set()
+        named = {**dict(zip(stones, prospect_ids, strict=True)), **{id: id for id in prospect_ids}}
+        return {named[id] for id in found}
 
     def root(self, connection: Connection, kind: str, id: str, t: int | None) -> str | None:
         """The id that this one stands for at t; None where nobody spoke of it. Raises LeadscoreError ``erased``."""
@@ -390,7 +397,9 @@ def as_of_of(data: Row) -> int | None:
 def only_names(data: Row, part: str = "prospect", key: str = "prospect_id") -> bool:
     """Whether a request holds nothing of what it is about but its id."""
     record = data.get(part)
-    return type(record) is dict and {n for n, v in record.items() if v is not None} == {key}
+    if type(record) is not dict or record.get(key) is None:
+        return False
+    return all(value is None or name == key for name, value in record.items())
 
 
 def complete(data: Row, known: Known, now: int, reader: RequestReader) -> Completed:

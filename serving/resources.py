@@ -192,13 +192,11 @@ class LiveRecords:
                 asked[i] = one_line(prospect_id)  # its receipt is kept under it
             except BadInput as e:
                 out[i] = within(e, "prospect.prospect_id")
-        spoken_of = self.history.spoken_of
-        if asked and spoken_of([*asked.values()]):
-            known = [i for i, prospect_id in asked.items() if len(asked) == 1 or spoken_of([prospect_id])]
-            for i in known:
+        known = self.history.spoken_of([*asked.values()]) if asked else set()
+        for i, prospect_id in asked.items():
+            if known is None or prospect_id in known:
                 out[i] = None
-        for i in asked:
-            if out[i] is not None and only_names(data[i], "prospect", "prospect_id"):
+            elif only_names(data[i], "prospect", "prospect_id"):
                 out[i] = unknown_at("prospect", as_of_of(data[i]))
         return out
 

@@ -236,18 +236,19 @@ _RESOURCES = [
 class _Item(NamedTuple):
     """A score request as it was decoded: who serves, its path in a batch; ``whole`` is it with what is stored.
 
-    ``read_at`` is when the store was asked for that, in microseconds.
+    Or why that cannot be had; None where it was not looked up, or much is stored. ``read_at`` is when the store was
+    asked, in microseconds.
     """
 
     data: Any
     state: State
     place: str = ""
-    whole: Completed | None = None
+    whole: Completed | LeadscoreError | None = None
     read_at: int = 0
 
     def weight(self) -> float:
         """As ``_weight``, with what is stored."""
-        return _weight(self.data if self.whole is None else self.whole.data)
+        return _weight(self.whole.data if isinstance(self.whole, Completed) else self.data)
 
 
 class _Scored(NamedTuple):
@@ -451,11 +452,18 @@ class LeadScore:
             results: list[str] = []
             passage = current()
             async with passage.turn():
+                watch = Watch(self.metrics)
                 items = items_in(body, self.settings.batch_items)
+                watch("parse")
+                now = time.time_ns() // 1000
+                looked = self.live.alone(items, now)
+                watch("lookup")
                 for part in _parts(items):
                     if part.start:
                         await passage.pause()
-                    results += await self._score_part(items[part.start : part.stop], state, part.start)
+                    results += await self._score_part(
+                        [_Item(items[i], state, f"items[{i}]", looked[i], now) for i in part]
+                    )
             return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
@@ -598,21 +606,18 @@ class LeadScore:
         self._given(receipt_id, scored.champion, [score.probability])
         return text
 
-    async def _score_part(self, data: Sequence[Any], state: State, first: int) -> list[str]:
-        """A score or an error for each item, scored together."""
-        items = [_Item(each, state, f"items[{first + i}]") for i, each in enumerate(data)]
-        found = self._scores(items)
-        late: list[int] = []
+    async def _score_part(self, items: list[_Item]) -> list[str]:
+        """A score or an error for each item, which were looked up, scored together."""
+        found: list[_Scored | Exception | None] = [None] * len(items)
         for i, item in enumerate(items):
-            if found[i] is None:
+            if item.whole is None:
                 try:
                     items[i] = await self._completed(item)
-                    late.append(i)
                 except Exception as e:
                     found[i] = e
-        if late:
-            for i, each in zip(late, self._scores([items[i] for i in late]), strict=True):
-                found[i] = each
+        sound = [i for i, fault in enumerate(found) if fault is None]
+        for i, each in zip(sound, self._scores([items[i] for i in sound]), strict=True):
+            found[i] = each
         await self.recorder.recall([each.score for each in found if isinstance(each, _Scored)])
         out = []
         for scored in found:

@@ -827,11 +827,12 @@ def test_strangers_are_told_at_once_and_those_that_are_known_are_not(tmp_path: P
     live.put("prospects", "gone", {"created_at": CREATED})
     live.erase("prospects", "gone")
     live.history.prospect("stored", None)  # whose first look-up finds the key of the tombstones
-    assert live.history.spoken_of(["nobody"]) is False
-    assert live.history.spoken_of([f"nobody-{i}" for i in range(20)]) is False
+    assert live.history.spoken_of(["nobody"]) == set()
+    assert live.history.spoken_of([f"nobody-{i}" for i in range(20)]) == set()
     for known in ("stored", "gone"):
-        assert live.history.spoken_of([known]) is True
-        assert live.history.spoken_of(["nobody", known, "none"]) is True
+        assert live.history.spoken_of([known]) == {known}
+        assert live.history.spoken_of(["nobody", known, "none", known]) == {known}
+    assert live.history.spoken_of(["gone", "nobody", "stored"]) == {"gone", "stored"}
     strangers = live.alone(_bodies("a", "b", "c"), 5)
     assert [found.data for found in strangers if isinstance(found, Completed)] == _bodies("a", "b", "c")
     found = live.alone(_bodies("a", "stored", "b", "gone"), 5)
@@ -855,5 +856,5 @@ def test_what_only_names_a_stranger_and_what_no_path_can_hold_is_refused_in_its_
 
 def test_a_store_that_cannot_tell_at_once_is_asked_the_long_way(tmp_path: Path) -> None:
     live = records(f"sqlite:///{tmp_path / 'live.db'}")
-    assert live.history.spoken_of(["nobody"]) is True  # nothing was looked up yet
+    assert live.history.spoken_of(["nobody"]) is None  # nothing was looked up yet
     assert live.alone(_bodies("nobody"), 5) == [None]
