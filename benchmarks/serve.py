@@ -50,22 +50,23 @@ EVENTS = (0, 20, 200)
 CONNECTIONS = (1, 8)
 BATCH = 100
 KINDS = ("singles", "stored", "tail", "batch")
-VARIANTS = 50  # different requests of one kind
+VARIANTS = 5_000  # different requests of one kind: who was scored within a second is remembered
+STORED = 200  # of them, where the records have to be stored first
 SPREAD_DAYS = 60  # over which the events of a prospect lie
 Runs = dict[str, list[Run]]
 
 
-def bodies(example: Mapping[str, Any], events: int) -> list[dict[str, Any]]:
-    """Requests of so many events, made of a bundle's example."""
+def bodies(example: Mapping[str, Any], events: int, variants: int = VARIANTS) -> list[dict[str, Any]]:
+    """Requests of so many events about as many prospects, made of a bundle's example."""
     t = parse_time(example["as_of"])
     kinds = example.get("events") or [{"type": "page_view", "direction": "inbound"}]
     people = [{"contact_id": "c1", "role": "buyer"}, {"contact_id": "c2", "role": "user"}]
     out = []
-    for variant in range(VARIANTS):
+    for variant in range(variants):
         prospect = {
             **example["prospect"],
             "prospect_id": f"prospect-{variant}",
-            "created_at": format_time(t - (SPREAD_DAYS + variant) * DAY),
+            "created_at": format_time(t - (SPREAD_DAYS + variant % 50) * DAY),
         }
         listed = []
         for i in range(events):
@@ -86,7 +87,7 @@ def stored(example: Mapping[str, Any], events: int, server: Server) -> list[byte
     """Requests that hold only an id; the records, as of now, are sent to the store of a server before."""
     now = format_time(time.time_ns() // 1_000_000_000 * 1_000_000)
     out = []
-    for variant, body in enumerate(bodies({**example, "as_of": now}, events)):
+    for variant, body in enumerate(bodies({**example, "as_of": now}, events, STORED)):
         own = f"stored-{events}-{variant}"
         account = {n: v for n, v in body.get("account", {}).items() if n != "account_id"}
         prospect = {n: v for n, v in body["prospect"].items() if n not in ("prospect_id", "observed_at")}
@@ -115,10 +116,7 @@ def _singles(example: Mapping[str, Any], events: int) -> list[bytes]:
 
 def _batches(example: Mapping[str, Any], events: int) -> list[bytes]:
     every = bodies(example, events)
-    return [
-        post("/score_batch", _dump({"items": [every[(i + shift) % VARIANTS] for i in range(BATCH)]}))
-        for shift in range(5)
-    ]
+    return [post("/score_batch", _dump({"items": every[start : start + BATCH]})) for start in range(0, VARIANTS, BATCH)]
 
 
 def _mlflow_rows(bundle: Bundle, example: Mapping[str, Any]) -> list[bytes]:
@@ -132,7 +130,7 @@ def _mlflow_rows(bundle: Bundle, example: Mapping[str, Any]) -> list[bytes]:
 
     compute, constants, names = compile_features(bundle.features), bundle.constants, bundle.features.names
     out = []
-    for body in bodies(example, 20):
+    for body in bodies(example, 20, 50):
         parsed = reader.read(body, parse_time(example["as_of"]))
         row = encode([compute(parsed.records, parsed.as_of)], names, constants.categories, constants.has_other)
         # A missing one is NaN: null would make a column of objects, which LightGBM refuses.
@@ -296,15 +294,16 @@ class Bench:
         import httpx
 
         every = bodies(self.example, events)
-        items = [every[i % VARIANTS] for i in range(BATCH)]
         singles, batches = [], []
         with httpx.Client(base_url=f"http://127.0.0.1:{self.servers[name].port}") as client:
-            for _ in range(self.rounds):
+            for round_ in range(self.rounds):
+                start = 2 * BATCH * round_ % (VARIANTS - 2 * BATCH)
+                items, others = every[start : start + BATCH], every[start + BATCH : start + 2 * BATCH]
                 began = time.perf_counter()
                 for item in items:
                     client.post("/score", json=item).raise_for_status().json()
                 between = time.perf_counter()
-                client.post("/score_batch", json={"items": items}).raise_for_status().json()
+                client.post("/score_batch", json={"items": others}).raise_for_status().json()
                 singles.append((between - began) / BATCH)
                 batches.append((time.perf_counter() - between) / BATCH)
         share = statistics.median(b / a for a, b in zip(singles, batches, strict=True))
