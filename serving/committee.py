@@ -117,20 +117,30 @@ last_heard: Callable[[Iterable[Event], int], dict[str, tuple[int, int]]] = compi
 )
 
 
+def _latest(persons: Iterable[Person]) -> dict[str, Person]:
+    """Of each role the person who was last heard of, the first by id among equals."""
+    out: dict[str, Person] = {}
+    for person in persons:
+        if person.role is None:
+            continue
+        known = out.get(person.role)
+        if known is not None:
+            at, before = (ALWAYS if p.last is None else p.last for p in (person, known))
+            if at < before or (at == before and person.contact_id > known.contact_id):
+                continue
+        out[person.role] = person
+    return out
+
+
 def standing(persons: Iterable[Person], t: int, events_known: bool) -> tuple[RoleStanding, ...]:
     """Each role as of t; where the events are unknown, only whether it is known."""
-    known: set[str] = set()
-    last: dict[str, int] = {}
-    for person in persons:
-        if person.role is not None:
-            known.add(person.role)
-            if person.last is not None and person.last > last.get(person.role, ALWAYS):
-                last[person.role] = person.last
+    latest = _latest(persons)
     out = []
     for role in ROLES:
-        at = last.get(role) if events_known else None
+        person = latest.get(role)
+        at = None if person is None or not events_known else person.last
         engaged = None if not events_known else at is not None and at > t - ENGAGED_DAYS * DAY
-        out.append(RoleStanding(role, role in known, engaged, None if at is None else (t - at) / DAY))
+        out.append(RoleStanding(role, person is not None, engaged, None if at is None else (t - at) / DAY))
     return tuple(out)
 
 
@@ -147,10 +157,7 @@ def signs(
     The event comes from the person of that role who was last heard of, or from one that is supposed with it. There is
     none where the events are unknown: one added to an unknown list would make it a known one.
     """
-    latest: dict[str, Person] = {}
-    for each in sorted(persons, key=lambda p: (-(ALWAYS if p.last is None else p.last), p.contact_id)):
-        if each.role is not None:
-            latest.setdefault(each.role, each)
+    latest = _latest(persons)
     out = []
     for role, _, engaged, _ in roles:
         if engaged is False and role in usual:

@@ -44,7 +44,10 @@ _MOVED = 0.001  # of log-odds: a smaller change is none
 
 
 class Last(NamedTuple):
-    """The last score of a prospect; ``features`` are raw values, ``effects`` theirs, both in the order of ``names``."""
+    """The last score of a prospect: its features' raw values and their effects, both in the order of ``names``.
+
+    Of one that was looked up, the values are the text that was kept: few are ever asked for.
+    """
 
     receipt_id: str
     probability: float
@@ -52,8 +55,12 @@ class Last(NamedTuple):
     version: str
     digest: str
     names: tuple[str, ...]
-    features: Sequence[Any]
+    features: Sequence[Any] | str
     effects: Effects | None
+
+    def values(self) -> Sequence[Any]:
+        """The features' raw values."""
+        return from_json(self.features) if isinstance(self.features, str) else self.features
 
 
 _LAST = (
@@ -244,7 +251,7 @@ class Previous:
             version=version,
             digest=digest,
             names=self._names[digest],
-            features=from_json(features),
+            features=features,
             effects=None if effects is None else np.frombuffer(effects, dtype=np.float32),
         )
 
@@ -329,7 +336,10 @@ def _moved(last: Last, now: Last, scorer: Scorer, language: str, most: int) -> l
         return []
     if last.digest == now.digest:
         order = greatest_changes(last.effects, now.effects, most, _MOVED)
+        if order:
+            last = last._replace(features=last.values())
         return [_change(last, now, scorer, language, i, i) for i in order]
+    last = last._replace(features=last.values())
     before = {name: i for i, name in enumerate(last.names)}
     pairs: list[tuple[int | None, int | None]] = [(before.pop(name, None), j) for j, name in enumerate(now.names)]
     pairs += [(i, None) for i in before.values()]

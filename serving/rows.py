@@ -315,7 +315,10 @@ def read_facts(data: Any, place: str, scope: Scope, read: Callable[[Any, Scope],
         if data.prospect_id == scope.own and not scope.related and not seen:
             return data
         data = from_json(data.text)
-    before, index, items = len(seen), 0, read_list(data, place)
+    items = read_list(data, place)
+    if not items:
+        return ()
+    before, index = len(seen), 0
     while index < len(items):
         if read is read_event:
             index = ordinary_events(items, index, scope, seen)

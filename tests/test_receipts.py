@@ -537,7 +537,7 @@ def test_another_worker_knows_the_last_score_too(home: Home, url: str, tmp_path:
     assert remembered is not None
     assert looked_up is not None
     assert looked_up._replace(effects=None, features=()) == remembered._replace(effects=None, features=())
-    assert list(looked_up.features) == list(remembered.features)
+    assert list(looked_up.values()) == list(remembered.values())
     assert np.array_equal(looked_up.effects, remembered.effects)  # type: ignore[arg-type]
     second = other.score(best, 7)
     assert second["previous"]["receipt_id"] == first["receipt_id"]
