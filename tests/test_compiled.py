@@ -24,7 +24,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from features.compiled import absent, compiled
-from features.contract import ROLES, Column, Dataset, parse_time
+from features.contract import MICRO, ROLES, Column, Dataset, parse_time
 from features.errors import BadInput
 from features.groups import PlainGroups, PlainMatch, PlainPlan, Step
 from features.online import compile_features
@@ -165,6 +165,15 @@ _SUMS = compile_features(
         dataset=Dataset(),
     )
 )
+
+
+def test_of_events_of_one_moment_the_id_decides_which_is_the_last() -> None:
+    built("features._events")
+    for ids in (("e1", "e10"), ("e10", "e1"), ("e2", "e10"), ("E", "e"), ("a", "aa")):
+        events = [Event(id, "p", "call", T, T, value=i) for i, id in enumerate(ids)]
+        records = replace(request_records()[0], prospect_id="p", contacts={}, events=read_straight(events))
+        last = _SUMS(records, T)[2] * MICRO
+        assert last == ids.index(max(ids))
 
 
 def test_an_id_that_comes_twice_is_found_among_many() -> None:

@@ -377,6 +377,8 @@ def test_ordinary_events_are_read_straight(event: str) -> None:
         _event_with(',"channel":"\u00e9"'),
         _event_with(',"channel":" web"'),
         _event_with(',"prospect_id":"p2"'),
+        _event_with(',"prospect_id":"p1"') + "," + _event_with(',"prospect_id":"p2"').replace("e9", "e8"),
+        _event_with(',"prospect_id":"p2"') + "," + _event_with(',"prospect_id":"p1"').replace("e9", "e8"),
         _event_with(',"attributes":{}'),
         _event_with(","),
         _event_with("") + ",",
@@ -401,6 +403,24 @@ def test_events_that_were_read_for_another_prospect_are_read_anew() -> None:
     seen = {"e9": found[0]}
     with pytest.raises(BadInput, match="twice"):
         rows.read_facts(straight, "events", rows.Scope("p1", False, {"p1": NOW}), rows.read_event, seen)
+
+
+@pytest.mark.parametrize("more", [{}, {"value": 5}])
+def test_an_event_of_a_related_prospect_has_another_id_than_the_own(more: dict[str, Any]) -> None:
+    other = {**minimal()["prospect"], "prospect_id": "p2"}
+    theirs = {**_STRAIGHT, "prospect_id": "p2", **more}
+    request = {**minimal(), "events": [_STRAIGHT], "related": {"prospects": [other], "events": [theirs]}}
+    body = json.dumps(request, separators=(",", ":")).encode()
+    assert_read_alike(body)
+    with pytest.raises(BadInput, match="twice") as caught:
+        schema.RequestReader(DATASET).read(values.decode_request(body), NOW)
+    assert (caught.value.code, caught.value.where) == ("conflicting_event", "related.events[0]")
+    assert_read_alike(
+        body.replace(
+            b'"event_id":"e9","type":"call","occurred_at":"2026-03-01T09:00:00Z","p',
+            b'"event_id":"e8","type":"call","occurred_at":"2026-03-01T09:00:00Z","p',
+        )
+    )
 
 
 @pytest.mark.parametrize("more", [b"}", b" x", b"\0", b"{}", b",", b"]", b'"'])
