@@ -110,6 +110,9 @@ _HELD = {
 }
 
 
+_AT_ONCE = 400  # prospects that are asked for at once: an old SQLite takes 999 parameters
+
+
 @lru_cache(maxsize=64)
 def _quick(count: int) -> sa.Select[Any]:
     """Which of so many records the store knows, by their ids and what stands for these once they are erased."""
@@ -144,12 +147,17 @@ class History:
         """
         if self._key is None:
             return None  # the first look-up finds it
-        stones = [tombstone(self._key, "prospects", prospect_id) for prospect_id in prospect_ids]
-        found = self.store.quick(_quick(len(prospect_ids)), ("prospects", *prospect_ids, *stones))
-        if not found:
-            return None if found is None else set()
-        named = {**dict(zip(stones, prospect_ids, strict=True)), **{id: id for id in prospect_ids}}
-        return {named[id] for id in found}
+        out: set[str] = set()
+        for start in range(0, len(prospect_ids), _AT_ONCE):
+            ids = prospect_ids[start : start + _AT_ONCE]
+            stones = [tombstone(self._key, "prospects", id) for id in ids]
+            found = self.store.quick(_quick(len(ids)), ("prospects", *ids, *stones))
+            if found is None:
+                return None
+            if found:
+                named = {**dict(zip(stones, ids, strict=True)), **{id: id for id in ids}}
+                out.update(named[id] for id in found)
+        return out
 
     def root(self, connection: Connection, kind: str, id: str, t: int | None) -> str | None:
         """The id that this one stands for at t; None where nobody spoke of it. Raises LeadscoreError ``erased``."""

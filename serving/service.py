@@ -592,8 +592,8 @@ class LeadScore:
         """The request with what is stored about its prospect."""
         watch = Watch(self.metrics)
         now = time.time_ns() // 1000
-        champion = item.state.champion(goal_of(item.data))
         try:
+            champion = item.state.champion(goal_of(item.data))
             whole = await self.live.complete(listed(item.data), now, champion.reader)
         except LeadscoreError as e:
             raise within(e, item.place) from None

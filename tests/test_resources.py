@@ -97,8 +97,15 @@ def test_a_score_by_id_is_the_score_of_what_was_sent(server: Server) -> None:
     for answer in (in_body, again):
         assert {**answer, **each} == {**by_id, **each}
     assert codes(by_id) == []
-    batch = ok(server, "POST", "/score_batch", {"items": [{"prospect": {"prospect_id": n}} for n in (name, "nobody")]})
+    items: list[dict[str, Any]] = [{"prospect": {"prospect_id": n}} for n in (name, "nobody", name, name)]
+    items[2]["goal"], items[3]["goal"] = "renewed", 7
+    batch = ok(server, "POST", "/score_batch", {"items": items})
     assert batch["results"][0]["prospect_id"] == name
+    wrong = [result["error"] for result in batch["results"][2:]]
+    assert [(e["code"], e["where"]) for e in wrong] == [
+        ("unknown_goal", "items[2].goal"),
+        ("wrong_type", "items[3].goal"),
+    ]
     assert batch["results"][1]["error"]["code"] == "unknown_prospect"
     assert batch["results"][1]["error"]["where"] == "items[1].prospect.prospect_id"
     account = ok(server, "POST", "/score_account", {"account": {"account_id": "a1"}})

@@ -832,7 +832,8 @@ def test_strangers_are_told_at_once_and_those_that_are_known_are_not(tmp_path: P
     for known in ("stored", "gone"):
         assert live.history.spoken_of([known]) == {known}
         assert live.history.spoken_of(["nobody", known, "none", known]) == {known}
-    assert live.history.spoken_of(["gone", "nobody", "stored"]) == {"gone", "stored"}
+    many = [f"nobody-{i}" for i in range(1_500)]
+    assert live.history.spoken_of(["gone", *many, "stored"]) == {"gone", "stored"}
     strangers = live.alone(_bodies("a", "b", "c"), 5)
     assert [found.data for found in strangers if isinstance(found, Completed)] == _bodies("a", "b", "c")
     found = live.alone(_bodies("a", "stored", "b", "gone"), 5)
