@@ -340,7 +340,7 @@ MUTATIONS = (
     Mutation(
         "compiled: an unknown contact is a distinct one",
         COMPILED,
-        "known = (-1, -1, None, None)",
+        "known = _NOBODY",
         "known = (0, -1, None, None)",
     ),
     Mutation("compiled: float sums", COMPILED, "cdef wide total = 0", "cdef double total = 0"),

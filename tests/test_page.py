@@ -442,7 +442,9 @@ def test_the_layout_travels_with_the_package() -> None:
     for package in table["tool"]["setuptools"]["packages"]:
         folder = ROOT / package.replace(".", "/")
         data = {
-            p.name for p in folder.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc", ".pyx", ".c", ".so")
+            p.name
+            for p in folder.iterdir()
+            if p.is_file() and p.suffix not in (".py", ".pyc", ".pyx", ".pxd", ".c", ".so")
         }
         assert data == set(declared.get(package, ())), package
 
