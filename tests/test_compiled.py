@@ -176,6 +176,13 @@ def test_of_events_of_one_moment_the_id_decides_which_is_the_last() -> None:
         assert last == ids.index(max(ids))
 
 
+def test_a_contact_that_comes_after_many_other_texts_is_one_all_the_same() -> None:
+    module = built("serving._rows")
+    events = [Event(f"e{i}", "p", f"type {i}", T, T, "late" if i >= 40 else None) for i in range(80)]
+    read = read_straight(events)
+    assert module.last_heard(read, T) == plain_last_heard(events, T) == {"late": (40, T)}
+
+
 def test_an_id_that_comes_twice_is_found_among_many() -> None:
     built("features._events")
     events = [Event(f"e{i}", "p", "call", T, T) for i in range(200)]
