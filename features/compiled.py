@@ -11,12 +11,15 @@ from typing import Any, TypeVar
 
 Plain = TypeVar("Plain")
 
+# Not built, for another Python, or of other sources than a module that it rests on (as Cython tells these two).
+_UNUSABLE = (ImportError, TypeError, ValueError)
+
 
 def compiled(module: str, name: str, plain: Plain) -> Plain:
     """The compiled form of a function or class, or its plain one where that module was not built with it."""
     try:
         built: Any = import_module(module)
-    except ImportError:
+    except _UNUSABLE:
         return plain
     found: Plain = getattr(built, name, plain)
     return found
@@ -28,6 +31,6 @@ def absent(modules: Iterable[str]) -> list[str]:
     for name in modules:
         try:
             import_module(name)
-        except ImportError:
+        except _UNUSABLE:
             out.append(name)
     return out

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -110,14 +109,17 @@ _HELD = {
 }
 
 
-_AT_ONCE = 400  # prospects that are asked for at once: an old SQLite takes 999 parameters
+_AT_ONCE = 256  # prospects that are asked for at once: an old SQLite takes 999 parameters
 
 
-@lru_cache(maxsize=64)
 def _quick(count: int) -> sa.Select[Any]:
-    """Which of so many records the store knows, by their ids and what stands for these once they are erased."""
-    ids: list[sa.BindParameter[str]] = [sa.bindparam(f"id{i}") for i in range(2 * count)]
+    """Which of so many ids the store knows."""
+    ids: list[sa.BindParameter[str]] = [sa.bindparam(f"id{i}") for i in range(count)]
     return sa.select(NAMES.c.id).where(NAMES.c.kind == sa.bindparam("kind"), NAMES.c.id.in_(ids))
+
+
+# By the length of their count: one statement for every size of a batch would be a thousand of them, kept for good.
+_QUICK = [_quick(1 << length) for length in range((2 * _AT_ONCE).bit_length())]
 
 
 class History:
@@ -141,9 +143,9 @@ class History:
         return self.store.read(lambda connection: self._account(connection, account_id, t, request))
 
     def spoken_of(self, prospect_ids: Sequence[str]) -> set[str] | None:
-        """Those of these prospects of which the store knows something, told in microseconds; None: it cannot tell so.
+        """Those of these prospects of which the store knows something, or knew before they were erased.
 
-        It can where it is SQLite, once a prospect was looked up.
+        None: it cannot tell at once. It can where it is SQLite, once a prospect was looked up.
         """
         if self._key is None:
             return None  # the first look-up finds it
@@ -151,12 +153,14 @@ class History:
         for start in range(0, len(prospect_ids), _AT_ONCE):
             ids = prospect_ids[start : start + _AT_ONCE]
             stones = [tombstone(self._key, "prospects", id) for id in ids]
-            found = self.store.quick(_quick(len(ids)), ("prospects", *ids, *stones))
+            length = (2 * len(ids) - 1).bit_length()
+            rest = (None,) * ((1 << length) - 2 * len(ids))
+            found = self.store.quick(_QUICK[length], ("prospects", *ids, *stones, *rest))
             if found is None:
                 return None
             if found:
-                named = {**dict(zip(stones, ids, strict=True)), **{id: id for id in ids}}
-                out.update(named[id] for id in found)
+                known = set(found)
+                out.update(id for id, stone in zip(ids, stones, strict=True) if id in known or stone in known)
         return out
 
     def root(self, connection: Connection, kind: str, id: str, t: int | None) -> str | None:

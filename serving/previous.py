@@ -319,15 +319,21 @@ def told(last: Last | None, now: Last, scorer: Scorer, language: str, most: int)
     """What an answer says of the score before it; ``scorer`` is of the present one.
 
     ``moved`` holds the features whose effects changed most, at most ``most`` of them; none where reasons are off.
+    None where there is none, or what was kept of it cannot be read: the score does not suffer for it.
     """
     if last is None:
+        return None
+    try:
+        moved = _moved(last, now, scorer, language, most)
+    except (ValueError, IndexError):
+        logger.warning("The last score's features (receipt %s) cannot be read.", last.receipt_id)
         return None
     return {
         "probability": last.probability,
         "receipt_id": last.receipt_id,
         "as_of": format_time(last.as_of),
         "model_version": last.version,
-        "moved": _moved(last, now, scorer, language, most),
+        "moved": moved,
     }
 
 

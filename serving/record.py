@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ Off = Callable[[Callable[[], Any]], Awaitable[Any]]  # does synchronous work in 
 
 _FRESH = 20_000_000  # microseconds from the reading of its records for which a receipt may not be written yet
 _PATIENCE = 2.0  # seconds that who asks for such a one waits
+_MOMENTS = 4_096  # whose last ids are remembered: more than there are requests under way
 _PATIENT = 8  # may wait at a time: an id can be made up
 
 
@@ -41,7 +43,7 @@ class Recorder:
         self._reasons = reasons
         self._models: dict[tuple[str, str], Model] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stamped = (0, 0)  # the last stamp, and how many followed in the same microsecond
+        self._stamped: OrderedDict[int, int] = OrderedDict()  # by moment the last of its ids, in microseconds after it
         self._waiting = 0  # who asks for receipts that may not be written yet
 
     def start(self) -> None:
@@ -162,11 +164,15 @@ class Recorder:
     def _new_id(self, read_at: int) -> str:
         """An id of the moment at which an answer's records were read, however late it is given.
 
-        An erasure tells by it which answers may rest on what it erased. Those of one moment rise in their order.
+        An erasure tells by it which answers may rest on what it erased. Those of one moment rise in their order, also
+        where other answers are given between two of them, as between the parts of a batch.
         """
-        at, more = self._stamped
-        self._stamped = (read_at, more + 1 if at == read_at else 0)
-        return new_id(read_at + self._stamped[1])
+        stamped = self._stamped
+        stamped[read_at] = more = stamped.get(read_at, -1) + 1
+        stamped.move_to_end(read_at)
+        if len(stamped) > _MOMENTS:
+            stamped.popitem(last=False)
+        return new_id(read_at + more)
 
     def _model(self, champion: Champion) -> Model:
         key = (champion.digest, champion.version)

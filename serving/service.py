@@ -531,7 +531,7 @@ class LeadScore:
     def _scores(self, items: Sequence[_Item]) -> list[_Scored | Exception | None]:
         """The score of each, or why there is none, or None: something is stored, which ``_completed`` brings.
 
-        They are looked up in one go, and those of one champion are scored in one call.
+        Those that were not looked up are looked up in one go, and those of one champion are scored in one call.
         """
         watch = Watch(self.metrics)
         asked = self._read(items, watch)

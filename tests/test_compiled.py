@@ -67,6 +67,16 @@ def test_what_was_not_built_is_served_plainly() -> None:
     assert absent(["features._nowhere", "features.records"]) == ["features._nowhere"]
 
 
+@pytest.mark.parametrize("error", ["ImportError", "ValueError", "TypeError"])  # by Cython, of an older build
+def test_what_was_built_of_other_sources_is_served_plainly(
+    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"stale_{error}.py").write_text(f"raise {error}('_events.ReadEvents size changed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert compiled(f"stale_{error}", "thing", 7) == 7
+    assert absent([f"stale_{error}"]) == [f"stale_{error}"]
+
+
 def test_what_is_looked_for_is_what_the_project_builds() -> None:
     with open(Path(__file__).parents[1] / "pyproject.toml", "rb") as file:
         modules = tomllib.load(file)["tool"]["setuptools"]["ext-modules"]

@@ -247,6 +247,20 @@ def test_an_answer_is_of_when_its_records_were_read(home: Home) -> None:
     assert late < two < three  # those of one moment in their order
 
 
+def test_the_last_of_one_moment_has_the_greatest_id_also_where_others_are_given_in_between(home: Home) -> None:
+    best = home.champion("1")
+    score = best.scorer.score(*make_records(3, "p1"))
+
+    def given(read_at: int) -> str:
+        return asyncio.run(home.recorder.prospect(score, best, read_at))[0]
+
+    of_one = []
+    for i in range(20):  # a batch's parts, between which others are answered
+        of_one.append(given(NOW))
+        given(NOW + 1_000 + i)
+    assert of_one == sorted(of_one)
+
+
 def test_keeping_waits_for_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'live.db'}")
     begun, go = threading.Event(), threading.Event()
@@ -524,6 +538,19 @@ def test_the_score_before_may_be_of_another_model(home: Home) -> None:
     assert (moved[0]["feature"], moved[0]["after"], moved[0]["effect_after"]) == ("gone", None, 0.0)
     new = [m for m in moved if m["feature"] == "meeting_count"]
     assert all((m["before"], m["effect_before"]) == (None, 0.0) for m in new)
+
+
+@pytest.mark.parametrize("kept", ["{", "[1.0]"])
+def test_a_last_score_that_cannot_be_read_fails_no_score(home: Home, kept: str) -> None:
+    best = home.champion("1")
+    home.score(best, 7)
+    last = asyncio.run(home.recorder.previous.last("won", "p7"))
+    assert last is not None
+    effects = np.full(len(last.names), 9.0, np.float32)  # all of them moved
+    home.recorder.previous.remember("won", "p7", last._replace(features=kept, effects=effects))
+    found = home.score(best, 7)
+    assert found["previous"] is None
+    assert found["probability"] == last.probability
 
 
 def test_another_worker_knows_the_last_score_too(home: Home, url: str, tmp_path: Path) -> None:

@@ -842,6 +842,19 @@ def test_strangers_are_told_at_once_and_those_that_are_known_are_not(tmp_path: P
     assert live.alone(_bodies("a", "b"), 5)[0] is None
 
 
+def test_batches_of_every_size_are_asked_for_in_few_statements(tmp_path: Path) -> None:
+    """Each would be kept for good: a caller who sends every size could fill the memory."""
+    live = records(f"sqlite:///{tmp_path / 'live.db'}")
+    live.put("prospects", "stored", {"created_at": CREATED})
+    live.history.prospect("stored", None)
+    nobodies = [f"nobody-{i}" for i in range(600)]
+    for size in range(600):
+        assert live.history.spoken_of([*nobodies[:size], "stored"]) == {"stored"}
+    asker = live.history.store._asker
+    assert asker is not None
+    assert len(asker.texts) <= 9
+
+
 def test_what_only_names_a_stranger_and_what_no_path_can_hold_is_refused_in_its_place(tmp_path: Path) -> None:
     live = records(f"sqlite:///{tmp_path / 'live.db'}")
     live.put("prospects", "stored", {"created_at": CREATED})
