@@ -304,8 +304,11 @@ class History:
     def _named(
         self, connection: Connection, people: dict[str, Row], facts: Iterable[Row], at: int, seen: _Seen
     ) -> None:
-        """The contacts of other accounts that the events name, too; here they stand for this one."""
-        ids = sorted({f["contact_id"] for f in facts if f.get("contact_id")} - set(people))
+        """The contacts of other accounts that the events name, too; here they stand for this one.
+
+        Not those of an event that was taken back: it may have been the wrong person's.
+        """
+        ids = sorted({f["contact_id"] for f in facts if f.get("contact_id") and "retracted_at" not in f} - set(people))
         for start in range(0, len(ids), _CHUNK):
             wanted = {"kind": "contacts", "ids": ids[start : start + _CHUNK], "t": at}
             for row in connection.execute(_SEVERAL, wanted):
