@@ -27,7 +27,7 @@ from features.compiled import compiled
 from features.contract import format_time
 from features.errors import LeadscoreError
 from serving.explain import human
-from serving.receipts import MODELS, RECEIPTS, Effects, Receipts
+from serving.receipts import MODELS, RECEIPTS, Effects, Model, Receipts
 from serving.scorer import Score, Scorer, plain_value
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
@@ -46,7 +46,7 @@ _MOVED = 0.001  # of log-odds: a smaller change is none
 class Last(NamedTuple):
     """The last score of a prospect: its features' raw values and their effects, both in the order of ``names``.
 
-    Of one that was looked up, the values are the text that was kept: few are ever asked for.
+    The values are the text that is kept, since few are ever asked for, and a text takes a quarter of their room.
     """
 
     receipt_id: str
@@ -55,12 +55,15 @@ class Last(NamedTuple):
     version: str
     digest: str
     names: tuple[str, ...]
-    features: Sequence[Any] | str
+    features: str | None
     effects: Effects | None
 
     def values(self) -> Sequence[Any]:
-        """The features' raw values."""
-        return from_json(self.features) if isinstance(self.features, str) else self.features
+        """The features' raw values. Raises ValueError where they cannot be read."""
+        found = from_json(self.features or "[]")
+        if len(found) != len(self.names):
+            raise ValueError("not the features of this model")
+        return list(found)
 
 
 _LAST = (
@@ -315,7 +318,15 @@ def effects_of(score: Score) -> Effects | None:
     return None if evidence is None or evidence.effects is None else evidence.effects.astype(np.float32)
 
 
-def told(last: Last | None, now: Last, scorer: Scorer, language: str, most: int) -> dict[str, Any] | None:
+class Now(NamedTuple):
+    """The score that is given: its model, its features' raw values and their effects."""
+
+    model: Model
+    features: Sequence[Any]
+    effects: Effects | None
+
+
+def told(last: Last | None, now: Now, scorer: Scorer, language: str, most: int) -> dict[str, Any] | None:
     """What an answer says of the score before it; ``scorer`` is of the present one.
 
     ``moved`` holds the features whose effects changed most, at most ``most`` of them; none where reasons are off.
@@ -325,7 +336,7 @@ def told(last: Last | None, now: Last, scorer: Scorer, language: str, most: int)
         return None
     try:
         moved = _moved(last, now, scorer, language, most)
-    except (ValueError, IndexError):
+    except ValueError:
         logger.warning("The last score's features (receipt %s) cannot be read.", last.receipt_id)
         return None
     return {
@@ -337,24 +348,23 @@ def told(last: Last | None, now: Last, scorer: Scorer, language: str, most: int)
     }
 
 
-def _moved(last: Last, now: Last, scorer: Scorer, language: str, most: int) -> list[dict[str, Any]]:
+def _moved(last: Last, now: Now, scorer: Scorer, language: str, most: int) -> list[dict[str, Any]]:
     if last.effects is None or now.effects is None or most <= 0:
         return []
-    if last.digest == now.digest:
+    if last.digest == now.model.digest:
         order = greatest_changes(last.effects, now.effects, most, _MOVED)
-        if order:
-            last = last._replace(features=last.values())
-        return [_change(last, now, scorer, language, i, i) for i in order]
-    last = last._replace(features=last.values())
+        values = last.values() if order else ()
+        return [_change(last, values, now, scorer, language, i, i) for i in order]
+    values = last.values()
     before = {name: i for i, name in enumerate(last.names)}
-    pairs: list[tuple[int | None, int | None]] = [(before.pop(name, None), j) for j, name in enumerate(now.names)]
+    pairs: list[tuple[int | None, int | None]] = [(before.pop(name, None), j) for j, name in enumerate(now.model.names)]
     pairs += [(i, None) for i in before.values()]
 
     def change(pair: tuple[int | None, int | None]) -> float:
         return abs(_at(now.effects, pair[1]) - _at(last.effects, pair[0]))
 
     pairs.sort(key=lambda pair: -change(pair))
-    return [_change(last, now, scorer, language, i, j) for i, j in pairs[:most] if change((i, j)) >= _MOVED]
+    return [_change(last, values, now, scorer, language, i, j) for i, j in pairs[:most] if change((i, j)) >= _MOVED]
 
 
 def plain_greatest_changes(before: Effects, after: Effects, most: int, least: float) -> list[int]:
@@ -373,18 +383,20 @@ def _at(effects: Effects | None, i: int | None) -> float:
     return 0.0 if i is None or effects is None else float(effects[i])
 
 
-def _change(last: Last, now: Last, scorer: Scorer, language: str, i: int | None, j: int | None) -> dict[str, Any]:
+def _change(
+    last: Last, values: Sequence[Any], now: Now, scorer: Scorer, language: str, i: int | None, j: int | None
+) -> dict[str, Any]:
     if j is None:  # of a model that is no longer the champion
         assert i is not None
         name = last.names[i]
         after, text = None, human(name)
     else:
-        name = now.names[j]
+        name = now.model.names[j]
         after, text = scorer.described(j, now.features[j], language)
     return {
         "feature": name,
         "label": text,
-        "before": None if i is None else plain_value(last.features[i]),
+        "before": None if i is None else plain_value(values[i]),
         "after": after,
         "effect_before": round(_at(last.effects, i), 6),
         "effect_after": round(_at(now.effects, j), 6),

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import sqlite3
+import struct
 import threading
 import time
 from collections import deque
@@ -150,13 +151,14 @@ class Receipt(NamedTuple):
     mentions: tuple[tuple[str, str], ...] = ()
 
 
-class _Waiting(NamedTuple):
-    """A receipt that is to be written: its row, and whom it names."""
+class Waiting(NamedTuple):
+    """A receipt that is to be written: its row, and whom it names. ``features`` are the text that is written."""
 
     id: str
     names: tuple[tuple[str, str], ...]
     mentions: tuple[tuple[str, str], ...]
     model: Model
+    features: str | None
     row: tuple[Any, ...]
     size: int
 
@@ -186,8 +188,22 @@ def new_id(now: int) -> str:
     """An id of a moment (microseconds): a UUID of version 7, whose text rises with time. It cannot be guessed."""
     millis, rest = divmod(now, 1000)
     value = (millis << 80) | (7 << 76) | ((rest * 4096 // 1000) << 64) | (2 << 62)
-    text = f"{value | (int.from_bytes(os.urandom(8), 'big') >> 2):032x}"
+    text = f"{value | (_random() >> 2):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+_spare: list[int] = []  # random numbers: to ask the system for each takes longer than all else of an id
+os.register_at_fork(after_in_child=_spare.clear)
+
+
+def _random() -> int:
+    """64 random bits from the system."""
+    try:
+        return _spare.pop()
+    except IndexError:
+        first, *more = struct.unpack("=512Q", os.urandom(4096))
+        _spare.extend(more)
+        return int(first)
 
 
 def moment_of(receipt_id: str) -> int | None:
@@ -222,7 +238,7 @@ class Receipts:
         self.on_drop: Callable[[int], None] = lambda count: None
         self._clock = clock or (lambda: time.time_ns() // 1000)
         self._most = most
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
         self._size = 0
         self._writing = 0
         self._lock = threading.Lock()
@@ -238,14 +254,17 @@ class Receipts:
         """How many are not written yet."""
         return len(self._queue) + self._writing
 
-    def keep(self, *receipts: Receipt) -> bool:
-        """Let receipts be written soon, all of them; False where any is dropped. Neither waits nor raises."""
+    def keep(self, *receipts: Receipt) -> Sequence[Waiting]:
+        """Let receipts be written soon, and return them as they wait; none where any is dropped.
+
+        Neither waits nor raises.
+        """
         if self.days <= 0:
-            return False
+            return ()
         with self._lock:  # where nothing finds room, nothing is made ready
             if len(self._queue) + len(receipts) > self._most or self._size >= _MOST_BYTES:
                 self._drop(len(receipts))
-                return False
+                return ()
         waiting = []
         for receipt in receipts:
             try:
@@ -260,7 +279,7 @@ class Receipts:
             self._size += size
             if len(waiting) < len(receipts):
                 self._drop(len(receipts) - len(waiting))
-        return len(waiting) == len(receipts)
+        return waiting if len(waiting) == len(receipts) else ()
 
     def _drop(self, count: int) -> None:
         self.dropped += count
@@ -333,7 +352,7 @@ class Receipts:
         self._failing = False
         return True
 
-    def _write(self, batch: list[_Waiting]) -> None:
+    def _write(self, batch: list[Waiting]) -> None:
         try:
             kept = self.store.write(lambda connection: self._insert(connection, batch))
         except LeadscoreError:
@@ -349,7 +368,7 @@ class Receipts:
         self._models.update(each.model.digest for each in batch)
         self.written += kept
 
-    def _insert(self, connection: Connection, batch: list[_Waiting]) -> int:
+    def _insert(self, connection: Connection, batch: list[Waiting]) -> int:
         if connection.dialect.name == "postgresql":  # nobody is erased between the look and the writing
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
         gone = _erased(connection, {name for each in batch for name in each.names})
@@ -401,7 +420,7 @@ class Receipts:
         return removed
 
 
-def _over(waiting: _Waiting, ended: Mapping[str, int]) -> bool:
+def _over(waiting: Waiting, ended: Mapping[str, int]) -> bool:
     """Whether it was given before the erasure of a contact that it may rest on."""
     if not ended:
         return False
@@ -409,7 +428,7 @@ def _over(waiting: _Waiting, ended: Mapping[str, int]) -> bool:
     return (moment_of(waiting.id) or 0) <= until
 
 
-def _waiting(receipt: Receipt) -> _Waiting:
+def _waiting(receipt: Receipt) -> Waiting:
     """A receipt with its values in the order of the table's columns."""
     model, effects = receipt.model, receipt.effects
     features = None if receipt.features is None else encode(receipt.features)
@@ -431,7 +450,7 @@ def _waiting(receipt: Receipt) -> _Waiting:
     )
     own = (("prospects", receipt.subject),) if receipt.kind == "prospect" else ()
     size = len(receipt.answer) + len(features or "")
-    return _Waiting(receipt.id, (*own, *receipt.mentions), receipt.mentions, model, row, size)
+    return Waiting(receipt.id, (*own, *receipt.mentions), receipt.mentions, model, features, row, size)
 
 
 def _step(connection: Connection) -> int:

@@ -18,8 +18,8 @@ from features.errors import LeadscoreError
 from serving.account import AccountContacts, AccountScore
 from serving.live import Champion
 from serving.load import overloaded
-from serving.previous import Last, Previous, effects_of, told
-from serving.receipts import Kept, Model, Receipt, Receipts, forget, moment_of, new_id, read_receipt
+from serving.previous import Last, Now, Previous, effects_of, told
+from serving.receipts import Kept, Model, Receipt, Receipts, Waiting, forget, moment_of, new_id, read_receipt
 from serving.replay import Replayer
 from serving.scorer import Score
 from serving.wire import encode
@@ -70,12 +70,11 @@ class Recorder:
         model = self._model(champion)
         answer = score.to_json()
         answer["receipt_id"] = receipt_id = self._new_id(read_at)
-        last = _last(receipt_id, score, model)
+        now = _now(score, model)
         before = await self.previous.last(model.goal, score.prospect_id)
-        answer["previous"] = told(before, last, champion.scorer, self._language, self._reasons)
+        answer["previous"] = told(before, now, champion.scorer, self._language, self._reasons)
         text = encode(answer)
-        if self.receipts.keep(self._receipt(last, score, model, text)):
-            self.previous.remember(model.goal, score.prospect_id, last)
+        self._remember(self.receipts.keep(self._receipt(receipt_id, score, now, text)), (score,), (now,))
         return receipt_id, text
 
     async def recall(self, scores: Sequence[Score]) -> None:
@@ -93,10 +92,11 @@ class Recorder:
         answer = score.to_json()
         texts = [encode(prospect) for prospect in answer["prospects"]]
         kept = encode({**answer, "prospects": [], "receipt_id": whole_id})
-        parts = []
-        for each, text in zip(score.prospects, texts, strict=True):
-            last = _last(self._new_id(read_at), each, model)  # after the whole, in its order
-            parts.append((last, self._receipt(last, each, model, text, whole_id)))
+        nows = [_now(each, model) for each in score.prospects]
+        parts = [
+            self._receipt(self._new_id(read_at), each, now, text, whole_id)  # after the whole, in its order
+            for each, now, text in zip(score.prospects, nows, texts, strict=True)
+        ]
         whole = Receipt(
             id=whole_id,
             kind="account",
@@ -108,9 +108,7 @@ class Recorder:
             answer=kept,
             mentions=tuple(("prospects", each.prospect_id) for each in score.prospects),
         )
-        if self.receipts.keep(whole, *(receipt for _, receipt in parts)):
-            for last, receipt in parts:
-                self.previous.remember(model.goal, receipt.subject, last)
+        self._remember(self.receipts.keep(whole, *parts)[1:], score.prospects, nows)
         # Each text is written once, and put where it has its place; in a text of JSON, no id can look like that place.
         head, place, tail = kept.partition('"prospects":[')
         return whole_id, f"{head}{place}{','.join(texts)}{tail}"
@@ -182,36 +180,41 @@ class Recorder:
             known = self._models[key] = Model(champion.goal, champion.version, champion.digest, names)
         return known
 
-    def _receipt(self, last: Last, score: Score, model: Model, text: str, part_of: str | None = None) -> Receipt:
+    def _receipt(self, id: str, score: Score, now: Now, text: str, part_of: str | None = None) -> Receipt:
         evidence = score.evidence
         return Receipt(
-            id=last.receipt_id,
+            id=id,
             kind="prospect",
             subject=score.prospect_id,
-            model=model,
+            model=now.model,
             as_of=score.as_of,
             language=self._language,
             probability=score.probability,
             answer=text,
             regime=None if evidence is None else evidence.regime,
-            features=last.features,
-            effects=last.effects,
+            features=now.features,
+            effects=now.effects,
             part_of=part_of,
         )
 
+    def _remember(self, kept: Sequence[Waiting], scores: Sequence[Score], nows: Sequence[Now]) -> None:
+        """The scores whose receipts will be written are now the last ones."""
+        for waiting, score, (model, _, effects) in zip(kept, scores, nows, strict=False):  # none is kept, or all are
+            last = Last(
+                waiting.id,
+                score.probability,
+                score.as_of,
+                model.version,
+                model.digest,
+                model.names,
+                waiting.features,
+                effects,
+            )
+            self.previous.remember(model.goal, score.prospect_id, last)
 
-def _last(receipt_id: str, score: Score, model: Model) -> Last:
-    features = () if score.evidence is None else score.evidence.features
-    return Last(
-        receipt_id,
-        score.probability,
-        score.as_of,
-        model.version,
-        model.digest,
-        model.names,
-        features,
-        effects_of(score),
-    )
+
+def _now(score: Score, model: Model) -> Now:
+    return Now(model, () if score.evidence is None else score.evidence.features, effects_of(score))
 
 
 def _unknown() -> LeadscoreError:
