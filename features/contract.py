@@ -123,9 +123,6 @@ TITLED = ("buying_role", "rank")  # what the canonical contacts have beside thei
 DECLARING = ("prospects", "accounts", "contacts")  # tables that may hold declared columns
 
 
-MERGED = "merged"  # the outcome of a prospect that turned out to be another, under whose id it goes on
-
-
 @dataclass(frozen=True)
 class Goal:
     """What is predicted: the ``outcome``, within a horizon, from creation or from the outcome ``starts_at``.
@@ -149,8 +146,8 @@ class Goal:
 
     @cached_property  # scoring asks for it once for each outcome
     def closing(self) -> tuple[str, ...]:
-        """The outcomes that close a prospect: the goal's own, won, lost and ``MERGED`` (but for the start's own)."""
-        return tuple(sorted({self.outcome, "won", "lost", MERGED} - {self.starts_at or ""}))
+        """The outcomes that close a prospect: the goal's own, and won and lost (but for the start's own)."""
+        return tuple(sorted({self.outcome, "won", "lost"} - {self.starts_at or ""}))
 
     def to_json(self) -> dict[str, Any]:
         """The goal as ``[goal]`` of dataset.toml writes it."""

@@ -336,7 +336,7 @@ def told(last: Last | None, now: Now, scorer: Scorer, language: str, most: int) 
         return None
     try:
         moved = _moved(last, now, scorer, language, most)
-    except ValueError:
+    except (IndexError, TypeError, ValueError):
         logger.warning("The last score's features (receipt %s) cannot be read.", last.receipt_id)
         return None
     return {

@@ -22,6 +22,7 @@ from features.spec import FeatureSet
 from features.tables import Tables
 from serving.scorer import Scorer
 from tests.funnels import at
+from tests.live import records
 from tests.server import point
 from tests.test_verdicts import DAYS, FEATURES, moved
 from training import monitor
@@ -185,6 +186,7 @@ def test_the_answers_that_were_given_are_judged_by_themselves(still: tuple[Table
             said(*((i, CUT + 20, 60, 0.9) for i in ids)).assign(version="old"),
         ]
     )
+    given["stands_for"] = given["prospect_id"]
     found = watch(tables, scorer, receipts=given)
     assert codes(found) == ["outcomes_differ"]
     assert "answers given" in found["warnings"][0]["text"]
@@ -192,6 +194,10 @@ def test_the_answers_that_were_given_are_judged_by_themselves(still: tuple[Table
     assert {line["version"] for line in told} == {"old", scorer.version}
     assert told[0]["ratio"] < 0.5
     assert codes(watch(tables, scorer, receipts=given[given["version"] == "old"])) == []
+    # Of who was merged since, what became of the other one is what came; twice about one, it counts once.
+    merged = given.assign(prospect_id="lead of " + given["prospect_id"])
+    again = watch(tables, scorer, receipts=pd.concat([merged, given[given["prospect_id"] < "p01000"]]))
+    assert [line for line in again["matured"] if line["source"] == "receipts"] == told
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -277,6 +283,15 @@ def test_receipts_are_read_from_the_store(tmp_path: Path) -> None:
     found = receipts_of(tmp_path, "won")
     assert found is not None
     assert found.to_dict("records") == [
-        {"prospect_id": "p1", "as_of": now, "days": 30, "probability": 0.25, "version": "3"}
+        {"prospect_id": "p1", "as_of": now, "days": 30, "probability": 0.25, "version": "3", "stands_for": "p1"}
     ]
     assert receipts_of(tmp_path, "lost") is not None
+    live = records(store_url("", tmp_path))
+    for name in ("p1", "p2", "p3"):
+        live.put("prospects", name, {"created_at": "2024-01-01T00:00:00Z"})
+    live.merge("prospects", "p1", {"into": "p2"})
+    live.merge("prospects", "p2", {"into": "p3"})
+    live.close()
+    found = receipts_of(tmp_path, "won")
+    assert found is not None
+    assert found[["prospect_id", "stands_for"]].to_dict("records") == [{"prospect_id": "p1", "stands_for": "p3"}]

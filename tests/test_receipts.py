@@ -548,7 +548,7 @@ def test_the_score_before_may_be_of_another_model(home: Home) -> None:
     assert all((m["before"], m["effect_before"]) == (None, 0.0) for m in new)
 
 
-@pytest.mark.parametrize("kept", ["{", "[1.0]"])
+@pytest.mark.parametrize("kept", ["{", "[1.0]", "5"])
 def test_a_last_score_that_cannot_be_read_fails_no_score(home: Home, kept: str) -> None:
     best = home.champion("1")
     home.score(best, 7)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from features.contract import DAY, MERGED, Goal
+from features.contract import DAY, Goal
 from features.episodes import at_each, episodes, known_outcomes, only_open
 
 if TYPE_CHECKING:
@@ -53,14 +53,11 @@ def weekly(after: int, until: int) -> tuple[int, ...]:
 def recording_delay(tables: Tables, goal: Goal, until: int) -> int:
     """How late outcomes get recorded: the 99th percentile (nearest rank) over those known at T, in microseconds.
 
-    The goal's outcomes and the closing ones count, but those of merged prospects; 0 where none is known.
+    The goal's outcomes and the closing ones count; 0 where none is known.
     """
     outcomes = known_outcomes(tables, until)
     if outcomes is None:
         return 0
-    # What a prospect has from the one that it was merged into was late by the merge, and tells nothing of outcomes.
-    merged = outcomes.filter(outcomes.outcome == MERGED).select("prospect_id").distinct()
-    outcomes = outcomes.anti_join(merged, "prospect_id")
     outcomes = outcomes.filter(outcomes.outcome.isin(goal.closing))
     delays = outcomes.select(delay=outcomes.known_at - outcomes.occurred_at)
     count = int(delays.count().execute())

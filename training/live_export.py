@@ -1,9 +1,8 @@
 """``leadscore export``: the live records as a data folder that ``check`` and ``train`` read.
 
 Every fact keeps the time at which it was known: versions their ``observed_at``, facts their ``recorded_at``. What was
-erased is not there. From its merge on, a merged prospect's facts are those of the prospect that it was merged into.
-Under its old id it is what it was until then, closed by the outcome ``merged``, with the outcomes of the other one as
-its own, known from the merge on: who left them out would learn of leads only from those that did not convert.
+erased is not there. A merged prospect is not there under its old id: its facts are those of the prospect that it was
+merged into, known from the merge on.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from features.contract import ALWAYS, KEYS, MERGED, STANDARD, Column, Dataset, format_time, parse_date, parse_time
+from features.contract import ALWAYS, KEYS, STANDARD, Column, Dataset, format_time, parse_date, parse_time
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,70 +102,54 @@ class _Found:
     until: int | None
 
 
-# What is left of a record from its merge on: a prospect stands beside nobody, a contact plays no role.
-_LEFT = {"prospects": ("prospect_id", "created_at"), "contacts": ("contact_id", "account_id")}
-
-
-class _Alias(NamedTuple):
-    """Which prospect another one was merged into, and when."""
-
-    target: str
-    since: int
-
-
 def _read(connection: Connection) -> _Found:
     import sqlalchemy as sa
 
     from serving.resources import COMPLETE, DATASET
     from serving.store import FACTS, NAMES, VERSIONS, get_meta
 
-    merged = sa.select(NAMES.c.id, NAMES.c.target, NAMES.c.since)
-    merged = merged.where(NAMES.c.kind == "prospects", NAMES.c.target.is_not(None))
-    aliases = {row.id: _Alias(row.target, row.since) for row in connection.execute(merged)}
+    merged = sa.select(NAMES.c.id).where(NAMES.c.kind == "prospects", NAMES.c.target.is_not(None))
+    aliases = set(connection.execute(merged).scalars())
     rows: dict[str, list[Row]] = {table: [] for table in STANDARD}
     newest = ALWAYS
-    before: dict[tuple[str, str], Row] = {}  # the version before, of each record
+    stood: dict[str, str] = {}  # the account of each contact, by its version before
     versions = sa.select(VERSIONS).order_by(VERSIONS.c.kind, VERSIONS.c.id, VERSIONS.c.observed_at)
     for v in connection.execute(versions):
-        last = before.get((v.kind, v.id))
-        if v.record is None:  # ended by a merge
-            if last is None or v.kind not in _LEFT:
-                continue
-            row = {name: last[name] for name in _LEFT[v.kind]}
-        else:
-            row = json.loads(v.record)
-            row |= row.pop("attributes", {})
-            row[KEYS[v.kind]] = v.id
-            if v.kind != "accounts":
-                row["account_id"] = v.account_id
+        if v.kind == "prospects" and v.id in aliases:
+            continue
+        if v.record is None:  # ended by a merge; a contact that stands for nobody any more has no role
+            if v.kind == "contacts" and v.id in stood:
+                rows["contacts"].append({"contact_id": v.id, "account_id": stood[v.id], "observed_at": v.observed_at})
+                newest = max(newest, v.observed_at)
+            continue
+        if v.kind == "contacts":
+            stood[v.id] = v.account_id
+        row = json.loads(v.record)
+        row |= row.pop("attributes", {})
+        row[KEYS[v.kind]] = v.id
+        if v.kind != "accounts":
+            row["account_id"] = v.account_id
         row["observed_at"] = None if v.observed_at == ALWAYS else v.observed_at
-        before[v.kind, v.id] = row
         rows[v.kind].append(row)
         newest = max(newest, v.observed_at)
     prospects = {row["prospect_id"] for row in rows["prospects"]}
     orphans = {"events": 0, "outcomes": 0}
-    again: set[str] = set()
-    outcomes: dict[str, list[tuple[str, Row]]] = defaultdict(list)  # by prospect, with their ids
+    again: set[tuple[str, str]] = set()
     for f in connection.execute(sa.select(FACTS).order_by(FACTS.c.kind, FACTS.c.id, FACTS.c.part)):
-        if f.retracted_at is not None and f.kind != "events" and f.prospect_id not in aliases:
+        if f.prospect_id in aliases or (f.retracted_at is not None and f.kind != "events"):
             continue
         newest = max(newest, f.recorded_at, f.retracted_at or ALWAYS)
         if f.prospect_id not in prospects:
-            orphans[f.kind] += f.prospect_id not in aliases
+            orphans[f.kind] += 1
             continue
         row = json.loads(f.record)
         row |= {"prospect_id": f.prospect_id, "recorded_at": f.recorded_at}
-        if f.kind == "outcomes":
-            outcomes[f.prospect_id].append((f.id, row))
-            continue
-        # What a merge moved is there twice: until then, and from then on. A space comes before all else in an id, so
-        # that the ids have the order that they have in the store.
-        row["event_id"] = f"{f.id} ~{f.part}" if f.id in again else f.id
-        row |= {"contact_id": f.contact_id, "retracted_at": f.retracted_at}
-        again.add(f.id)
-        rows["events"].append(row)
-    created = {row["prospect_id"]: parse_time(row["created_at"]) for row in rows["prospects"]}
-    rows["outcomes"] = list(_outcomes(outcomes, aliases, created))
+        if f.kind == "events":
+            # A fact that a merge of contacts moved is there twice: until then, and from then on.
+            row["event_id"] = f"{f.id}~{f.part}" if (f.kind, f.id) in again else f.id
+            row |= {"contact_id": f.contact_id, "retracted_at": f.retracted_at}
+        again.add((f.kind, f.id))
+        rows[f.kind].append(row)
     _bare_accounts(rows)
     loaded = get_meta(connection, DATASET)
     complete = get_meta(connection, COMPLETE)
@@ -179,35 +162,10 @@ def _read(connection: Connection) -> _Found:
     )
 
 
-def _outcomes(
-    own: Mapping[str, list[tuple[str, Row]]], aliases: Mapping[str, _Alias], created: Mapping[str, int]
-) -> Iterator[Row]:
-    """The outcomes of all prospects; a merged one has those of the other from its merge on, and is closed by it."""
-    for prospect_id in sorted(created):
-        name, since = prospect_id, ALWAYS
-        seen: set[str] = set()
-        while True:
-            for id, row in own.get(name, ()):
-                early = parse_time(row["occurred_at"]) < created[prospect_id]
-                if id in seen or (early and name != prospect_id):  # an outcome from before its creation is not its own
-                    continue
-                seen.add(id)
-                row = {**row, "prospect_id": prospect_id, "recorded_at": max(row["recorded_at"], since)}
-                if "outcome_id" in row and prospect_id in aliases:  # one id names one outcome of one prospect
-                    row["outcome_id"] = f"{id} ~{prospect_id}"
-                yield row
-            if name not in aliases:
-                break
-            name, at = aliases[name]
-            if since == ALWAYS:
-                yield {"prospect_id": prospect_id, "outcome": MERGED, "occurred_at": at, "recorded_at": at}
-            since = max(since, at)
-
-
 def _bare_accounts(rows: Mapping[str, list[Row]]) -> None:
     """An account that a prospect names and of which nothing was sent: a row that says nothing."""
     known = {row["account_id"] for row in rows["accounts"]}
-    named = {row["account_id"] for row in rows["prospects"] if row.get("account_id") is not None}
+    named = {row["account_id"] for row in rows["prospects"]} - {None}
     rows["accounts"].extend({"account_id": account_id, "observed_at": None} for account_id in sorted(named - known))
 
 

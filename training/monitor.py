@@ -45,7 +45,7 @@ def watch(
         tables: canonical tables, with outcomes; they should hold what came before the training too.
         scorer: the champion.
         until: T in microseconds; the tables' own end when None.
-        receipts: what was really answered, with ``SAID`` and ``version`` (see ``receipts_of``); None without any.
+        receipts: what was really answered, as ``receipts_of`` gives it; None without any.
 
     Returns:
         ``goal``, ``model_version``, ``trained_until``, ``until``, ``observed_until`` (T less the usual delay of
@@ -97,6 +97,9 @@ def watch(
                 lines.append({"source": "champion", "version": scorer.version, "days": days, **said})
     if receipts is not None:
         goal_at = _goal_at(tables, goal, until)
+        # Who was merged is gone from the live records; what became of it is what became of the other.
+        here = receipts["prospect_id"].isin(goal_at.keys())
+        receipts = receipts.assign(prospect_id=receipts["prospect_id"].where(here, receipts["stands_for"]))
         for version, days in sorted(set(zip(receipts["version"], receipts["days"], strict=True))):
             part = receipts[(receipts["version"] == version) & (receipts["days"] == days)]
             found = matured(part, goal_at, landmarks.observed_until)
@@ -163,23 +166,25 @@ def receipts_of(home: Path, goal: str, url: str = "") -> pd.DataFrame | None:
         url: of the live store, as the setting ``LEADSCORE_STORE`` says it.
 
     Returns:
-        ``SAID`` with ``version``. Raises LeadscoreError where the store fails.
+        ``SAID`` with ``version``, and ``stands_for``: the prospect that this one was merged into by now, or itself.
+        Raises LeadscoreError where the store fails.
     """
     import pandas as pd
     import sqlalchemy as sa
 
     from serving.receipts import PART, RECEIPTS, STEPS, moment_of
-    from serving.store import FILE, open_store, store_url
+    from serving.store import FILE, NAMES, open_store, store_url
 
     if not url and not (home / FILE).exists():
         return None
     table = RECEIPTS.c
     query = sa.select(table.id, table.subject, table.version, table.as_of, table.probability, table.answer)
     query = query.where(table.kind == "prospect", table.goal == goal)
+    merged = sa.select(NAMES.c.id, NAMES.c.target).where(NAMES.c.kind == "prospects", NAMES.c.target.is_not(None))
     store = open_store(store_url(url, home))
     try:
         store.add_part(PART, STEPS)
-        rows = store.read(lambda connection: connection.execute(query).all())
+        rows, into = store.read(lambda c: (c.execute(query).all(), {r.id: r.target for r in c.execute(merged)}))
     finally:
         store.close()
     found = []
@@ -187,8 +192,11 @@ def receipts_of(home: Path, goal: str, url: str = "") -> pd.DataFrame | None:
         given = moment_of(row.id)
         if given is not None and abs(given - row.as_of) <= DAY:  # not asked in hindsight
             days = json.loads(row.answer)["horizon_days"]
-            found.append((row.subject, row.as_of, days, row.probability, row.version))
-    return pd.DataFrame(found, columns=[*SAID, "version"])
+            stands_for = row.subject
+            while stands_for in into:
+                stands_for = into[stands_for]
+            found.append((row.subject, row.as_of, days, row.probability, row.version, stands_for))
+    return pd.DataFrame(found, columns=[*SAID, "version", "stands_for"])
 
 
 def live_tables(home: Path, goal: str | None, url: str = "") -> Tables:
