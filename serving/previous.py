@@ -40,6 +40,7 @@ _THREADS = 4
 _SOME = 500  # prospects in one statement
 _WAIT = 0.05  # seconds that a score waits for a look at PostgreSQL
 _REST = 5.0  # seconds without a look after one that failed
+_CACHE_KIB = 16_384  # of SQLite's pages: of many receipts, most of the index is looked up again and again
 _MOVED = 0.001  # of log-odds: a smaller change is none
 
 
@@ -84,11 +85,13 @@ _LAST = (
     .order_by(RECEIPTS.c.id.desc())
     .limit(1)
 )
-# The last of each of several prospects: an id is the greatest of its prospect's. On SQLite it is found from the index.
+# The last of each of several prospects: an id is the greatest of its prospect's. On SQLite it is found from the index,
+# which names its row too.
 _ASKED = sa.func.json_each(sa.bindparam("subjects", type_=sa.String)).table_valued("value")
 _own = RECEIPTS.alias("own")
 _NEWEST = (
-    sa.select(_own.c.id)
+    sa.select(sa.literal_column("own.rowid"))
+    .select_from(_own)
     .where(
         _own.c.kind == sa.bindparam("kind"),
         _own.c.subject == _ASKED.c.value,
@@ -100,7 +103,7 @@ _NEWEST = (
     .scalar_subquery()
 )
 _EACH_OF_FILE = sa.select(RECEIPTS.c.subject, *_LAST.selected_columns).select_from(
-    _ASKED.join(RECEIPTS, RECEIPTS.c.id == _NEWEST)
+    _ASKED.join(RECEIPTS, sa.literal_column("receipts.rowid") == _NEWEST)
 )
 _EACH = sa.select(RECEIPTS.c.subject, *_LAST.selected_columns).where(
     RECEIPTS.c.id.in_(
@@ -291,6 +294,7 @@ class _File:
             self._connection = sqlite3.connect(
                 f"{self._path.as_uri()}?mode=ro", uri=True, timeout=0, isolation_level=None, check_same_thread=False
             )
+            self._connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             self._seen = (found.st_dev, found.st_ino)
         known = self._texts.get(statement)
         if known is None:
