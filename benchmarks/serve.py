@@ -285,29 +285,52 @@ class Bench:
             parts = (f"{t / n:.0f} µs ({c / n:.0f} µs)" for t, c, n in zip(times, spent, (1, BATCH), strict=True))
             share, cost = 1 / rates(runs, many, one) / BATCH, 1 / costs(runs, many, one) / BATCH
             table.add_row(name, *parts, f"{share:.2f} ({cost:.2f})")
-        for name in names:
-            table.add_row(f"{name}, to a caller with httpx", *self._called(name, events))
+        for caller, called in (("httpx", _httpx), ("BentoML's client", _bentoml)):
+            for name in names:
+                table.add_row(f"{name}, to a caller with {caller}", *self._called(name, events, called))
         self.console.print(table)
 
-    def _called(self, name: str, events: int) -> tuple[str, ...]:
-        """The same as a caller with httpx and one connection sees it, who writes the JSON and reads it too."""
-        import httpx
-
+    def _called(self, name: str, events: int, called: Called) -> tuple[str, ...]:
+        """The same as a caller with one connection sees it, who writes the JSON and reads it too."""
         every = bodies(self.example, events)
         singles, batches = [], []
-        with httpx.Client(base_url=f"http://127.0.0.1:{self.servers[name].port}") as client:
+        with called(f"http://127.0.0.1:{self.servers[name].port}") as (one, many):
             for round_ in range(self.rounds):
                 start = 2 * BATCH * round_ % (VARIANTS - 2 * BATCH)
                 items, others = every[start : start + BATCH], every[start + BATCH : start + 2 * BATCH]
                 began = time.perf_counter()
                 for item in items:
-                    client.post("/score", json=item).raise_for_status().json()
+                    one(item)
                 between = time.perf_counter()
-                client.post("/score_batch", json={"items": others}).raise_for_status().json()
+                many({"items": others})
                 singles.append((between - began) / BATCH)
                 batches.append((time.perf_counter() - between) / BATCH)
         share = statistics.median(b / a for a, b in zip(singles, batches, strict=True))
         return *(f"{1e6 * statistics.median(times):.0f} µs" for times in (singles, batches)), f"{share:.2f}"
+
+
+Ask = Callable[[dict[str, Any]], Any]
+Called = Callable[[str], contextlib.AbstractContextManager[tuple[Ask, Ask]]]  # of a server's URL: a score, a batch
+
+
+@contextlib.contextmanager
+def _httpx(url: str) -> Iterator[tuple[Ask, Ask]]:
+    import httpx
+
+    with httpx.Client(base_url=url) as client:
+
+        def ask(path: str) -> Ask:
+            return lambda body: client.post(path, json=body).raise_for_status().json()
+
+        yield ask("/score"), ask("/score_batch")
+
+
+@contextlib.contextmanager
+def _bentoml(url: str) -> Iterator[tuple[Ask, Ask]]:
+    import bentoml
+
+    with bentoml.SyncHTTPClient(url) as client:
+        yield client.score, client.score_batch
 
 
 def _champion(home: Path) -> Bundle:
