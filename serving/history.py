@@ -8,7 +8,7 @@ been retracted. What is merged is read under the id that remains.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -304,11 +304,8 @@ class History:
     def _named(
         self, connection: Connection, people: dict[str, Row], facts: Iterable[Row], at: int, seen: _Seen
     ) -> None:
-        """The contacts of other accounts that the events name, too; here they stand for this one.
-
-        Not those of an event that was taken back: it may have been the wrong person's.
-        """
-        ids = sorted({f["contact_id"] for f in facts if f.get("contact_id") and "retracted_at" not in f} - set(people))
+        """The contacts of other accounts that the events name, too; here they stand for this one."""
+        ids = sorted(_named_by(_lasting(facts)) - set(people))
         for start in range(0, len(ids), _CHUNK):
             wanted = {"kind": "contacts", "ids": ids[start : start + _CHUNK], "t": at}
             for row in connection.execute(_SEVERAL, wanted):
@@ -363,7 +360,7 @@ def _bare(fact: Row) -> Row:
 
 
 def _ids(request: Any) -> dict[str, set[str]]:
-    """By key, the ids anywhere in a request."""
+    """By key, the ids anywhere in a request that can be read; what is wrong with the others is the reader's."""
     found: dict[str, set[str]] = {key: set() for key in KEYS.values()}
     parts = [request]
     for _ in range(_LEVELS):
@@ -378,6 +375,15 @@ def _ids(request: Any) -> dict[str, set[str]]:
                     else:
                         inner.append(value)
         parts = inner
+    return {key: {id for id in ids if _read_id(id) is not None} for key, ids in found.items()}
+
+
+def _read_id(value: Any) -> str | None:
+    """An id as it is read, None where it cannot be."""
+    try:
+        found: str | None = None if value is None else _ID(value)
+    except BadInput:
+        return None
     return found
 
 
@@ -392,12 +398,7 @@ def id_of(data: Any, part: str, key: str) -> str | None:
     record = data.get(part) if type(data) is dict else None
     if type(record) is list and record:
         record = record[0]
-    value = record.get(key) if type(record) is dict else None
-    try:
-        found: str | None = None if value is None else _ID(value)
-    except BadInput:
-        return None
-    return found
+    return _read_id(record.get(key)) if type(record) is dict else None
 
 
 def as_of_of(data: Row) -> int | None:
@@ -451,7 +452,7 @@ def complete(data: Row, known: Known, now: int, reader: RequestReader) -> Comple
     _facts(out, stored, "events", "", lambda item: careful_event(item, scope))
     _facts(out, stored, "outcomes", "", lambda item: read_outcome(item, scope))
     if "contacts" in stored and not _account_agrees(out["prospect"], own):  # it has moved: who comes along is named
-        named = {e.get("contact_id") for e in out.get("events", ()) if type(e) is dict}
+        named = _named_by(_lasting(stored.get("events", ()))) | _named_by(body.get("events"))
         people = [{**c, "account_id": None} for c in stored["contacts"] if c["contact_id"] in named]
         stored = {**stored, "contacts": people}
     _records(out, stored, "contacts", "contact_id")
@@ -576,8 +577,7 @@ def _same_id(given: Any, stored: Row, key: str) -> bool:
 def _account_agrees(prospect: Any, stored: Row) -> bool:
     """Whether the prospect, as the request has it, is of the account of a stored record."""
     versions = prospect if type(prospect) is list else [prospect]
-    named = {v.get("account_id") for v in versions if type(v) is dict}
-    return stored.get("account_id") in named
+    return any(type(v) is dict and v.get("account_id") == stored.get("account_id") for v in versions)
 
 
 def _records(out: Row, stored: Row, name: str, key: str) -> None:
@@ -620,6 +620,17 @@ def _facts(out: Row, stored: Row, name: str, place: str, read: Any) -> None:
                     remedy="A fact never changes: send a correction under an id of its own, or leave this one out.",
                 ) from None
     out[name] = [*given, *stored[name]]
+
+
+def _lasting(stored: Iterable[Row]) -> Iterator[Row]:
+    """The stored facts that were not taken back by then: such an event may have been the wrong person's."""
+    return (fact for fact in stored if "retracted_at" not in fact)
+
+
+def _named_by(events: Any) -> set[str]:
+    """The contacts that events name; what is no event is passed over, and told by the reader with its place."""
+    dicts = (e for e in events if type(e) is dict) if isinstance(events, Iterable) else ()
+    return {contact for e in dicts if type(contact := e.get("contact_id")) is str}
 
 
 def _renamed(data: Any, names: Mapping[str, Mapping[str, str]], levels: int = _LEVELS) -> Any:

@@ -40,14 +40,13 @@ _THREADS = 4
 _SOME = 500  # prospects in one statement
 _WAIT = 0.05  # seconds that a score waits for a look at PostgreSQL
 _REST = 5.0  # seconds without a look after one that failed
-_CACHE_KIB = 16_384  # of SQLite's pages: of many receipts, most of the index is looked up again and again
 _MOVED = 0.001  # of log-odds: a smaller change is none
 
 
 class Last(NamedTuple):
     """The last score of a prospect: its features' raw values and their effects, both in the order of ``names``.
 
-    The values are the text that is kept, since few are ever asked for, and a text takes a quarter of their room.
+    The values are the text that is kept: few are ever asked for, and a list of numbers takes more room.
     """
 
     receipt_id: str
@@ -294,7 +293,6 @@ class _File:
             self._connection = sqlite3.connect(
                 f"{self._path.as_uri()}?mode=ro", uri=True, timeout=0, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             self._seen = (found.st_dev, found.st_ino)
         known = self._texts.get(statement)
         if known is None:

@@ -28,7 +28,7 @@ Off = Callable[[Callable[[], Any]], Awaitable[Any]]  # does synchronous work in 
 
 _FRESH = 20_000_000  # microseconds from the reading of its records for which a receipt may not be written yet
 _PATIENCE = 2.0  # seconds that who asks for such a one waits
-_MOMENTS = 4_096  # whose last ids are remembered: more than there are requests under way
+_MOMENTS = 4_096  # whose last ids are remembered: more than come between two parts of a batch
 _PATIENT = 8  # may wait at a time: an id can be made up
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +36,7 @@ DATASET = Dataset(
     )
 )
 READER = RequestReader(DATASET)
+MALFORMED = 40 if os.environ.get("LEADSCORE_PROOFS", "") not in ("", "0") else 4  # hundreds of requests
 
 
 @pytest.fixture(scope="module")
@@ -631,6 +635,57 @@ def test_a_contact_of_another_account_stands_in_the_way_of_no_score(live: LiveRe
     assert set(read.contacts or ()) == {"c", "far"}
     assert read.related is None
     assert read.accounts is None
+    live.add("events", event("e5", contact_id="idle"))
+    for wrong_one in ("e4", "e5"):  # they were of the wrong people
+        live.retract(wrong_one)
+    assert "far" not in {c["contact_id"] for c in body(live)["contacts"]}
+    found = whole(live, {"prospect": moved})
+    assert set(READER.read(found.data, found.now).records.contacts or ()) == {"c"}
+    for wrong in ({"contact_id": ["c"]}, {"event_id": ["e"]}):  # the reader says what is wrong with it
+        sent = {"prospect": moved, "events": [{**event("new"), **wrong}]}
+        found = whole(live, sent)
+        error = refusal(lambda found=found: READER.read(found.data, found.now))  # type: ignore[misc]
+        assert error.where == f"events[0].{next(iter(wrong))}"
+    found = whole(live, {"prospect": {**moved, "account_id": ["z"]}})
+    assert refusal(lambda: READER.read(found.data, found.now)).where == "prospect.account_id"
+
+
+@pytest.mark.parametrize("seed", range(MALFORMED))
+def test_no_malformed_request_about_a_stored_prospect_is_a_fault_of_ours(live: LiveRecords, seed: int) -> None:
+    """Whatever stands where, beside what is stored: it is read, or refused with an error of ours."""
+    family(live)
+    chance = random.Random(seed)
+    prospect = {"prospect_id": "p", "created_at": CREATED, "account_id": "a"}
+    sound = {
+        "prospect": prospect,
+        "account": {"account_id": "a", "country": "FR"},
+        "contacts": [{"contact_id": "c", "role": "buyer"}],
+        "events": [event("new", contact_id="c"), event("e1")],
+        "outcomes": [{"outcome": "lost", "occurred_at": "2026-05-01T00:00:00Z"}],
+        "related": {"prospects": [{**prospect, "prospect_id": "sibling"}], "events": [event("n", "sibling")]},
+    }
+    places = [place for place in _places(sound) if place not in ((), ("prospect", "prospect_id"))]
+    refused = 0
+    for _ in range(100):
+        data = copy.deepcopy(sound)
+        data["prospect"]["account_id"] = chance.choice(["a", "elsewhere"])  # type: ignore[index]
+        *way, last = chance.choice(places)
+        at: Any = data
+        for step in way:
+            at = at[step]
+        at[last] = chance.choice([["x"], {"a": 1}, None, 7, True, "", [[]], [None], 1e308, "x", "\ud800", "\0"])
+        try:
+            found = whole(live, data)
+            READER.read(found.data, found.now)
+        except LeadscoreError:
+            refused += 1
+    assert refused > 50
+
+
+def _places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield way
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _places(inner, (*way, key))
 
 
 def test_more_than_a_score_can_go_through_is_refused(live: LiveRecords, monkeypatch: pytest.MonkeyPatch) -> None:
