@@ -7,28 +7,29 @@ been retracted. What is merged is read under the id that remains.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from pydantic_core import from_json
 
 from features.contract import ALWAYS, KEYS, NEVER, Column, format_time
 from features.errors import BadInput, LeadscoreError
 from features.records import first_recorded
-from serving.ledger import erased, tombstone, tombstone_key
+from serving.ledger import erased, tombstone
 from serving.rows import Scope, careful_event, read_outcome
-from serving.store import FACTS, NAMES, VERSIONS, Store
+from serving.store import FACTS, META, NAMES, TOMBSTONE_KEY, VERSIONS, Ask, Store
 from serving.values import read_time, reader_of
 
 if TYPE_CHECKING:
     from serving.schema import RequestReader
 
 Row = dict[str, Any]
-_CHUNK = 400
 _MOST = 50_000  # facts of one look-up: what a request could hold too, and a score can go through
+_FEW = 4_000  # of those that are looked up on the event loop: it holds that for about as long as their scores
 _ID = reader_of(Column("id", "key"))
 _LEVELS = 5  # of a request at most: itself, related, a list, a record's versions, one of these; ids stand no deeper
 
@@ -60,6 +61,7 @@ class Completed:
 
 _newer = VERSIONS.alias("newer")
 _T = sa.bindparam("t", type_=sa.BigInteger)
+_KIND = sa.bindparam("kind", type_=sa.String)
 _CURRENT = sa.and_(
     VERSIONS.c.observed_at <= _T,
     VERSIONS.c.record.is_not(None),
@@ -70,35 +72,30 @@ _CURRENT = sa.and_(
         _newer.c.observed_at <= _T,
     ),
 )
-_COLUMNS = (VERSIONS.c.kind, VERSIONS.c.id, VERSIONS.c.observed_at, VERSIONS.c.account_id, VERSIONS.c.record)
-_ONE = (
-    sa.select(*_COLUMNS)
-    .where(VERSIONS.c.kind == sa.bindparam("kind"), VERSIONS.c.id == sa.bindparam("id"), VERSIONS.c.observed_at <= _T)
-    .order_by(VERSIONS.c.observed_at.desc())
-    .limit(1)
-)
-_SEVERAL = sa.select(*_COLUMNS).where(
-    VERSIONS.c.kind == sa.bindparam("kind"), VERSIONS.c.id.in_(sa.bindparam("ids", expanding=True)), _CURRENT
-)
-_MEMBERS = sa.select(*_COLUMNS).where(VERSIONS.c.account_id == sa.bindparam("account_id"), _CURRENT)
+_SELECTED = sa.select(VERSIONS.c.kind, VERSIONS.c.id, VERSIONS.c.observed_at, VERSIONS.c.account_id, VERSIONS.c.record)
+_MEMBERS = _SELECTED.where(_CURRENT)
+_SEVERAL = _SELECTED.where(VERSIONS.c.kind == _KIND, _CURRENT)
 _FACTS = (
-    sa.select(FACTS)
-    .where(
-        FACTS.c.prospect_id.in_(sa.bindparam("ids", expanding=True)),
-        FACTS.c.recorded_at <= _T,
-        FACTS.c.occurred_at <= sa.bindparam("until", type_=sa.BigInteger),
+    sa.select(
+        FACTS.c.kind,
+        FACTS.c.id,
+        FACTS.c.part,
+        FACTS.c.prospect_id,
+        FACTS.c.contact_id,
+        FACTS.c.occurred_at,
+        FACTS.c.recorded_at,
+        FACTS.c.retracted_at,
+        FACTS.c.record,
     )
-    .limit(_MOST + 1)
+    .where(FACTS.c.recorded_at <= _T, FACTS.c.occurred_at <= _T)
+    .limit(sa.bindparam("most", type_=sa.Integer))
 )
-_NAME = sa.select(NAMES).where(
-    NAMES.c.kind == sa.bindparam("kind"), sa.or_(NAMES.c.id == sa.bindparam("id"), NAMES.c.id == sa.bindparam("stone"))
-)
+_ROOTS = sa.select(NAMES.c.id, NAMES.c.target, NAMES.c.since, NAMES.c.erased).where(NAMES.c.kind == _KIND)
 _ALIASES = sa.select(NAMES.c.id, NAMES.c.target).where(
-    NAMES.c.kind == sa.bindparam("kind"),
-    NAMES.c.id.in_(sa.bindparam("ids", expanding=True)),
-    NAMES.c.target.is_not(None),
-    NAMES.c.since <= _T,
+    NAMES.c.kind == _KIND, NAMES.c.target.is_not(None), NAMES.c.since <= _T
 )
+_KNOWN = sa.select(NAMES.c.id).where(NAMES.c.kind == _KIND)
+_META = sa.select(META.c.value).where(META.c.name == sa.bindparam("name", type_=sa.String))
 _HELD = {
     table: sa.select(sa.literal(1)).where(of.c.kind == table, since <= _T).limit(1)
     for of, since, tables in (
@@ -108,18 +105,78 @@ _HELD = {
     for table in tables
 }
 
-
-_AT_ONCE = 256  # prospects that are asked for at once: an old SQLite takes 999 parameters
-
-
-def _quick(count: int) -> sa.Select[Any]:
-    """Which of so many ids the store knows."""
-    ids: list[sa.BindParameter[str]] = [sa.bindparam(f"id{i}") for i in range(count)]
-    return sa.select(NAMES.c.id).where(NAMES.c.kind == sa.bindparam("kind"), NAMES.c.id.in_(ids))
+_CHUNK = 256  # ids of one query at most: an old SQLite takes 999 parameters
+_IDS = tuple(f"id{i}" for i in range(2 * _CHUNK))
 
 
-# By the length of their count: one statement for every size of a batch would be a thousand of them, kept for good.
-_QUICK = [_quick(1 << length) for length in range((2 * _AT_ONCE).bit_length())]
+@cache
+def _of(query: sa.Select[Any], column: sa.Column[str], length: int) -> sa.Select[Any]:
+    """A query for the rows of some ids: so many that their count has this length in bits.
+
+    A query for every count would be hundreds of them, kept for good.
+    """
+    return query.where(column.in_([sa.bindparam(name, type_=sa.String) for name in _IDS[: 1 << length]]))
+
+
+def _rows(ask: Ask, query: sa.Select[Any], column: sa.Column[str], ids: Sequence[str], **values: Any) -> list[Any]:
+    """The rows of a query for these ids, a few hundred at a time."""
+    out: list[Any] = []
+    for start in range(0, len(ids), _CHUNK):
+        some = ids[start : start + _CHUNK]
+        length = (len(some) - 1).bit_length()
+        padded = (*some, *[some[-1]] * ((1 << length) - len(some)))
+        out += ask(_of(query, column, length), {**values, **dict(zip(_IDS, padded, strict=False))})
+    return out
+
+
+class Question(NamedTuple):
+    """A prospect that is asked for, as of when (microseconds; None: now), and the request whose ids are looked up."""
+
+    prospect_id: str
+    t: int | None = None
+    request: Any = None
+
+
+Answer = Known | LeadscoreError | None  # an error is that it was erased, or that too much is stored of it
+
+
+class _TooMany(Exception):
+    """More facts than one look-up may bring."""
+
+
+class _Fact(NamedTuple):
+    """A row of the facts."""
+
+    kind: str
+    id: str
+    part: int
+    prospect_id: str
+    contact_id: str | None
+    occurred_at: int
+    recorded_at: int
+    retracted_at: int | None
+    record: str
+
+
+@dataclass(frozen=True)
+class _Members:
+    """What is of one account: its own row, and those of its prospects and contacts, by id."""
+
+    account: Any
+    prospects: Mapping[str, Any]
+    contacts: Mapping[str, Any]
+
+
+class _Draft(NamedTuple):
+    """A prospect or an account that was found, before the contacts are there whom its events name."""
+
+    question: Question
+    root: str
+    own: Any  # a prospect's row
+    members: _Members
+    siblings: list[str]  # the account's prospects but for the one, in order
+    facts: list[_Fact]
+    named: set[str]  # contacts that are not the account's
 
 
 class History:
@@ -133,14 +190,35 @@ class History:
     def prospect(self, prospect_id: str, t: int | None, request: Any = None) -> Known | None:
         """What was known of a prospect at t (microseconds), or is known (None); None where its record was not there.
 
-        ``request`` is the one whose ids are looked up too. Raises LeadscoreError ``erased``, and as ``Store.read``
-        does.
+        ``request`` is the one whose ids are looked up too. Raises LeadscoreError ``erased`` and ``too_many_items``,
+        and as ``Store.read`` does.
         """
-        return self.store.read(lambda connection: self._prospect(connection, prospect_id, t, request))
+        (found,) = self.prospects([Question(prospect_id, t, request)])
+        if isinstance(found, LeadscoreError):
+            raise found
+        return found
+
+    def prospects(self, questions: Sequence[Question]) -> list[Answer]:
+        """What ``prospect`` gives for each, in a few queries for all of them. Raises as ``Store.read`` does."""
+        return self.store.ask(lambda ask: self._answers(ask, questions, _MOST))
+
+    def at_once(self, questions: Sequence[Question]) -> list[Answer] | None:
+        """What ``prospects`` gives, asked on the event loop's own thread; None where that would take long or fail."""
+        try:
+            return self.store.at_once(lambda ask: self._answers(ask, questions, min(_FEW, _MOST)))
+        except _TooMany:
+            return None
 
     def account(self, account_id: str, t: int | None, request: Any = None) -> Known | None:
         """What was known of an account with all its prospects, as ``prospect`` gives it for one."""
-        return self.store.read(lambda connection: self._account(connection, account_id, t, request))
+        question = Question(account_id, t, request)
+        try:
+            found = self.store.ask(lambda ask: self._account(ask, question))
+        except _TooMany:
+            raise _too_many() from None
+        if isinstance(found, LeadscoreError):
+            raise found
+        return found
 
     def spoken_of(self, prospect_ids: Sequence[str]) -> set[str] | None:
         """Those of these prospects of which the store knows something, or knew before they were erased.
@@ -150,12 +228,12 @@ class History:
         if self._key is None:
             return None  # the first look-up finds it
         out: set[str] = set()
-        for start in range(0, len(prospect_ids), _AT_ONCE):
-            ids = prospect_ids[start : start + _AT_ONCE]
+        for start in range(0, len(prospect_ids), _CHUNK):
+            ids = prospect_ids[start : start + _CHUNK]
             stones = [tombstone(self._key, "prospects", id) for id in ids]
             length = (2 * len(ids) - 1).bit_length()
-            rest = (None,) * ((1 << length) - 2 * len(ids))
-            found = self.store.quick(_QUICK[length], ("prospects", *ids, *stones, *rest))
+            rest = stones[-1:] * ((1 << length) - 2 * len(ids))
+            found = self.store.quick(_of(_KNOWN, NAMES.c.id, length), ("prospects", *ids, *stones, *rest))
             if found is None:
                 return None
             if found:
@@ -163,85 +241,126 @@ class History:
                 out.update(id for id, stone in zip(ids, stones, strict=True) if id in known or stone in known)
         return out
 
-    def root(self, connection: Connection, kind: str, id: str, t: int | None) -> str | None:
-        """The id that this one stands for at t; None where nobody spoke of it. Raises LeadscoreError ``erased``."""
-        at = NEVER if t is None else t
-        known = False
-        while True:
-            key = self._stone_key(connection)
-            wanted = {"kind": kind, "id": id, "stone": tombstone(key, kind, id)}
-            row = connection.execute(_NAME, wanted).first()
-            if row is None:
-                return id if known else None
-            if row.erased:
-                raise erased(KEYS[kind])
-            known = True
-            if row.target is None or row.since > at:
-                return id
-            id = row.target
+    def _answers(self, ask: Ask, questions: Sequence[Question], most: int) -> list[Answer]:
+        """What was known of each; raises _TooMany where it is more than ``most`` facts, and that is not the limit."""
+        by_time: dict[int | None, list[int]] = {}
+        for i, question in enumerate(questions):
+            by_time.setdefault(question.t, []).append(i)
+        out: list[Answer] = [None] * len(questions)
+        for places in by_time.values():
+            for i, found in zip(places, self._then(ask, [questions[i] for i in places], most), strict=True):
+                out[i] = found
+        return out
 
-    def _stone_key(self, connection: Connection) -> bytes:
+    def _then(self, ask: Ask, questions: Sequence[Question], most: int) -> list[Answer]:
+        """The answers to questions about one time."""
+        try:
+            return self._together(ask, questions, most)
+        except _TooMany:
+            if most < _MOST:
+                raise
+            if len(questions) == 1:
+                return [_too_many()]
+            return [found for question in questions for found in self._then(ask, [question], most)]
+
+    def _together(self, ask: Ask, questions: Sequence[Question], most: int) -> list[Answer]:
+        at = _moment(questions[0].t)
+        roots = self._roots(ask, "prospects", {q.prospect_id for q in questions}, at)
+        ids = sorted({root for root in roots.values() if isinstance(root, str)})
+        own = {row[1]: row for row in _rows(ask, _SEVERAL, VERSIONS.c.id, ids, kind="prospects", t=at)}
+        members = self._members(ask, {row[3] for row in own.values()} - {None}, at)
+        nobody = _Members(None, {}, {})
+        around = {root: members[row[3]] if row[3] is not None else nobody for root, row in own.items()}
+        facts = self._facts(ask, {*own, *(p for found in around.values() for p in found.prospects)}, at, most)
+        drafts = []
+        for question in questions:
+            root = roots[question.prospect_id]
+            if isinstance(root, str) and root in own:
+                drafts.append(_draft(question, root, own[root], around[root], facts, at))
+        people = self._people(ask, drafts, at)
+        made = {id(draft.question): self._prospect(ask, draft, people, at) for draft in drafts}
+        answers: list[Answer] = []
+        for question in questions:
+            root = roots[question.prospect_id]
+            answers.append(root if isinstance(root, LeadscoreError) else made.get(id(question)))
+        return answers
+
+    def _roots(self, ask: Ask, kind: str, ids: Set[str], at: int) -> dict[str, str | LeadscoreError | None]:
+        """The id that each stands for at a time; None where nobody spoke of it, and the error where it was erased."""
         if self._key is None:
-            self._key = tombstone_key(connection)
-        return self._key
+            self._key = bytes.fromhex(next((value for (value,) in ask(_META, {"name": TOMBSTONE_KEY})), ""))
+        out: dict[str, str | LeadscoreError | None] = dict.fromkeys(ids)
+        left = {id: id for id in ids}  # what is to be looked up for each
+        while left:
+            stones = {id: tombstone(self._key, kind, id) for id in left.values()}
+            found = {row[0]: row for row in _rows(ask, _ROOTS, NAMES.c.id, [*stones, *stones.values()], kind=kind)}
+            following = {}
+            for asked, id in left.items():
+                row = found.get(stones[id]) or found.get(id)
+                if row is None:
+                    out[asked] = None if asked == id else id
+                    continue
+                _, target, since, gone = row
+                if gone:
+                    out[asked] = erased(KEYS[kind])
+                elif target is None or since > at:
+                    out[asked] = id
+                else:
+                    following[asked] = target
+            left = following
+        return out
 
-    def _prospect(self, connection: Connection, prospect_id: str, t: int | None, request: Any) -> Known | None:
-        root = self.root(connection, "prospects", prospect_id, t)
-        if root is None:
-            return None
-        at = NEVER if t is None else t
-        own = connection.execute(_ONE, {"kind": "prospects", "id": root, "t": at}).first()
-        if own is None or own.record is None:
-            return None
-        seen = _Seen(own.observed_at)
+    def _prospect(self, ask: Ask, draft: _Draft, people: Mapping[str, Any], at: int) -> Known:
+        question, root, own, members = draft.question, draft.root, draft.own, draft.members
+        seen = _Seen(own[2])
         body: Row = {"prospect": seen.state(own)}
-        account_id = own.account_id
-        siblings, people = self._around(connection, account_id, at, seen, body, root)
-        events, outcomes = self._facts(connection, [root, *(s["prospect_id"] for s in siblings)], t, seen)
-        self._named(connection, people, (*events, *outcomes), at, seen)
-        own_id = {root}
-        if self._holds(connection, "contacts", people, at):
-            body["contacts"] = [people[c] for c in sorted(people)]
-        if self._holds(connection, "events", events, at):
-            body["events"] = [_bare(e) for e in events if e["prospect_id"] in own_id]
-        if self._holds(connection, "outcomes", outcomes, at):
-            body["outcomes"] = [_bare(o) for o in outcomes if o["prospect_id"] in own_id]
-        if account_id is not None:
-            related: Row = {"prospects": siblings}
-            if "events" in body:
-                related["events"] = [e for e in events if e["prospect_id"] not in own_id]
-            if "outcomes" in body:
-                related["outcomes"] = [o for o in outcomes if o["prospect_id"] not in own_id]
-            body["related"] = related
-        names = self._names(connection, request, at, ("prospects", prospect_id, root))
-        return Known(root, body, seen.newest, prospect_id, names)
+        if members.account is not None:
+            body["account"] = seen.state(members.account)
+        siblings = [seen.state(members.prospects[id]) for id in draft.siblings]
+        contacts = _contacts(draft, people, seen)
+        if self._holds(ask, "contacts", contacts, at):
+            body["contacts"] = contacts
+        lists: dict[str, tuple[list[Row], list[Row]]] = {"events": ([], []), "outcomes": ([], [])}  # its own, others'
+        for fact, record in zip(draft.facts, _records_of(draft.facts), strict=True):
+            mine = fact.prospect_id == root
+            lists[fact.kind][not mine].append(seen.fact(fact, record, at, named=not mine))
+        for table, (ours, theirs) in lists.items():
+            if self._holds(ask, table, ours or theirs, at):
+                body[table] = ours
+        if own[3] is not None:
+            body["related"] = {
+                "prospects": siblings,
+                **{table: theirs for table, (_, theirs) in lists.items() if table in body},
+            }
+        names = self._names(ask, question.request, at, ("prospects", question.prospect_id, root))
+        return Known(root, body, seen.newest, question.prospect_id, names)
 
-    def _account(self, connection: Connection, account_id: str, t: int | None, request: Any) -> Known | None:
-        root = self.root(connection, "accounts", account_id, t)
-        if root is None:
+    def _account(self, ask: Ask, question: Question) -> Answer:
+        at = _moment(question.t)
+        account_id, _, request = question
+        root = self._roots(ask, "accounts", {account_id}, at)[account_id]
+        if not isinstance(root, str):
+            return root
+        members = self._members(ask, {root}, at)[root]
+        if not members.prospects:
             return None
-        at = NEVER if t is None else t
+        draft = _draft(question, root, None, members, self._facts(ask, set(members.prospects), at, _MOST), at)
         seen = _Seen(ALWAYS)
-        body: Row = {}
-        prospects, people = self._around(connection, root, at, seen, body, None)
-        if not prospects:
-            return None
-        body.setdefault("account", {"account_id": root})
-        events, outcomes = self._facts(connection, [p["prospect_id"] for p in prospects], t, seen)
-        self._named(connection, people, (*events, *outcomes), at, seen)
-        body["prospects"] = prospects
-        if self._holds(connection, "contacts", people, at):
-            body["contacts"] = [people[c] for c in sorted(people)]
-        if self._holds(connection, "events", events, at):
-            body["events"] = events
-        if self._holds(connection, "outcomes", outcomes, at):
-            body["outcomes"] = outcomes
-        names = self._names(connection, request, at, ("accounts", account_id, root))
+        body: Row = {"account": {"account_id": root} if members.account is None else seen.state(members.account)}
+        body["prospects"] = [seen.state(members.prospects[id]) for id in draft.siblings]
+        contacts = _contacts(draft, self._people(ask, [draft], at), seen)
+        if self._holds(ask, "contacts", contacts, at):
+            body["contacts"] = contacts
+        lists: dict[str, list[Row]] = {"events": [], "outcomes": []}
+        for fact, record in zip(draft.facts, _records_of(draft.facts), strict=True):
+            lists[fact.kind].append(seen.fact(fact, record, at))
+        for table, facts in lists.items():
+            if self._holds(ask, table, facts, at):
+                body[table] = facts
+        names = self._names(ask, request, at, ("accounts", account_id, root))
         return Known(root, body, seen.newest, account_id, names)
 
-    def _names(
-        self, connection: Connection, request: Any, at: int, known: tuple[str, str, str]
-    ) -> dict[str, dict[str, str]]:
+    def _names(self, ask: Ask, request: Any, at: int, known: tuple[str, str, str]) -> dict[str, dict[str, str]]:
         """By key, the ids in a request that were merged by then, each with the one that it stands for.
 
         ``known`` is the kind of the one that is asked for, its id, and what that stands for.
@@ -250,76 +369,101 @@ class History:
         out, ids = {}, _ids(request)
         for kind, key in KEYS.items():
             into = {asked: root} if kind == of and asked != root else {}
-            ask = sorted(ids[key] - ({asked, root} if kind == of else set()))
-            while ask:
-                for start in range(0, len(ask), _CHUNK):
-                    wanted = {"kind": kind, "ids": ask[start : start + _CHUNK], "t": at}
-                    into.update((row.id, row.target) for row in connection.execute(_ALIASES, wanted))
-                ask = sorted({target for target in into.values() if target not in into} - set(ask))
+            wanted = sorted(ids[key] - ({asked, root} if kind == of else set()))
+            while wanted:
+                into.update(_rows(ask, _ALIASES, NAMES.c.id, wanted, kind=kind, t=at))
+                wanted = sorted({target for target in into.values() if target not in into} - set(wanted))
             if into:
                 out[key] = {id: _end(id, into) for id in into}
         return out
 
-    def _around(
-        self, connection: Connection, account_id: str | None, at: int, seen: _Seen, body: Row, prospect_id: str | None
-    ) -> tuple[list[Row], dict[str, Row]]:
-        """The account, its prospects but for the one, its contacts."""
-        if account_id is None:
-            return [], {}
-        account = connection.execute(_ONE, {"kind": "accounts", "id": account_id, "t": at}).first()
-        if account is not None and account.record is not None:
-            body["account"] = seen.state(account)
-        prospects: dict[str, Row] = {}
-        people: dict[str, Row] = {}
-        for row in connection.execute(_MEMBERS, {"account_id": account_id, "t": at}):
-            if row.kind == "contacts":
-                people[row.id] = seen.state(row)
-            elif row.id != prospect_id:
-                prospects[row.id] = seen.state(row)
-        return [prospects[p] for p in sorted(prospects)], people
+    def _members(self, ask: Ask, account_ids: Set[str], at: int) -> dict[str, _Members]:
+        """What is of each of these accounts at a time."""
+        wanted = sorted(account_ids)
+        accounts = {row[1]: row for row in _rows(ask, _SEVERAL, VERSIONS.c.id, wanted, kind="accounts", t=at)}
+        out = {id: _Members(accounts.get(id), {}, {}) for id in wanted}
+        for row in _rows(ask, _MEMBERS, VERSIONS.c.account_id, wanted, t=at):
+            found = out[row[3]]
+            (found.contacts if row[0] == "contacts" else found.prospects)[row[1]] = row  # type: ignore[index]
+        return out
 
-    def _facts(self, connection: Connection, ids: Sequence[str], t: int | None, seen: _Seen) -> tuple[list[Row], ...]:
-        at = NEVER if t is None else t
-        found: list[Any] = []
-        for start in range(0, len(ids), _CHUNK):
-            wanted = {"ids": list(ids[start : start + _CHUNK]), "t": at, "until": at}
-            found += connection.execute(_FACTS, wanted).all()
-            if len(found) > _MOST:
-                raise BadInput(
-                    "too_many_items",
-                    f"the store holds more than {_MOST:,} events and outcomes of this prospect and its account.",
-                    where="prospect_id",
-                    remedy="Send what it is to be scored with in the request, under an id that was never stored.",
-                )
-        found.sort(key=lambda row: (row.occurred_at, row.recorded_at, row.id, row.part))
-        last: dict[tuple[str, str], int] = {}  # a fact that was moved is read where it came to
-        for row in found:
-            last[row.kind, row.id] = max(row.part, last.get((row.kind, row.id), 0))
-        out: dict[str, list[Row]] = {"events": [], "outcomes": []}
-        for row in found:
-            if row.part == last[row.kind, row.id]:
-                out[row.kind].append(seen.fact(row, at))
-        return out["events"], out["outcomes"]
+    def _facts(self, ask: Ask, prospect_ids: Set[str], at: int, most: int) -> dict[str, list[_Fact]]:
+        """The facts of each prospect that were known at a time. Raises _TooMany."""
+        out: dict[str, list[_Fact]] = {}
+        count = 0
+        wanted = sorted(prospect_ids)
+        for start in range(0, len(wanted), _CHUNK):
+            some = wanted[start : start + _CHUNK]
+            for row in _rows(ask, _FACTS, FACTS.c.prospect_id, some, t=at, most=most + 1):
+                out.setdefault(row[3], []).append(_Fact._make(row))
+                count += 1
+            if count > most:
+                raise _TooMany
+        return out
 
-    def _named(
-        self, connection: Connection, people: dict[str, Row], facts: Iterable[Row], at: int, seen: _Seen
-    ) -> None:
-        """The contacts of other accounts that the events name, too; here they stand for this one."""
-        ids = sorted(_named_by(_lasting(facts)) - set(people))
-        for start in range(0, len(ids), _CHUNK):
-            wanted = {"kind": "contacts", "ids": ids[start : start + _CHUNK], "t": at}
-            for row in connection.execute(_SEVERAL, wanted):
-                people[row.id] = {name: value for name, value in seen.state(row).items() if name != "account_id"}
+    def _people(self, ask: Ask, drafts: Sequence[_Draft], at: int) -> dict[str, Any]:
+        """The contacts of other accounts that the events name."""
+        ids = sorted({id for draft in drafts for id in draft.named})
+        return {row[1]: row for row in _rows(ask, _SEVERAL, VERSIONS.c.id, ids, kind="contacts", t=at)}
 
-    def _holds(self, connection: Connection, table: str, found: Any, at: int) -> bool:
+    def _holds(self, ask: Ask, table: str, found: Any, at: int) -> bool:
         """Whether the store held anything of a table by then: else it is unknown to us, and not empty."""
         held = self._held.get(table, NEVER + 1)
         if held <= at:
             return True
-        if not found and connection.execute(_HELD[table], {"t": at}).scalar() is None:
+        if not found and not ask(_HELD[table], {"t": at}):
             return False
         self._held[table] = min(held, at)
         return True
+
+
+def _moment(t: int | None) -> int:
+    return NEVER if t is None else t
+
+
+def _too_many() -> BadInput:
+    return BadInput(
+        "too_many_items",
+        f"the store holds more than {_MOST:,} events and outcomes of this prospect and its account.",
+        where="prospect_id",
+        remedy="Send what it is to be scored with in the request, under an id that was never stored.",
+    )
+
+
+def _draft(
+    question: Question,
+    root: str,
+    own: Any,
+    members: _Members,
+    facts: Mapping[str, list[_Fact]],
+    at: int,
+) -> _Draft:
+    """What was found of a prospect (or, without its row, of an account), its facts in order."""
+    siblings = sorted(id for id in members.prospects if own is None or id != root)
+    every = [fact for id in ((root, *siblings) if own is not None else siblings) for fact in facts.get(id, ())]
+    every.sort(key=_ORDER)
+    last: dict[tuple[str, str], int] = {}  # a fact that was moved is read where it came to
+    for fact in every:
+        if fact.part:
+            last[fact.kind, fact.id] = max(fact.part, last.get((fact.kind, fact.id), 0))
+    if last:
+        every = [fact for fact in every if fact.part == last.get((fact.kind, fact.id), 0)]
+    # Of those that were taken back by then the person may have been the wrong one.
+    named = {f.contact_id for f in every if f.retracted_at is None or f.retracted_at > at}
+    others = {id for id in named if id is not None and id not in members.contacts}
+    return _Draft(question, root, own, members, siblings, every, others)
+
+
+_ORDER = itemgetter(5, 6, 1, 2)  # occurred_at, recorded_at, id, part
+
+
+def _contacts(draft: _Draft, people: Mapping[str, Any], seen: _Seen) -> list[Row]:
+    """The account's contacts and those that its events name, who stand for this account here, in order."""
+    found = {id: seen.state(row) for id, row in draft.members.contacts.items()}
+    for id in draft.named:
+        if id in people:
+            found[id] = {name: value for name, value in seen.state(people[id]).items() if name != "account_id"}
+    return [found[id] for id in sorted(found)]
 
 
 class _Seen:
@@ -329,31 +473,40 @@ class _Seen:
         self.newest = newest
 
     def state(self, row: Any) -> Row:
-        self.newest = max(self.newest, row.observed_at)
-        out: Row = {KEYS[row.kind]: row.id, **json.loads(row.record)}
-        if row.observed_at != ALWAYS:
-            out["observed_at"] = format_time(row.observed_at)
-        if row.account_id is not None:
-            out["account_id"] = row.account_id
+        kind, id, observed_at, account_id, record = row
+        self.newest = max(self.newest, observed_at)
+        out: Row = {KEYS[kind]: id, **from_json(record)}
+        if observed_at != ALWAYS:
+            out["observed_at"] = format_time(observed_at)
+        if account_id is not None:
+            out["account_id"] = account_id
         return out
 
-    def fact(self, row: Any, at: int) -> Row:
-        """A fact as it was known at a time: that it was taken back later was not."""
-        self.newest = max(self.newest, row.recorded_at)
-        out: Row = {"prospect_id": row.prospect_id, **json.loads(row.record)}
-        if row.kind == "events":
-            out["event_id"] = row.id
-        if row.contact_id is not None:
-            out["contact_id"] = row.contact_id
-        out["recorded_at"] = format_time(row.recorded_at)
-        if row.retracted_at is not None and row.retracted_at <= at:
-            self.newest = max(self.newest, row.retracted_at)
-            out["retracted_at"] = format_time(row.retracted_at)
-        return out
+    def fact(self, fact: _Fact, record: Row, at: int, named: bool = True) -> Row:
+        """A fact as it was known at a time (that it was taken back later was not), put to what is kept of it.
+
+        ``named``: with its prospect.
+        """
+        kind, id, _, prospect_id, contact_id, _, recorded_at, retracted_at, _ = fact
+        if recorded_at > self.newest:
+            self.newest = recorded_at
+        if named:
+            record["prospect_id"] = prospect_id
+        if kind == "events":
+            record["event_id"] = id
+        if contact_id is not None:
+            record["contact_id"] = contact_id
+        record["recorded_at"] = format_time(recorded_at)
+        if retracted_at is not None and retracted_at <= at:
+            self.newest = max(self.newest, retracted_at)
+            record["retracted_at"] = format_time(retracted_at)
+        return record
 
 
-def _bare(fact: Row) -> Row:
-    return {name: value for name, value in fact.items() if name != "prospect_id"}
+def _records_of(facts: Sequence[_Fact]) -> list[Row]:
+    """What is kept of each, read in one go."""
+    found: list[Row] = from_json(f"[{','.join([fact.record for fact in facts])}]", cache_strings="keys")
+    return found
 
 
 # A request and what is known ------------------------------------------------------------------------------------------

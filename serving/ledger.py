@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from features.contract import ALWAYS, KEYS, NEVER, format_time
 from features.errors import BadInput, LeadscoreError
-from serving.store import FACTS, NAMES, VERSIONS, get_meta
+from serving.store import FACTS, NAMES, TOMBSTONE_KEY, VERSIONS, get_meta
 
 Name = tuple[str, str]  # kind and id
 _CHUNK = 400  # ids in one statement
@@ -557,7 +557,7 @@ def _version(kind: str, id: str, observed_at: int, account_id: str | None, recor
 
 def tombstone_key(connection: Connection) -> bytes:
     """The key of the hashes that stand for erased ids."""
-    return bytes.fromhex(get_meta(connection, "tombstone_key") or "")
+    return bytes.fromhex(get_meta(connection, TOMBSTONE_KEY) or "")
 
 
 def tombstone(key: bytes, kind: str, id: str) -> str:

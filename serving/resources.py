@@ -22,9 +22,10 @@ from features.errors import BadInput, LeadscoreError
 from serving import ledger
 from serving.faults import missing, unknown_field, within
 from serving.history import (
+    Answer,
     Completed,
     History,
-    Known,
+    Question,
     as_of_of,
     complete,
     complete_account,
@@ -36,9 +37,10 @@ from serving.intake import Intake, one_line, read_id, union
 from serving.load import in_time
 from serving.schema import RequestReader, items_of
 from serving.store import NAMES, Store, get_meta, slow
-from serving.values import read_time, wrong
+from serving.values import listed, read_time, wrong
 
 T = TypeVar("T")
+Asked = tuple[Any, RequestReader]  # a score request, decoded, and the reader of the model that is to answer it
 DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
 COMPLETE = "complete_until"  # and under this, up to when their records are complete
 _THREADS = 8
@@ -179,8 +181,8 @@ class LiveRecords:
     def alone(self, data: Sequence[Any], now: int) -> list[Completed | LeadscoreError | None]:
         """Of score requests, in one look for all: those of whose prospects the store knows nothing, as they stand.
 
-        Where it does, or cannot tell at once, there is None: ``complete`` finds out. An error is what is answered:
-        ``unknown_prospect`` where a request does not hold the record either, and BadInput.
+        Where it does, or cannot tell at once, there is None: ``at_once`` or ``complete_each`` find out. An error is
+        what is answered: ``unknown_prospect`` where a request does not hold the record either, and BadInput.
         """
         asked: dict[int, str] = {}
         out: list[Completed | LeadscoreError | None] = [Completed(each, now) for each in data]
@@ -200,24 +202,58 @@ class LiveRecords:
                 out[i] = unknown_at("prospect", as_of_of(data[i]))
         return out
 
-    async def complete(self, data: Any, now: int, reader: RequestReader) -> Completed:
-        """A score request with what is stored about its prospect, which it names.
-
-        Raises LeadscoreError ``unknown_prospect`` where neither holds its record, ``erased``, what the store raises
-        where the request needs it, and BadInput where the two contradict each other.
-        """
-        prospect_id, t = id_of(data, "prospect", "prospect_id"), as_of_of(data)
-        if prospect_id is None:
-            return Completed(data, now)
-        bare = only_names(data, "prospect", "prospect_id")
-        found = await self._look_up(lambda: self.history.prospect(prospect_id, t, data), bare)
-        if isinstance(found, LeadscoreError):
-            return Completed(data, now, (_unread(found),))
+    def at_once(self, requests: Sequence[Asked], now: int) -> list[Completed | Exception] | None:
+        """What ``complete_each`` gives, on the event loop's own thread; None where that would take long, or fail."""
+        whole = [listed(data) for data, _ in requests]
+        found = self.history.at_once([_question(data) for data in whole])
         if found is None:
-            if bare:
-                raise unknown_at("prospect", t)
-            return Completed(data, now)
-        return complete(data, found, now, reader)
+            return None
+        return [
+            _completed(data, reader, known, now)
+            for data, (_, reader), known in zip(whole, requests, found, strict=True)
+        ]
+
+    async def complete_each(self, requests: Sequence[Asked], now: int) -> list[Completed | Exception]:
+        """Score requests, each with the reader of its model, with what is stored about the prospects that they name.
+
+        Where there is none, why: ``unknown_prospect`` where neither holds the record, ``erased``, what the store
+        raises where the request needs it, and BadInput where the two contradict each other.
+        """
+        whole = [listed(data) for data, _ in requests]
+        out: list[Completed | Exception] = [Completed(data, now) for data in whole]
+
+        async def look(places: Sequence[int], needed: bool) -> None:
+            questions = [_question(whole[i]) for i in places]
+            try:
+                found = await self._look_up(lambda: self.history.prospects(questions), needed)
+            except LeadscoreError as e:
+                for i in places:
+                    out[i] = e
+                return
+            for n, i in enumerate(places):
+                if isinstance(found, LeadscoreError):
+                    out[i] = Completed(whole[i], now, (_unread(found),))
+                else:
+                    out[i] = _completed(whole[i], requests[i][1], found[n], now)
+
+        bare: list[int] = []
+        others: list[int] = []
+        for i, data in enumerate(whole):
+            if id_of(data, "prospect", "prospect_id") is not None:
+                (bare if only_names(data) else others).append(i)
+        # Those that can do without the store do not wait for it as long as those that cannot.
+        if bare:
+            await look(bare, True)
+        if others:
+            await look(others, False)
+        return out
+
+    async def complete(self, data: Any, now: int, reader: RequestReader) -> Completed:
+        """One score request with what is stored about its prospect; raises what ``complete_each`` gives."""
+        (found,) = await self.complete_each([(data, reader)], now)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     async def complete_account(self, data: Any, now: int, reader: RequestReader) -> Completed:
         """A request about an account with what is stored about it, as ``complete`` does for a prospect.
@@ -237,7 +273,7 @@ class LiveRecords:
             return Completed(data, now)  # the reader says what is missing
         return complete_account(data, found, now, reader)
 
-    async def _look_up(self, look: Callable[[], Known | None], needed: bool) -> Known | LeadscoreError | None:
+    async def _look_up(self, look: Callable[[], T], needed: bool) -> T | LeadscoreError:
         try:
             async with asyncio.timeout(None if needed else _PATIENCE):
                 return await self.off(look)
@@ -247,6 +283,22 @@ class LiveRecords:
             if needed or not e.code.startswith("store_"):
                 raise
             return e
+
+
+def _question(data: Any) -> Question:
+    return Question(id_of(data, "prospect", "prospect_id") or "", as_of_of(data), data)
+
+
+def _completed(data: Any, reader: RequestReader, found: Answer, now: int) -> Completed | Exception:
+    """A score request with what was found of its prospect, or why there is none."""
+    if isinstance(found, LeadscoreError):
+        return found
+    if found is None:
+        return unknown_at("prospect", as_of_of(data)) if only_names(data) else Completed(data, now)
+    try:
+        return complete(data, found, now, reader)
+    except Exception as e:  # a fault of ours, too, is this request's alone
+        return e
 
 
 def _now() -> int:
@@ -269,10 +321,10 @@ def _items(data: Any, most: int) -> tuple[list[Any], str]:
 
 # The calls ------------------------------------------------------------------------------------------------------------
 
-Answer = Callable[[LiveRecords, Request, Callable[[Request], Awaitable[Any]]], Awaitable[Any]]
+Call = Callable[[LiveRecords, Request, Callable[[Request], Awaitable[Any]]], Awaitable[Any]]
 
 
-def _with_body(work: Callable[[LiveRecords, Request, Any], Any]) -> Answer:
+def _with_body(work: Callable[[LiveRecords, Request, Any], Any]) -> Call:
     """A call that works with the body that it is sent."""
 
     async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
@@ -282,19 +334,19 @@ def _with_body(work: Callable[[LiveRecords, Request, Any], Any]) -> Answer:
     return answer
 
 
-def _put(kind: str) -> Answer:
+def _put(kind: str) -> Call:
     return _with_body(lambda live, request, data: live.put(kind, request.path_params["id"], data))
 
 
-def _add(kind: str) -> Answer:
+def _add(kind: str) -> Call:
     return _with_body(lambda live, _, data: live.add(kind, data))
 
 
-def _merge(kind: str) -> Answer:
+def _merge(kind: str) -> Call:
     return _with_body(lambda live, request, data: live.merge(kind, request.path_params["id"], data))
 
 
-def _erase(kind: str) -> Answer:
+def _erase(kind: str) -> Call:
     async def answer(live: LiveRecords, request: Request, body: Callable[[Request], Awaitable[Any]]) -> Any:
         return await live.off(lambda: live.erase(kind, request.path_params["id"]))
 
@@ -314,7 +366,7 @@ async def _prospect(live: LiveRecords, request: Request, body: Callable[[Request
 
 
 # Path, method, what answers. An id may hold anything, slashes too: what follows one is matched first.
-CALLS: tuple[tuple[str, str, Answer], ...] = (
+CALLS: tuple[tuple[str, str, Call], ...] = (
     *((f"/v1/{kind}/{{id:path}}/merge", "POST", _merge(kind)) for kind in KEYS),
     *((f"/v1/{kind}/{{id:path}}", "PUT", _put(kind)) for kind in KEYS),
     ("/v1/prospects/{id:path}", "GET", _prospect),

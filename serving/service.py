@@ -48,7 +48,7 @@ from serving.scorer import COMPILED, Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.together import MOST, Together
-from serving.values import ReadEvents, decode, decode_request, listed
+from serving.values import ReadEvents, decode, decode_request
 from serving.wire import crashed, encode, error_answer, json_answer, logger, read_body, text_answer
 
 _PUBLIC = (
@@ -202,7 +202,7 @@ async def _index(request: Request) -> Response:
     return json_answer({"name": "leadscore", "links": ["/v1/openapi.json", "/docs.json", "/readyz", "/v1/model"]})
 
 
-def _live(answer: resources.Answer) -> Callable[[LeadScore, Request], Awaitable[Any]]:
+def _live(answer: resources.Call) -> Callable[[LeadScore, Request], Awaitable[Any]]:
     async def call(service: LeadScore, request: Request) -> Any:
         return await answer(service.live, request, read_json)
 
@@ -236,14 +236,14 @@ _RESOURCES = [
 class _Item(NamedTuple):
     """A score request as it was decoded: who serves, its path in a batch; ``whole`` is it with what is stored.
 
-    Or why that cannot be had; None where it was not looked up, or much is stored. ``read_at`` is when the store was
-    asked, in microseconds.
+    Or why that cannot be had; None where it was not looked up, or something is stored. ``read_at`` is when the store
+    was asked, in microseconds.
     """
 
     data: Any
     state: State
     place: str = ""
-    whole: Completed | LeadscoreError | None = None
+    whole: Completed | Exception | None = None
     read_at: int = 0
 
     def weight(self) -> float:
@@ -524,12 +524,13 @@ class LeadScore:
     async def _score(self, item: _Item) -> str:
         scored = await self.together.do(item)
         if scored is None:
-            scored = await self.together.do(await self._completed(item))
+            (whole,) = await self._completed([item])
+            scored = await self.together.do(whole)
             assert scored is not None, "completed"
         return await self._answer(scored)
 
     def _scores(self, items: Sequence[_Item]) -> list[_Scored | Exception | None]:
-        """The score of each, or why there is none, or None: something is stored, which ``_completed`` brings.
+        """The score of each, or why there is none, or None: what is stored takes long, and ``_completed`` brings it.
 
         Those that were not looked up are looked up in one go, and those of one champion are scored in one call.
         """
@@ -561,44 +562,68 @@ class LeadScore:
         return out
 
     def _read(self, items: Sequence[_Item], watch: Watch) -> list[_Asked | Exception | None]:
-        """Each request with the champion that is to answer it; why it cannot be read; None where much is stored."""
+        """Each request with the champion that is to answer it; why it cannot be read; None where that takes long."""
         now = time.time_ns() // 1000
         new = [item for item in items if item.whole is None]
-        looked = iter(self.live.alone([item.data for item in new], now))
+        looked = self._looked(new, now) if new else []
         if new:
             watch("lookup")
+        left = iter(looked)
         out: list[_Asked | Exception | None] = []
         for item in items:
-            whole = next(looked) if item.whole is None else item.whole
-            try:
-                champion = item.state.champion(goal_of(item.data))
-                if isinstance(whole, LeadscoreError):
-                    raise whole
-            except Exception as e:
-                out.append(within(e, item.place) if isinstance(e, LeadscoreError) else e)
-                continue
+            whole = item.whole or next(left)
             if whole is None:
                 out.append(None)
                 continue
             try:
+                champion = item.state.champion(goal_of(item.data))
+                if isinstance(whole, Exception):
+                    raise whole
+            except Exception as e:
+                out.append(within(e, item.place) if isinstance(e, LeadscoreError) else e)
+                continue
+            try:
                 parsed = champion.reader.read(whole.data, whole.now, item.place)
-                out.append(_Asked(champion, parsed, whole.warnings, item.read_at or now))
+                read_at = now if item.whole is None else item.read_at
+                out.append(_Asked(champion, parsed, whole.warnings, read_at))
             except Exception as e:
                 out.append(e)
         watch("parse")
         return out
 
-    async def _completed(self, item: _Item) -> _Item:
-        """The request with what is stored about its prospect."""
+    def _looked(self, items: Sequence[_Item], now: int) -> list[Completed | Exception | None]:
+        """Each request with what is stored, or why it cannot be had; None where that takes long to find out."""
+        out: list[Completed | Exception | None] = [*self.live.alone([item.data for item in items], now)]
+        stored = [i for i, whole in enumerate(out) if whole is None]
+        asked = []
+        for i in list(stored):
+            try:
+                asked.append((items[i].data, items[i].state.champion(goal_of(items[i].data)).reader))
+            except Exception as e:
+                out[i] = e
+                stored.remove(i)
+        found = self.live.at_once(asked, now) if asked else None
+        if found is not None:
+            for i, whole in zip(stored, found, strict=True):
+                out[i] = whole
+        return out
+
+    async def _completed(self, items: Sequence[_Item]) -> list[_Item]:
+        """The requests with what is stored about their prospects, or why it cannot be had."""
         watch = Watch(self.metrics)
         now = time.time_ns() // 1000
-        try:
-            champion = item.state.champion(goal_of(item.data))
-            whole = await self.live.complete(listed(item.data), now, champion.reader)
-        except LeadscoreError as e:
-            raise within(e, item.place) from None
+        out = list(items)
+        asked = []
+        for i, item in enumerate(items):
+            try:
+                asked.append((i, (item.data, item.state.champion(goal_of(item.data)).reader)))
+            except Exception as e:
+                out[i] = item._replace(whole=e, read_at=now)
+        found = await self.live.complete_each([each for _, each in asked], now)
+        for (i, _), whole in zip(asked, found, strict=True):
+            out[i] = items[i]._replace(whole=whole, read_at=now)
         watch("lookup")
-        return item._replace(whole=whole, read_at=now)
+        return out
 
     async def _answer(self, scored: _Scored) -> str:
         score = scored.score.with_warnings(scored.warnings)
@@ -607,17 +632,12 @@ class LeadScore:
         return text
 
     async def _score_part(self, items: list[_Item]) -> list[str]:
-        """A score or an error for each item, which were looked up, scored together."""
-        found: list[_Scored | Exception | None] = [None] * len(items)
-        for i, item in enumerate(items):
-            if item.whole is None:
-                try:
-                    items[i] = await self._completed(item)
-                except Exception as e:
-                    found[i] = e
-        sound = [i for i, fault in enumerate(found) if fault is None]
-        for i, each in zip(sound, self._scores([items[i] for i in sound]), strict=True):
-            found[i] = each
+        """A score or an error for each item, scored together."""
+        found = self._scores(items)
+        left = [i for i, each in enumerate(found) if each is None]
+        if left:
+            for i, each in zip(left, self._scores(await self._completed([items[i] for i in left])), strict=True):
+                found[i] = each
         await self.recorder.recall([each.score for each in found if isinstance(each, _Scored)])
         out = []
         for scored in found:

@@ -12,7 +12,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from features.errors import BadInput, LeadscoreError
 
 T = TypeVar("T")
 Step = Callable[[Connection], None]
+Ask = Callable[[sa.Select[Any], Mapping[str, Any]], Sequence[Any]]  # the rows of a query, with values for its names
 
 FILE = "live.db"  # under the home
 RETRY_AFTER = 1  # seconds until a caller should try again
@@ -37,6 +38,7 @@ _CONNECT_SECONDS = 3
 _POOL = 8
 _TRIES = 6
 _LOCK = 0x1EAD5C0E  # of PostgreSQL's advisory locks: whoever migrates
+TOMBSTONE_KEY = "tombstone_key"  # under this name the store keeps the key of the hashes that stand for erased ids
 _DEADLOCKS = frozenset({"40001", "40P01"})
 
 METADATA = sa.MetaData()
@@ -95,7 +97,7 @@ META = sa.Table(  # what the store knows of itself: the key of its tombstones, w
 
 def _first(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[NAMES, VERSIONS, FACTS, META], checkfirst=True)
-    put_meta(connection, "tombstone_key", os.urandom(32).hex())
+    put_meta(connection, TOMBSTONE_KEY, os.urandom(32).hex())
 
 
 STEPS: tuple[Step, ...] = (_first,)  # each takes the schema one version further; never changed once released
@@ -163,6 +165,7 @@ class Store:
         self._file = _File(Path(str(url.database))) if self.sqlite else None
         self._asker: _Asker | None = None
         self.engine = _sqlite(url, self._file) if self._file else _postgresql(url)
+        self._texts: dict[Any, _Prepared] = {}
 
     def add_part(self, name: str, steps: tuple[Step, ...]) -> None:
         """Let another part keep tables here; ``steps`` are its migrations, in order. To be called before first use."""
@@ -181,26 +184,77 @@ class Store:
         """
         return self._run(work, writing=True)
 
-    def quick(self, query: sa.Select[Any], values: tuple[Any, ...]) -> list[Any] | None:
-        """What SQLite finds, of a query for one column: asked past SQLAlchemy's layers, in a tenth of the time.
+    def ask(self, work: Callable[[Ask], T]) -> T:
+        """What ``work`` finds by asking, in one snapshot. Raises LeadscoreError as ``write`` does.
 
-        None where it cannot tell. ``values`` are the query's parameters in their order. For the event loop's thread
-        only.
+        A query is made by SQLAlchemy, once; what it builds around each execution would take longer than the answer.
         """
+
+        def asked(connection: Connection) -> T:
+            def ask(query: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any]:
+                prepared = self._prepared(query)
+                return connection.exec_driver_sql(prepared.text, prepared.given(values)).all()
+
+            return work(ask)
+
+        return self.read(asked)
+
+    def at_once(self, work: Callable[[Ask], T]) -> T | None:
+        """What ``ask`` gives, on the caller's own thread, where the way to another takes longer; for the event loop's.
+
+        None where it cannot tell at once: the database is not SQLite, or fails. The long way finds out, and tells.
+        """
+        asker = self._quickly()
+        if asker is None:
+            return None
+        execute = asker.connection.execute
+
+        def ask(query: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any]:
+            prepared = self._prepared(query)
+            return execute(prepared.text, prepared.given(values)).fetchall()
+
+        try:
+            execute("BEGIN")
+            try:
+                return work(ask)
+            finally:
+                execute("ROLLBACK")
+        except sqlite3.Error:
+            self._asker = None
+            return None
+
+    def quick(self, query: sa.Select[Any], values: tuple[Any, ...]) -> list[Any] | None:
+        """What SQLite finds, of one query for one column: as ``at_once``. ``values`` are its parameters, in order."""
+        asker = self._quickly()
+        if asker is None:
+            return None
+        try:
+            return [found for (found,) in asker.connection.execute(self._prepared(query).text, values)]
+        except sqlite3.Error:
+            self._asker = None
+            return None
+
+    def _quickly(self) -> _Asker | None:
+        """The connection for quick questions, None where there is none."""
         if self._file is None or not self._ready or self.down:
             return None
         try:
             self._file.check(self.engine)
             asker = self._asker
             if asker is None or asker.file != self._file.seen:
-                asker = self._asker = _Asker(self._file.connect(), self._file.seen, {})
-            text = asker.texts.get(query)
-            if text is None:
-                text = asker.texts[query] = str(query.compile(dialect=self.engine.dialect))
-            return [found for (found,) in asker.connection.execute(text, values)]
+                asker = self._asker = _Asker(self._file.connect(seconds=0.0), self._file.seen)
+            return asker
         except (LeadscoreError, sqlite3.Error):
             self._asker = None
-            return None  # the long way finds out, and tells
+            return None
+
+    def _prepared(self, query: sa.Select[Any]) -> _Prepared:
+        found = self._texts.get(query)
+        if found is None:
+            compiled: Any = query.compile(dialect=self.engine.dialect)
+            names = tuple(compiled.positiontup) if compiled.positional else None
+            found = self._texts[query] = _Prepared(str(compiled), names, compiled.params)
+        return found
 
     @property
     def down(self) -> bool:
@@ -376,11 +430,23 @@ def _passing(e: Exception) -> bool:
 
 @dataclass
 class _Asker:
-    """A connection for quick questions, to the file that was seen then, and their texts."""
+    """A connection for quick questions, to the file that was seen then; it waits for nobody."""
 
     connection: sqlite3.Connection
     file: tuple[int, int] | None
-    texts: dict[Any, str]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The text of a query, the names of its parameters in their order (None: it names them), and those that are set."""
+
+    text: str
+    names: tuple[str, ...] | None
+    fixed: Mapping[str, Any]
+
+    def given(self, values: Mapping[str, Any]) -> Any:
+        every = {**self.fixed, **values}
+        return every if self.names is None else tuple([every[name] for name in self.names])
 
 
 class _File:
@@ -391,12 +457,12 @@ class _File:
         self._text = str(self.path)  # looked at for every score: a text costs less than a Path
         self.seen: tuple[int, int] | None = None
 
-    def connect(self) -> sqlite3.Connection:
-        """A connection to the file, which must be there."""
+    def connect(self, seconds: float = _BUSY_SECONDS) -> sqlite3.Connection:
+        """A connection to the file, which must be there; it waits so long for another one."""
         return sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
             uri=True,
-            timeout=_BUSY_SECONDS,
+            timeout=seconds,
             isolation_level=None,
             check_same_thread=False,
         )

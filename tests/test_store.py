@@ -6,6 +6,7 @@ import asyncio
 import copy
 import os
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
 from serving import history, ledger
-from serving.history import Completed
+from serving.history import Completed, Question
 from serving.resources import LiveRecords
 from serving.schema import RequestReader
 from serving.store import FACTS, NAMES, SCHEMA, VERSIONS, open_store, store_url
@@ -696,6 +697,80 @@ def test_more_than_a_score_can_go_through_is_refused(live: LiveRecords, monkeypa
     assert refusal(lambda: live.history.prospect("p", None)).code == "too_many_items"
 
 
+def test_requests_completed_together_are_what_each_is_by_itself(
+    live: LiveRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands beside it: what is unknown, erased, merged, contradicts the store, or holds too much."""
+    family(live)
+    for name in ("erased", "merged", "much"):
+        put(live, name)
+    live.add("events", [event(f"much{i}", "much") for i in range(12)])
+    live.erase("prospects", "erased")
+    live.merge("prospects", "merged", {"into": "p"})
+    monkeypatch.setattr(history, "_MOST", 11)
+    monkeypatch.setattr(history, "_FEW", 10)
+    record = {"created_at": CREATED, "account_id": "a"}
+    data: list[Any] = [
+        {"prospect": {"prospect_id": name}} for name in ("p", "nobody", "erased", "merged", "much", "sibling", "p")
+    ]
+    data += [
+        {"prospect": {"prospect_id": "p", **record}, "events": [event("mine")]},
+        {"prospect": {"prospect_id": "nobody", **record}},
+        {"prospect": {"prospect_id": "much", **record}},
+        {"prospect": {"prospect_id": "p"}, "events": [event("e1", type="mail")]},
+        {"prospect": {"prospect_id": "p"}, "as_of": "2026-03-03T00:00:00Z"},
+        {"prospect": {"prospect_id": "erased", **record}},
+        {"prospect": "none"},
+        [],
+    ]
+
+    def told(found: Any) -> Any:
+        return (found.code, found.message, found.where) if isinstance(found, LeadscoreError) else found
+
+    def one(each: Any) -> Any:
+        try:
+            return whole(live, each)
+        except LeadscoreError as e:
+            return told(e)
+
+    now, alone = START + 10**9, [one(each) for each in data]
+    codes = [each[0] for each in alone if type(each) is tuple]
+    assert codes == ["unknown_prospect", "erased", "too_many_items", "too_many_items", "conflicting_event",
+                     "unknown_prospect", "erased"]  # fmt: skip
+    asked = [(each, READER) for each in data]
+    assert [told(found) for found in asyncio.run(live.complete_each(asked, now))] == alone
+    named = [i for i, each in enumerate(data) if history.id_of(each, "prospect", "prospect_id")]
+    small = [i for i in named if data[i]["prospect"]["prospect_id"] != "much"]
+    for some in (named, small):
+        at_once = live.at_once([asked[i] for i in some], now)
+        if not live.store.sqlite or some is named:  # another database, or too much for the event loop
+            assert at_once is None
+        else:
+            assert at_once is not None
+            assert [told(found) for found in at_once] == [alone[i] for i in some]
+
+
+def test_a_database_that_others_hold_is_not_waited_for_on_the_event_loop(tmp_path: Path) -> None:
+    live = records(store_url("", tmp_path))
+    put(live)
+    assert live.history.at_once([Question("p")]) is not None
+    asker = live.store._asker
+    assert asker is not None
+    assert asker.connection.execute("PRAGMA busy_timeout").fetchall() == [(0,)]  # milliseconds
+    asker.connection.close()
+    live.store._asker = None
+    live.store.close()
+    other = sqlite3.connect(tmp_path / "live.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    assert live.history.at_once([Question("p")]) is None
+    assert live.history.spoken_of(["p"]) is None
+    other.execute("ROLLBACK")
+    other.close()
+    assert live.history.at_once([Question("p")]) is not None
+    live.close()
+
+
 def test_only_an_id_needs_something_stored(live: LiveRecords) -> None:
     for name in ("nobody", "sibling"):  # before and after the store was ever asked
         error = refusal(lambda name=name: whole(live, {"prospect": {"prospect_id": name}}))  # type: ignore[misc]
@@ -903,11 +978,16 @@ def test_batches_of_every_size_are_asked_for_in_few_statements(tmp_path: Path) -
     live.put("prospects", "stored", {"created_at": CREATED})
     live.history.prospect("stored", None)
     nobodies = [f"nobody-{i}" for i in range(600)]
+    before = len(live.store._texts)
     for size in range(600):
         assert live.history.spoken_of([*nobodies[:size], "stored"]) == {"stored"}
-    asker = live.history.store._asker
-    assert asker is not None
-    assert len(asker.texts) <= 9
+    assert 0 < len(live.store._texts) - before <= 9
+    before = len(live.store._texts)
+    for size in range(600):
+        found = live.history.at_once([Question(id) for id in [*nobodies[:size], "stored"]])
+        assert found is not None
+        assert [known and known.id for known in found] == [None] * size + ["stored"]  # type: ignore[union-attr]
+    assert 0 < len(live.store._texts) - before <= 20
 
 
 def test_what_only_names_a_stranger_and_what_no_path_can_hold_is_refused_in_its_place(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from features.errors import LeadscoreError
 from features.records import Records
 from features.tables import read_tables
 from serving.batch import _World
+from serving.history import Question
 from serving.resources import LiveRecords
 from serving.schema import RequestReader
 from serving.store import store_url
@@ -249,6 +250,11 @@ def test_the_store_says_what_a_replay_says(seed: int, tmp_path: Path, monkeypatc
         world = replay(steps, t)
         for name in PROSPECTS:
             assert read(live, name, t) == world.told(name), (seed, name, t - START)
+    # Asked for together, of several times and twice the same, and on the event loop's own thread: the same answers.
+    asked = [Question(name, t) for t in (*moments[::5], None) for name in (*PROSPECTS, "nobody", PROSPECTS[0])]
+    alone = [live.history.prospect(question.prospect_id, question.t) for question in asked]
+    assert live.history.prospects(asked) == alone
+    assert live.history.at_once(asked) == alone
     live.close()
 
 
