@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _MOST = 50_000  # facts of one look-up: what a request could hold too, and a score can go through
-_FEW = 4_000  # of those that are looked up on the event loop: it holds that for about as long as their scores
+_FEW = 4_000  # rows of one on the event loop: it holds that for about as long as their scores
 _ID = reader_of(Column("id", "key"))
 _LEVELS = 5  # of a request at most: itself, related, a list, a record's versions, one of these; ids stand no deeper
 
@@ -73,7 +73,7 @@ _CURRENT = sa.and_(
     ),
 )
 _SELECTED = sa.select(VERSIONS.c.kind, VERSIONS.c.id, VERSIONS.c.observed_at, VERSIONS.c.account_id, VERSIONS.c.record)
-_MEMBERS = _SELECTED.where(_CURRENT)
+_MEMBERS = _SELECTED.where(_CURRENT).limit(sa.bindparam("most", type_=sa.BigInteger))
 _SEVERAL = _SELECTED.where(VERSIONS.c.kind == _KIND, _CURRENT)
 _FACTS = (
     sa.select(
@@ -178,6 +178,10 @@ class _Draft(NamedTuple):
     facts: list[_Fact]
     named: set[str]  # contacts that are not the account's
 
+    def weight(self) -> int:
+        """How many rows it is put together from."""
+        return len(self.siblings) + len(self.members.contacts) + len(self.named) + len(self.facts)
+
 
 class History:
     """Reads a store. Made once for each process; what it remembers is only what cannot change."""
@@ -242,11 +246,16 @@ class History:
         return out
 
     def _answers(self, ask: Ask, questions: Sequence[Question], most: int) -> list[Answer]:
-        """What was known of each; raises _TooMany where it is more than ``most`` facts, and that is not the limit."""
+        """What was known of each.
+
+        With less than ``_MOST`` for ``most``, raises _TooMany where that is more than so many rows.
+        """
         by_time: dict[int | None, list[int]] = {}
         for i, question in enumerate(questions):
             by_time.setdefault(question.t, []).append(i)
         out: list[Answer] = [None] * len(questions)
+        if most < _MOST:
+            most //= max(len(by_time), 1)
         for places in by_time.values():
             for i, found in zip(places, self._then(ask, [questions[i] for i in places], most), strict=True):
                 out[i] = found
@@ -268,7 +277,7 @@ class History:
         roots = self._roots(ask, "prospects", {q.prospect_id for q in questions}, at)
         ids = sorted({root for root in roots.values() if isinstance(root, str)})
         own = {row[1]: row for row in _rows(ask, _SEVERAL, VERSIONS.c.id, ids, kind="prospects", t=at)}
-        members = self._members(ask, {row[3] for row in own.values()} - {None}, at)
+        members = self._members(ask, {row[3] for row in own.values()} - {None}, at, most)
         nobody = _Members(None, {}, {})
         around = {root: members[row[3]] if row[3] is not None else nobody for root, row in own.items()}
         facts = self._facts(ask, {*own, *(p for found in around.values() for p in found.prospects)}, at, most)
@@ -277,6 +286,8 @@ class History:
             root = roots[question.prospect_id]
             if isinstance(root, str) and root in own:
                 drafts.append(_draft(question, root, own[root], around[root], facts, at))
+        if most < _MOST and sum(draft.weight() for draft in drafts) > most:  # those of one account repeat its rows
+            raise _TooMany
         people = self._people(ask, drafts, at)
         made = {id(draft.question): self._prospect(ask, draft, people, at) for draft in drafts}
         answers: list[Answer] = []
@@ -341,7 +352,7 @@ class History:
         root = self._roots(ask, "accounts", {account_id}, at)[account_id]
         if not isinstance(root, str):
             return root
-        members = self._members(ask, {root}, at)[root]
+        members = self._members(ask, {root}, at, _MOST)[root]
         if not members.prospects:
             return None
         draft = _draft(question, root, None, members, self._facts(ask, set(members.prospects), at, _MOST), at)
@@ -377,12 +388,16 @@ class History:
                 out[key] = {id: _end(id, into) for id in into}
         return out
 
-    def _members(self, ask: Ask, account_ids: Set[str], at: int) -> dict[str, _Members]:
-        """What is of each of these accounts at a time."""
+    def _members(self, ask: Ask, account_ids: Set[str], at: int, most: int) -> dict[str, _Members]:
+        """What is of each of these accounts at a time. Raises _TooMany, as ``_answers`` says."""
         wanted = sorted(account_ids)
+        bound = most if most < _MOST else NEVER - 1
         accounts = {row[1]: row for row in _rows(ask, _SEVERAL, VERSIONS.c.id, wanted, kind="accounts", t=at)}
         out = {id: _Members(accounts.get(id), {}, {}) for id in wanted}
-        for row in _rows(ask, _MEMBERS, VERSIONS.c.account_id, wanted, t=at):
+        rows = _rows(ask, _MEMBERS, VERSIONS.c.account_id, wanted, t=at, most=bound + 1)
+        if len(rows) > bound:
+            raise _TooMany
+        for row in rows:
             found = out[row[3]]
             (found.contacts if row[0] == "contacts" else found.prospects)[row[1]] = row  # type: ignore[index]
         return out

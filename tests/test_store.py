@@ -704,11 +704,11 @@ def test_requests_completed_together_are_what_each_is_by_itself(
     family(live)
     for name in ("erased", "merged", "much"):
         put(live, name)
-    live.add("events", [event(f"much{i}", "much") for i in range(12)])
+    live.add("events", [event(f"much{i}", "much") for i in range(60)])
     live.erase("prospects", "erased")
     live.merge("prospects", "merged", {"into": "p"})
-    monkeypatch.setattr(history, "_MOST", 11)
-    monkeypatch.setattr(history, "_FEW", 10)
+    monkeypatch.setattr(history, "_MOST", 59)
+    monkeypatch.setattr(history, "_FEW", 58)
     record = {"created_at": CREATED, "account_id": "a"}
     data: list[Any] = [
         {"prospect": {"prospect_id": name}} for name in ("p", "nobody", "erased", "merged", "much", "sibling", "p")
@@ -748,6 +748,29 @@ def test_requests_completed_together_are_what_each_is_by_itself(
         else:
             assert at_once is not None
             assert [told(found) for found in at_once] == [alone[i] for i in some]
+
+
+def test_the_event_loop_is_held_for_few_rows_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of facts, of the account's other prospects and its contacts, of all items and of all their times together."""
+    live = records(store_url("", tmp_path))
+    live.put("accounts", "a", {})
+    for i in range(4):
+        put(live, f"p{i}", account_id="a")
+        live.put("contacts", f"c{i}", {"account_id": "a"})
+    live.add("events", [event(f"e{i}", f"p{i}") for i in range(4)])
+    rows = 3 + 4 + 4  # of the siblings, the contacts and the events of all
+    one, late = Question("p0"), Question("p0", START + 10**12)
+    for asked, most in (
+        ([one], rows),
+        ([one, one], 2 * rows),
+        ([one, Question("p1")], 2 * rows),
+        ([one, late], 2 * rows),
+    ):
+        monkeypatch.setattr(history, "_FEW", most)
+        assert live.history.at_once(asked) == live.history.prospects(asked)
+        monkeypatch.setattr(history, "_FEW", most - 1)
+        assert live.history.at_once(asked) is None
+    live.close()
 
 
 def test_a_database_that_others_hold_is_not_waited_for_on_the_event_loop(tmp_path: Path) -> None:
