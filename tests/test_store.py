@@ -704,11 +704,11 @@ def test_requests_completed_together_are_what_each_is_by_itself(
     family(live)
     for name in ("erased", "merged", "much"):
         put(live, name)
-    live.add("events", [event(f"much{i}", "much") for i in range(60)])
+    live.add("events", [event(f"much{i}", "much") for i in range(400)])
     live.erase("prospects", "erased")
     live.merge("prospects", "merged", {"into": "p"})
-    monkeypatch.setattr(history, "_MOST", 59)
-    monkeypatch.setattr(history, "_FEW", 58)
+    monkeypatch.setattr(history, "_MOST", 399)
+    monkeypatch.setattr(history, "_FEW", 398)
     record = {"created_at": CREATED, "account_id": "a"}
     data: list[Any] = [
         {"prospect": {"prospect_id": name}} for name in ("p", "nobody", "erased", "merged", "much", "sibling", "p")
