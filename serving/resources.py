@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from features.contract import KEYS, Dataset, format_time
 from features.errors import BadInput, LeadscoreError
 from serving import ledger
 from serving.faults import missing, unknown_field, within
+from serving.gathered import Gathered
 from serving.history import (
     Answer,
     Completed,
@@ -61,6 +63,7 @@ class LiveRecords:
         self._most = most
         self._intake: tuple[Any, Intake] | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self._prospects = Gathered(self.history.prospects, self._threads)
 
     async def off(self, work: Callable[[], T]) -> T:
         """Do synchronous work in one of the store's threads. Raises ``deadline`` where a request waits too long."""
@@ -225,7 +228,7 @@ class LiveRecords:
         async def look(places: Sequence[int], needed: bool) -> None:
             questions = [_question(whole[i]) for i in places]
             try:
-                found = await self._look_up(lambda: self.history.prospects(questions), needed)
+                found = await self._look_up(self._prospects.do(questions), needed)
             except LeadscoreError as e:
                 for i in places:
                     out[i] = e
@@ -264,7 +267,8 @@ class LiveRecords:
         if account_id is None or data.get("prospects") is not None:
             return Completed(data, now)
         t = as_of_of(data)
-        found = await self._look_up(lambda: self.history.account(account_id, t, data), True)
+        look = partial(self.history.account, account_id, t, data)
+        found = await self._look_up(asyncio.get_running_loop().run_in_executor(self._threads, look), True)
         if isinstance(found, LeadscoreError):
             raise found
         if found is None:
@@ -273,10 +277,10 @@ class LiveRecords:
             return Completed(data, now)  # the reader says what is missing
         return complete_account(data, found, now, reader)
 
-    async def _look_up(self, look: Callable[[], T], needed: bool) -> T | LeadscoreError:
+    async def _look_up(self, look: Awaitable[T], needed: bool) -> T | LeadscoreError:
         try:
             async with asyncio.timeout(None if needed else _PATIENCE):
-                return await self.off(look)
+                return await in_time(look)
         except TimeoutError:
             return slow()
         except LeadscoreError as e:
