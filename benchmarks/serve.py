@@ -51,7 +51,7 @@ CONNECTIONS = (1, 8)
 BATCH = 100
 KINDS = ("singles", "stored", "tail", "batch")
 VARIANTS = 5_000  # different requests of one kind: who was scored within a second is remembered
-STORED = 200  # of them, where the records have to be stored first
+STORED = 500  # of them, where the records have to be stored first
 SPREAD_DAYS = 60  # over which the events of a prospect lie
 Runs = dict[str, list[Run]]
 
@@ -83,7 +83,7 @@ def bodies(example: Mapping[str, Any], events: int, variants: int = VARIANTS) ->
     return out
 
 
-def stored(example: Mapping[str, Any], events: int, server: Server) -> list[bytes]:
+def stored(example: Mapping[str, Any], events: int, server: Server) -> list[dict[str, Any]]:
     """Requests that hold only an id; the records, as of now, are sent to the store of a server before."""
     now = format_time(time.time_ns() // 1_000_000_000 * 1_000_000)
     out = []
@@ -102,7 +102,7 @@ def stored(example: Mapping[str, Any], events: int, server: Server) -> list[byte
             facts.append({**event, **ids, "prospect_id": own})
         if facts:
             server.ask(post("/v1/events", _dump(facts)))
-        out.append(post("/score", _dump({"prospect": {"prospect_id": own}})))
+        out.append({"prospect": {"prospect_id": own}})
     return out
 
 
@@ -110,13 +110,13 @@ def _dump(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _singles(example: Mapping[str, Any], events: int) -> list[bytes]:
-    return [post("/score", _dump(body)) for body in bodies(example, events)]
+def _singles(every: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    return [post("/score", _dump(body)) for body in every]
 
 
-def _batches(example: Mapping[str, Any], events: int) -> list[bytes]:
-    every = bodies(example, events)
-    return [post("/score_batch", _dump({"items": every[start : start + BATCH]})) for start in range(0, VARIANTS, BATCH)]
+def _batches(every: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    starts = range(0, len(every), BATCH)
+    return [post("/score_batch", _dump({"items": every[start : start + BATCH]})) for start in starts]
 
 
 def _mlflow_rows(bundle: Bundle, example: Mapping[str, Any]) -> list[bytes]:
@@ -216,6 +216,13 @@ class Bench:
         self.slice = slice_
         self.rounds = rounds
         self.console = Console(width=180, highlight=False)
+        self._stored: dict[int, list[dict[str, Any]]] = {}
+
+    def stored(self, events: int) -> list[dict[str, Any]]:
+        """Requests about prospects of so many events that are in the store, sent there once."""
+        if events not in self._stored:
+            self._stored[events] = stored(self.example, events, self.servers[PLAIN])
+        return self._stored[events]
 
     def singles(self, events: Sequence[int], connections: Sequence[int], from_store: bool = False) -> None:
         """Single requests: by events, connections and reasons; their records in the body, or in the store."""
@@ -232,7 +239,8 @@ class Bench:
         table.title = "answers per second against the peer's (processor time per answer, the same way up)"
         ready_made = _mlflow_rows(self.bundle, self.example)
         for count in events:
-            requests = stored(self.example, count, self.servers[PLAIN]) if from_store else _singles(self.example, count)
+            every = self.stored(count) if from_store else bodies(self.example, count)
+            requests = _singles(every)
             for connected in connections:
 
                 def load(name: str, requests: list[bytes] = requests, connected: int = connected) -> Callable[[], Run]:
@@ -254,7 +262,7 @@ class Bench:
     def tail(self, events: int, connected: int, seconds: float) -> None:
         """p99 against p50 in five runs."""
         table = Table("", "p50", "p99", "p99 / p50", title=f"latency with {events} events, {connected} connections")
-        requests = _singles(self.example, events)
+        requests = _singles(bodies(self.example, events))
         names = [name for name in (PLAIN, REASONS, NOTHING) if name in self.servers]
         runs = alternate(
             {name: lambda name=name: self.servers[name].load(requests, connected, seconds) for name in names}, 5
@@ -271,20 +279,23 @@ class Bench:
         """What a prospect costs in a batch, against a single call."""
         table = Table("", "single call", f"in a batch of {BATCH}", "part of a single call")
         table.title = f"time per prospect with {events} events, 1 connection (processor time)"
-        singles, batches = _singles(self.example, events), _batches(self.example, events)
         names = [name for name in (PLAIN, REASONS, NOTHING) if name in self.servers]
+        sent = bodies(self.example, events)
+        kept = self.stored(events)
+        of = {name: (name, sent) for name in names} | {f"{name}, of stored records": (name, kept) for name in names[:2]}
         loads: dict[str, Callable[[], Run]] = {}
-        for name in names:
-            loads[f"{name} single"] = lambda name=name: self.servers[name].load(singles, 1, self.slice)
-            loads[f"{name} batch"] = lambda name=name: self.servers[name].load(batches, 1, self.slice)
+        for label, (name, every) in of.items():
+            for one, requests in (("single", _singles(every)), ("batch", _batches(every))):
+                load = self.servers[name].load
+                loads[f"{label} {one}"] = lambda load=load, requests=requests: load(requests, 1, self.slice)
         runs = alternate(loads, self.rounds)
-        for name in names:
-            one, many = f"{name} single", f"{name} batch"
+        for label in of:
+            one, many = f"{label} single", f"{label} batch"
             times = [1e6 / statistics.median(r.rate for r in runs[n]) for n in (one, many)]
             spent = [1e6 * statistics.median(r.cost for r in runs[n]) for n in (one, many)]
             parts = (f"{t / n:.0f} µs ({c / n:.0f} µs)" for t, c, n in zip(times, spent, (1, BATCH), strict=True))
             share, cost = 1 / rates(runs, many, one) / BATCH, 1 / costs(runs, many, one) / BATCH
-            table.add_row(name, *parts, f"{share:.2f} ({cost:.2f})")
+            table.add_row(label, *parts, f"{share:.2f} ({cost:.2f})")
         for caller, called in (("httpx", _httpx), ("BentoML's client", _bentoml)):
             for name in names:
                 table.add_row(f"{name}, to a caller with {caller}", *self._called(name, events, called))
