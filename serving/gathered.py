@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
-_ABREAST = 2  # look-ups under way at a time, so that one that takes long does not hold up all
+_ABREAST = 4  # look-ups under way at a time, so that one that takes long does not hold up all
 _MOST = 64  # asked for in one
 
 

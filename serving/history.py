@@ -7,6 +7,8 @@ been retracted. What is merged is read under the id that remains.
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,7 +23,7 @@ from features.errors import BadInput, LeadscoreError
 from features.records import first_recorded
 from serving.ledger import erased, tombstone
 from serving.rows import Scope, careful_event, read_outcome
-from serving.store import FACTS, META, NAMES, TOMBSTONE_KEY, VERSIONS, Ask, Store
+from serving.store import FACTS, META, NAMES, TOMBSTONE_KEY, VERSIONS, Ask, Store, TooLong
 from serving.values import read_time, reader_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 _MOST = 50_000  # facts of one look-up: what a request could hold too, and a score can go through
 _FEW = 4_000  # rows of one on the event loop: it holds that for about as long as their scores
+_HEAVY_SECONDS = 60.0  # for which it is remembered that a prospect has more
+_HEAVIES = 1_024
 _ID = reader_of(Column("id", "key"))
 _LEVELS = 5  # of a request at most: itself, related, a list, a record's versions, one of these; ids stand no deeper
 
@@ -137,11 +141,12 @@ class Question(NamedTuple):
     request: Any = None
 
 
-Answer = Known | LeadscoreError | None  # an error is that it was erased, or that too much is stored of it
+# An error is that it was erased, that too much is stored of it, or that this cannot be read.
+Answer = Known | Exception | None
 
 
 class _TooMany(Exception):
-    """More facts than one look-up may bring."""
+    """More than one look-up may bring: facts, or on the event loop rows of any kind."""
 
 
 class _Fact(NamedTuple):
@@ -190,6 +195,7 @@ class History:
         self.store = store
         self._key: bytes | None = None
         self._held: dict[str, int] = {}  # by table a time by which the store was seen to hold something of it
+        self._heavy: OrderedDict[str, float] = OrderedDict()  # until when a prospect is not asked for at once
 
     def prospect(self, prospect_id: str, t: int | None, request: Any = None) -> Known | None:
         """What was known of a prospect at t (microseconds), or is known (None); None where its record was not there.
@@ -198,7 +204,7 @@ class History:
         and as ``Store.read`` does.
         """
         (found,) = self.prospects([Question(prospect_id, t, request)])
-        if isinstance(found, LeadscoreError):
+        if isinstance(found, Exception):
             raise found
         return found
 
@@ -207,10 +213,17 @@ class History:
         return self.store.ask(lambda ask: self._answers(ask, questions, _MOST))
 
     def at_once(self, questions: Sequence[Question]) -> list[Answer] | None:
-        """What ``prospects`` gives, asked on the event loop's own thread; None where that would take long or fail."""
+        """What ``prospects`` gives, asked on the event loop's own thread; None where that takes too long, or fails."""
+        now = time.monotonic()
+        if self._heavy and any(self._heavy.get(question.prospect_id, 0.0) > now for question in questions):
+            return None
         try:
             return self.store.at_once(lambda ask: self._answers(ask, questions, min(_FEW, _MOST)))
-        except _TooMany:
+        except (_TooMany, TooLong):
+            if len(questions) == 1:
+                self._heavy[questions[0].prospect_id] = now + _HEAVY_SECONDS
+                if len(self._heavy) > _HEAVIES:
+                    self._heavy.popitem(last=False)
             return None
 
     def account(self, account_id: str, t: int | None, request: Any = None) -> Known | None:
@@ -220,7 +233,7 @@ class History:
             found = self.store.ask(lambda ask: self._account(ask, question))
         except _TooMany:
             raise _too_many() from None
-        if isinstance(found, LeadscoreError):
+        if isinstance(found, Exception):
             raise found
         return found
 
@@ -274,6 +287,8 @@ class History:
 
     def _together(self, ask: Ask, questions: Sequence[Question], most: int) -> list[Answer]:
         at = _moment(questions[0].t)
+        if most < _MOST and sum(_size(question.request) for question in questions) > most:
+            raise _TooMany  # ids to be looked up
         roots = self._roots(ask, "prospects", {q.prospect_id for q in questions}, at)
         ids = sorted({root for root in roots.values() if isinstance(root, str)})
         own = {row[1]: row for row in _rows(ask, _SEVERAL, VERSIONS.c.id, ids, kind="prospects", t=at)}
@@ -289,7 +304,13 @@ class History:
         if most < _MOST and sum(draft.weight() for draft in drafts) > most:  # those of one account repeat its rows
             raise _TooMany
         people = self._people(ask, drafts, at)
-        made = {id(draft.question): self._prospect(ask, draft, people, at) for draft in drafts}
+        held: dict[str, bool] = {}
+        made: dict[int, Answer] = {}
+        for draft in drafts:
+            try:
+                made[id(draft.question)] = self._prospect(ask, draft, people, at, held)
+            except (TypeError, ValueError) as e:  # a damaged record is nobody else's fault
+                made[id(draft.question)] = e
         answers: list[Answer] = []
         for question in questions:
             root = roots[question.prospect_id]
@@ -321,7 +342,7 @@ class History:
             left = following
         return out
 
-    def _prospect(self, ask: Ask, draft: _Draft, people: Mapping[str, Any], at: int) -> Known:
+    def _prospect(self, ask: Ask, draft: _Draft, people: Mapping[str, Any], at: int, held: dict[str, bool]) -> Known:
         question, root, own, members = draft.question, draft.root, draft.own, draft.members
         seen = _Seen(own[2])
         body: Row = {"prospect": seen.state(own)}
@@ -329,14 +350,14 @@ class History:
             body["account"] = seen.state(members.account)
         siblings = [seen.state(members.prospects[id]) for id in draft.siblings]
         contacts = _contacts(draft, people, seen)
-        if self._holds(ask, "contacts", contacts, at):
+        if self._holds(ask, "contacts", contacts, at, held):
             body["contacts"] = contacts
         lists: dict[str, tuple[list[Row], list[Row]]] = {"events": ([], []), "outcomes": ([], [])}  # its own, others'
         for fact, record in zip(draft.facts, _records_of(draft.facts), strict=True):
             mine = fact.prospect_id == root
             lists[fact.kind][not mine].append(seen.fact(fact, record, at, named=not mine))
         for table, (ours, theirs) in lists.items():
-            if self._holds(ask, table, ours or theirs, at):
+            if self._holds(ask, table, ours or theirs, at, held):
                 body[table] = ours
         if own[3] is not None:
             body["related"] = {
@@ -360,13 +381,14 @@ class History:
         body: Row = {"account": {"account_id": root} if members.account is None else seen.state(members.account)}
         body["prospects"] = [seen.state(members.prospects[id]) for id in draft.siblings]
         contacts = _contacts(draft, self._people(ask, [draft], at), seen)
-        if self._holds(ask, "contacts", contacts, at):
+        held: dict[str, bool] = {}
+        if self._holds(ask, "contacts", contacts, at, held):
             body["contacts"] = contacts
         lists: dict[str, list[Row]] = {"events": [], "outcomes": []}
         for fact, record in zip(draft.facts, _records_of(draft.facts), strict=True):
             lists[fact.kind].append(seen.fact(fact, record, at))
         for table, facts in lists.items():
-            if self._holds(ask, table, facts, at):
+            if self._holds(ask, table, facts, at, held):
                 body[table] = facts
         names = self._names(ask, request, at, ("accounts", account_id, root))
         return Known(root, body, seen.newest, account_id, names)
@@ -380,10 +402,12 @@ class History:
         out, ids = {}, _ids(request)
         for kind, key in KEYS.items():
             into = {asked: root} if kind == of and asked != root else {}
-            wanted = sorted(ids[key] - ({asked, root} if kind == of else set()))
+            wanted = ids[key] - ({asked, root} if kind == of else set())
+            tried: set[str] = set()
             while wanted:
-                into.update(_rows(ask, _ALIASES, NAMES.c.id, wanted, kind=kind, t=at))
-                wanted = sorted({target for target in into.values() if target not in into} - set(wanted))
+                tried |= wanted
+                into.update(_rows(ask, _ALIASES, NAMES.c.id, sorted(wanted), kind=kind, t=at))
+                wanted = {target for target in into.values() if target not in into} - tried
             if into:
                 out[key] = {id: _end(id, into) for id in into}
         return out
@@ -421,15 +445,27 @@ class History:
         ids = sorted({id for draft in drafts for id in draft.named})
         return {row[1]: row for row in _rows(ask, _SEVERAL, VERSIONS.c.id, ids, kind="contacts", t=at)}
 
-    def _holds(self, ask: Ask, table: str, found: Any, at: int) -> bool:
-        """Whether the store held anything of a table by then: else it is unknown to us, and not empty."""
-        held = self._held.get(table, NEVER + 1)
-        if held <= at:
+    def _holds(self, ask: Ask, table: str, found: Any, at: int, held: dict[str, bool]) -> bool:
+        """Whether the store held anything of a table by then: else it is unknown to us, and not empty.
+
+        ``held`` remembers it for this time: that nothing was there may take long to find out.
+        """
+        since = self._held.get(table, NEVER + 1)
+        if since <= at:
             return True
-        if not found and not ask(_HELD[table], {"t": at}):
-            return False
-        self._held[table] = min(held, at)
+        if not found:
+            if table not in held:
+                held[table] = bool(ask(_HELD[table], {"t": at}))
+            if not held[table]:
+                return False
+        self._held[table] = min(since, at)
         return True
+
+
+def _size(request: Any) -> int:
+    """How many records a request lists."""
+    parts = (request, request.get("related")) if type(request) is dict else ()
+    return sum(len(value) for part in parts if type(part) is dict for value in part.values() if type(value) is list)
 
 
 def _moment(t: int | None) -> int:

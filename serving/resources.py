@@ -46,7 +46,7 @@ Asked = tuple[Any, RequestReader]  # a score request, decoded, and the reader of
 DATASET = "dataset"  # under this name the store keeps what the loaded folders declare
 COMPLETE = "complete_until"  # and under this, up to when their records are complete
 _THREADS = 8
-_PATIENCE = 1.0  # seconds that a request which can do without the store waits for it
+_PATIENCE = 1.0  # seconds that a request which can do without the store waits for it; of several, each adds as much
 
 
 class LiveRecords:
@@ -228,7 +228,7 @@ class LiveRecords:
         async def look(places: Sequence[int], needed: bool) -> None:
             questions = [_question(whole[i]) for i in places]
             try:
-                found = await self._look_up(self._prospects.do(questions), needed)
+                found = await self._look_up(self._prospects.do(questions), None if needed else len(places) * _PATIENCE)
             except LeadscoreError as e:
                 for i in places:
                     out[i] = e
@@ -268,7 +268,7 @@ class LiveRecords:
             return Completed(data, now)
         t = as_of_of(data)
         look = partial(self.history.account, account_id, t, data)
-        found = await self._look_up(asyncio.get_running_loop().run_in_executor(self._threads, look), True)
+        found = await self._look_up(asyncio.get_running_loop().run_in_executor(self._threads, look), None)
         if isinstance(found, LeadscoreError):
             raise found
         if found is None:
@@ -277,14 +277,15 @@ class LiveRecords:
             return Completed(data, now)  # the reader says what is missing
         return complete_account(data, found, now, reader)
 
-    async def _look_up(self, look: Awaitable[T], needed: bool) -> T | LeadscoreError:
+    async def _look_up(self, look: Awaitable[T], seconds: float | None) -> T | LeadscoreError:
+        """What is found within so many seconds, or why it cannot be had; raises that where there is no such limit."""
         try:
-            async with asyncio.timeout(None if needed else _PATIENCE):
+            async with asyncio.timeout(seconds):
                 return await in_time(look)
         except TimeoutError:
             return slow()
         except LeadscoreError as e:
-            if needed or not e.code.startswith("store_"):
+            if seconds is None or not e.code.startswith("store_"):
                 raise
             return e
 
@@ -295,7 +296,7 @@ def _question(data: Any) -> Question:
 
 def _completed(data: Any, reader: RequestReader, found: Answer, now: int) -> Completed | Exception:
     """A score request with what was found of its prospect, or why there is none."""
-    if isinstance(found, LeadscoreError):
+    if isinstance(found, Exception):
         return found
     if found is None:
         return unknown_at("prospect", as_of_of(data)) if only_names(data) else Completed(data, now)

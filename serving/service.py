@@ -237,7 +237,7 @@ class _Item(NamedTuple):
     """A score request as it was decoded: who serves, its path in a batch; ``whole`` is it with what is stored.
 
     Or why that cannot be had; None where it was not looked up, or something is stored. ``read_at`` is when the store
-    was asked, in microseconds.
+    was asked, in microseconds; ``looked`` whether that much was found out, which leaves those of whom something is.
     """
 
     data: Any
@@ -245,6 +245,7 @@ class _Item(NamedTuple):
     place: str = ""
     whole: Completed | Exception | None = None
     read_at: int = 0
+    looked: bool = False
 
     def weight(self) -> float:
         """As ``_weight``, with what is stored."""
@@ -462,7 +463,7 @@ class LeadScore:
                     if part.start:
                         await passage.pause()
                     results += await self._score_part(
-                        [_Item(items[i], state, f"items[{i}]", looked[i], now) for i in part]
+                        [_Item(items[i], state, f"items[{i}]", looked[i], now, True) for i in part]
                     )
             return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
@@ -593,7 +594,10 @@ class LeadScore:
 
     def _looked(self, items: Sequence[_Item], now: int) -> list[Completed | Exception | None]:
         """Each request with what is stored, or why it cannot be had; None where that takes long to find out."""
-        out: list[Completed | Exception | None] = [*self.live.alone([item.data for item in items], now)]
+        out: list[Completed | Exception | None] = [None] * len(items)
+        new = [i for i, item in enumerate(items) if not item.looked]
+        for i, whole in zip(new, self.live.alone([items[i].data for i in new], now) if new else (), strict=True):
+            out[i] = whole
         stored = [i for i, whole in enumerate(out) if whole is None]
         asked = []
         for i in list(stored):
@@ -604,8 +608,8 @@ class LeadScore:
                 stored.remove(i)
         found = self.live.at_once(asked, now) if asked else None
         if found is not None:
-            for i, whole in zip(stored, found, strict=True):
-                out[i] = whole
+            for i, completed in zip(stored, found, strict=True):
+                out[i] = completed
         return out
 
     async def _completed(self, items: Sequence[_Item]) -> list[_Item]:

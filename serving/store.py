@@ -36,6 +36,8 @@ _BUSY_SECONDS = 5.0  # how long a write waits for another one
 _STATEMENT_SECONDS = 10
 _CONNECT_SECONDS = 3
 _POOL = 8
+_STEP = 20_000  # of SQLite's instructions, between two looks at how many a question on the event loop has taken
+_STEPS = 200_000  # of these at most, which takes some ten milliseconds
 _TRIES = 6
 _LOCK = 0x1EAD5C0E  # of PostgreSQL's advisory locks: whoever migrates
 TOMBSTONE_KEY = "tombstone_key"  # under this name the store keeps the key of the hashes that stand for erased ids
@@ -147,6 +149,10 @@ def get_meta(connection: Connection, name: str) -> str | None:
     return found
 
 
+class TooLong(Exception):
+    """What was asked takes longer than the event loop may be held."""
+
+
 class Store:
     """A database with our tables. ``url`` shows no password; ``on_failure`` is told the code of what went wrong.
 
@@ -203,6 +209,7 @@ class Store:
         """What ``ask`` gives, on the caller's own thread, where the way to another takes longer; for the event loop's.
 
         None where it cannot tell at once: the database is not SQLite, or fails. The long way finds out, and tells.
+        Raises TooLong where it was broken off.
         """
         asker = self._quickly()
         if asker is None:
@@ -213,6 +220,7 @@ class Store:
             prepared = self._prepared(query)
             return execute(prepared.text, prepared.given(values)).fetchall()
 
+        asker.left = _STEPS
         try:
             execute("BEGIN")
             try:
@@ -220,7 +228,9 @@ class Store:
             finally:
                 execute("ROLLBACK")
         except sqlite3.Error:
-            self._asker = None
+            if asker.left <= 0:
+                raise TooLong from None
+            self._forget_asker()
             return None
 
     def quick(self, query: sa.Select[Any], values: tuple[Any, ...]) -> list[Any] | None:
@@ -229,9 +239,10 @@ class Store:
         if asker is None:
             return None
         try:
+            asker.left = _STEPS
             return [found for (found,) in asker.connection.execute(self._prepared(query).text, values)]
         except sqlite3.Error:
-            self._asker = None
+            self._forget_asker()
             return None
 
     def _quickly(self) -> _Asker | None:
@@ -242,11 +253,18 @@ class Store:
             self._file.check(self.engine)
             asker = self._asker
             if asker is None or asker.file != self._file.seen:
+                self._forget_asker()
                 asker = self._asker = _Asker(self._file.connect(seconds=0.0), self._file.seen)
+                asker.connection.set_progress_handler(asker.step, _STEP)
             return asker
         except (LeadscoreError, sqlite3.Error):
-            self._asker = None
+            self._forget_asker()
             return None
+
+    def _forget_asker(self) -> None:
+        if self._asker is not None:
+            self._asker.connection.close()
+        self._asker = None
 
     def _prepared(self, query: sa.Select[Any]) -> _Prepared:
         found = self._texts.get(query)
@@ -273,6 +291,7 @@ class Store:
 
     def close(self) -> None:
         """Close every connection that is not in use."""
+        self._forget_asker()
         self.engine.dispose()
 
     # What follows is how it is done --------------------------------------------------------------------------------
@@ -430,10 +449,19 @@ def _passing(e: Exception) -> bool:
 
 @dataclass
 class _Asker:
-    """A connection for quick questions, to the file that was seen then; it waits for nobody."""
+    """A connection for quick questions, to the file that was seen then; it waits for nobody, and gives up on long ones.
+
+    ``left`` counts the machine instructions of SQLite that a question may still take, whatever it finds by them.
+    """
 
     connection: sqlite3.Connection
     file: tuple[int, int] | None
+    left: int = 0
+
+    def step(self) -> bool:
+        """Whether to break off, asked every ``_STEP`` instructions."""
+        self.left -= _STEP
+        return self.left <= 0
 
 
 @dataclass(frozen=True)

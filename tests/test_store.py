@@ -8,6 +8,7 @@ import os
 import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +21,8 @@ import sqlalchemy as sa
 
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
-from serving import history, ledger
+from serving import history, ledger, resources, store
+from serving.gathered import Gathered
 from serving.history import Completed, Question
 from serving.resources import LiveRecords
 from serving.schema import RequestReader
@@ -770,6 +772,116 @@ def test_the_event_loop_is_held_for_few_rows_only(tmp_path: Path, monkeypatch: p
         assert live.history.at_once(asked) == live.history.prospects(asked)
         monkeypatch.setattr(history, "_FEW", most - 1)
         assert live.history.at_once(asked) is None
+        live.history._heavy.clear()
+    live.close()
+
+
+def test_aliases_of_aliases_of_any_length_are_followed_to_their_end(live: LiveRecords) -> None:
+    family(live)
+    for name in ("c1", "c2", "c3", "d1", "d2"):
+        live.put("contacts", name, {"account_id": "a"})
+    for name, into in (("c1", "c2"), ("c2", "c3"), ("d1", "d2")):
+        live.merge("contacts", name, {"into": into})
+    data = {"prospect": {"prospect_id": "p"}, "events": [event("n1", contact_id="c1"), event("n2", contact_id="d1")]}
+    found = whole(live, data)
+    assert [e["contact_id"] for e in found.data["events"][:2]] == ["c3", "d2"]
+
+
+def test_a_damaged_record_is_the_fault_of_no_other(tmp_path: Path) -> None:
+    live = records(store_url("", tmp_path))
+    for name in ("bad", "good"):
+        put(live, name)
+    with sqlite3.connect(tmp_path / "live.db") as connection:
+        connection.execute("UPDATE live_versions SET record = '{\"crea' WHERE id = 'bad'")
+    asked = [({"prospect": {"prospect_id": name}}, READER) for name in ("good", "bad", "good")]
+    at_once = live.at_once(asked, START)
+    assert at_once is not None
+    for found in (at_once, asyncio.run(live.complete_each(asked, START))):
+        assert [type(each) for each in found] == [Completed, ValueError, Completed]
+    with pytest.raises(ValueError, match=r"JSON|EOF"):
+        live.history.prospect("bad", None)
+    live.close()
+
+
+def test_several_wait_for_the_store_as_long_as_each_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = records(store_url("", tmp_path))
+    for i in range(8):
+        put(live, f"p{i}", source="fair")
+    asked = [({"prospect": {"prospect_id": f"p{i}", "created_at": CREATED}, "contacts": []}, READER) for i in range(8)]
+    read = live.history.prospects
+    slow = threading.Event()
+
+    def slowly(questions: Any) -> Any:
+        slow.wait(0.1 * len(questions))
+        return read(questions)
+
+    monkeypatch.setattr(live, "_prospects", Gathered(slowly, live._threads))
+    monkeypatch.setattr(resources, "_PATIENCE", 0.5)
+    together = asyncio.run(live.complete_each(asked, START + 10**9))
+    assert [each.warnings for each in together if isinstance(each, Completed)] == [()] * 8
+    monkeypatch.setattr(resources, "_PATIENCE", 0.02)
+    late = asyncio.run(live.complete_each(asked, START + 10**9))
+    assert [each.warnings[0]["code"] for each in late if isinstance(each, Completed)] == ["store_unavailable"] * 8
+    live.close()
+
+
+def test_what_takes_long_to_find_is_broken_off_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it finds: rows that are looked at hold it as much as those that are brought."""
+    live = records(store_url("", tmp_path))
+    put(live)
+    put(live, "other")
+    early = Question("p", time.time_ns() // 1000)  # before any of its events
+    live.add("events", [event(f"e{i}") for i in range(500)])
+    assert live.history.at_once([early]) == live.history.prospects([early])
+    asker = live.store._asker
+    monkeypatch.setattr(store, "_STEP", 100)
+    monkeypatch.setattr(store, "_STEPS", 1_000)
+    live.store._forget_asker()
+    assert live.history.at_once([early]) is None
+    kept = live.store._asker
+    assert kept is not None
+    assert kept is not asker  # that was closed
+    assert live.history.at_once([Question("other")]) is not None
+    assert live.store._asker is kept  # nothing was wrong with it
+    monkeypatch.setattr(store, "_STEPS", 1_000_000)
+    assert live.history.at_once([early]) is None  # it is remembered for a while
+    assert live.history.at_once([Question("other"), early]) is None
+    later = time.monotonic() + history._HEAVY_SECONDS + 1
+    monkeypatch.setattr(history.time, "monotonic", lambda: later)
+    assert live.history.at_once([early]) is not None
+    live.close()
+
+
+def test_a_request_of_many_ids_is_not_looked_up_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = records(store_url("", tmp_path))
+    put(live)
+    people = [{"contact_id": f"c{i}"} for i in range(20)]
+    monkeypatch.setattr(history, "_FEW", 20)
+    for request, many in (
+        ({"contacts": people}, False),
+        ({"contacts": [*people, {"contact_id": "x"}]}, True),
+        ({"related": {"events": [event(f"e{i}", "x") for i in range(21)]}}, True),
+    ):
+        assert (live.history.at_once([Question("p", None, request)]) is None) == many
+        live.history._heavy.clear()
+    live.close()
+
+
+def test_a_failed_look_leaves_no_connection_open(tmp_path: Path) -> None:
+    live = records(store_url("", tmp_path))
+    put(live)
+    assert live.history.at_once([Question("p")]) is not None
+    asker = live.store._asker
+    assert asker is not None
+    with sqlite3.connect(tmp_path / "live.db") as connection:
+        connection.execute("DROP TABLE live_facts")
+    assert live.history.at_once([Question("p")]) is None
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        asker.connection.execute("SELECT 1")
     live.close()
 
 
@@ -848,9 +960,9 @@ def test_two_stores_on_one_database_give_one_truth(url: str) -> None:
 def test_workers_that_meet_over_a_new_file_wait_for_each_other(tmp_path: Path) -> None:
     for n in range(40):  # SQLite itself refuses one in ten of such meetings
         stores = [open_store(f"sqlite:///{tmp_path / f'{n}.db'}") for _ in range(2)]
-        assert at_once(*(store.ready for store in stores)) == [None, None]
-        for store in stores:
-            store.close()
+        assert at_once(*(made.ready for made in stores)) == [None, None]
+        for made in stores:
+            made.close()
 
 
 def test_writers_at_once_leave_one_content_for_an_id_and_one_order_of_versions(url: str) -> None:
