@@ -47,7 +47,7 @@ _FIXED = {
     "objective": "binary",
     "boost_from_average": False,  # the starting score is ours: LightGBM keeps none in its file
     "deterministic": True,
-    "force_row_wise": True,
+    "force_col_wise": True,  # the same trees as by rows, without a copy of the columns for each
     "feature_pre_filter": False,  # so that folds may share the binned rows
     "num_threads": 1,  # threads within a training spin where cores are shared: whole trainings run side by side instead
     "verbosity": -1,
@@ -206,6 +206,17 @@ class Hazard:
             out[at : at + step] = self.starting + raw
         return out
 
+    def of_pooled(self, pooled: Pooled) -> Floats:
+        """The log-odds of the hazard of each pooled row."""
+        trees = Trees(self.text, pooled.encoded.shape[1] + 1)
+        rows = np.arange(len(pooled.row))
+        parts = [pooled.select(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK)]
+        raw = np.concatenate([np.zeros(0), *(trees.raw(model_rows(part)) for part in parts)])
+        if self.linear is not None:
+            linear = Linear(self.names, self.linear)
+            raw = linear.trees * raw + linear_log_odds(linear, pooled)
+        return np.asarray(self.starting[pooled.k] + raw, dtype=np.float64)
+
 
 def train(
     pooled: Pooled,
@@ -232,9 +243,8 @@ def train(
             hazard = Hazard(begun.intervals, text, tables, pooled.names)
             if not blend.by_regime or mine.regime is None:
                 return hazard
-            used, at = np.unique(mine.row, return_inverse=True)
-            z = hazard.log_odds(mine.encoded[used])[at, mine.k]
-            return replace(hazard, linear=with_regimes(mine, tables, own_effects(mine, z), share))
+            own = own_effects(mine, hazard.of_pooled(mine))
+            return replace(hazard, linear=with_regimes(mine, tables, own, share))
 
         return replace(of(blend.logistic), kinds=(of(0.0), of(1.0)) if both else ())
 
@@ -252,6 +262,12 @@ def model_rows(pooled: Pooled) -> Floats:
     np.take(pooled.encoded, pooled.row, axis=0, out=matrix[:, :-1])
     matrix[:, -1] = pooled.k
     return matrix
+
+
+def linear_log_odds(linear: Linear, pooled: Pooled) -> Floats:
+    """What tables add to the log-odds of each pooled row."""
+    used, at = np.unique(pooled.row, return_inverse=True)
+    return np.asarray(linear.of(linear.see(pooled.encoded[used]))[at, pooled.k], dtype=np.float64)
 
 
 def binned(pooled: Pooled, params: Mapping[str, Any], seed: int) -> Any:
@@ -500,7 +516,7 @@ class OwnEffects:
         matrix = self.design.like(pooled, used)
         code = pooled.encoded[used, pooled.regime.feature]
         for c, effects in self.effects.items():
-            of_landmark = ((matrix - self.means[c]) * effects).sum(axis=1)
+            of_landmark = np.einsum("ij,j->i", matrix, effects) - (self.means[c] * effects).sum()
             here = code[at] == c
             out[here] = of_landmark[at[here]] + self.intervals[c][pooled.k[here]]
         return out

@@ -265,7 +265,7 @@ def train(
 _NOT_LOGGED = {
     "verbosity",
     "num_threads",
-    "force_row_wise",
+    "force_col_wise",
     "deterministic",
     "feature_pre_filter",
     "boost_from_average",
