@@ -29,6 +29,7 @@ from training.hazard import (
     binned,
     blended,
     boosters,
+    linear_log_odds,
     logistic,
     model_rows,
     own_effects,
@@ -128,10 +129,14 @@ def choose(
     whole = binned(pooled, params, seed)
     parts = [stage.past for stage in stages]
     for booster, stage in zip(boosters(pooled, whole, max(LADDER), params, seed, parts), stages, strict=True):
-        now, then = (_log_odds(_Ready.of(part, stage), booster) for part in (stage.after, stage.recent))
+        now = _log_odds(_Ready.of(stage.after, stage), booster)
+        if pooled.regime is None:
+            learnt, then = now, _log_odds(_Ready.of(stage.recent, stage), booster)
+        else:
+            learnt = _log_odds(_Ready.of(stage.before, stage), booster)
+            then = {blend: z[stage.late] for blend, z in learnt.items()}
         for blend in CANDIDATES:
             losses.add(blend, stage, now[blend], then[blend])
-        learnt = now if pooled.regime is None else _log_odds(_Ready.of(stage.before, stage), booster)
         told.append({blend: (now[blend], then[blend], learnt[blend]) for blend in CANDIDATES})
     rows = sum(stage.rows for stage in stages)
     figures = losses.figures(CANDIDATES, PLAIN, rows)
@@ -154,11 +159,12 @@ _Told = tuple[Floats, Floats, Floats]
 
 @dataclass(frozen=True)
 class _Stage:
-    """A cut made ready: what it knows (``past``) and the recent part of that, what it is judged on, and what all
-    candidates share there: base rates and the logistic model."""
+    """A cut made ready: what it knows (``past``) and the recent part of that (``late`` among it), what it is judged on,
+    and what all candidates share there: base rates and the logistic model."""
 
     cut: int
     past: Mask
+    late: Mask
     before: Pooled
     after: Pooled
     recent: Pooled
@@ -169,11 +175,11 @@ class _Stage:
     def of(pooled: Pooled, window: _Window, seed: int) -> _Stage:
         cut, past, ahead = window
         before = pooled.select(past)
-        recent = before.select(before.ends > cut - round(5 * HALF_LIFE) * DAY)
+        late = before.ends > cut - round(5 * HALF_LIFE) * DAY
         begun = start(before)
         linear = blended(before, begun, logistic(before, begun, seed), 1.0)
         assert linear is not None
-        return _Stage(cut, past, before, pooled.select(ahead), recent, begun, linear)
+        return _Stage(cut, past, late, before, pooled.select(ahead), before.select(late), begun, linear)
 
     @property
     def rows(self) -> int:
@@ -373,8 +379,5 @@ def _mixed(trees: Floats, flat: Floats, share: float) -> Floats:
 
 def _flat(pooled: Pooled, linear: Mapping[str, Any], begun: Start) -> Floats:
     """The log-odds of each pooled row by the logistic model alone."""
-    tables = Linear(pooled.names, linear)
-    used, at = np.unique(pooled.row, return_inverse=True)
-    encoded = pooled.encoded[used]
-    added = tables.of(tables.see(encoded))[at, pooled.k]
+    added = linear_log_odds(Linear(pooled.names, linear), pooled)
     return np.asarray(begun.intervals[pooled.k] + added, dtype=np.float64)

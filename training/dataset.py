@@ -223,6 +223,13 @@ def build(
     )
 
 
+def at_hand(tables: Tables, features: FeatureSet, goal: Goal) -> Any:
+    """The features of all landmarks, once for several sets; None where a start that is recorded late moves these."""
+    if goal.starts_at is not None:
+        return None
+    return feature_table(features, tables, goals.landmark_spine(tables, goal)).cache()
+
+
 _FLAGS = ("is_row", "is_open", "is_sibling", "is_census")
 
 

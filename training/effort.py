@@ -54,6 +54,7 @@ def rests_on_effort(
     *,
     params: Mapping[str, Any] | None = None,
     seed: int = 0,
+    computed: Any = None,
 ) -> dict[str, Any] | None:
     """Compare the recipe with the same without outbound effort, both fitted at the last cut; None where there is none.
 
@@ -64,6 +65,7 @@ def rests_on_effort(
         last: the recipe's evaluation at the last cut.
         params: LightGBM parameters of the recipe, as for ``training.model.fit``.
         seed: of the fit and the bootstrap.
+        computed: the recipe's features of all landmarks, where they are at hand (``training.dataset.at_hand``).
 
     Returns:
         What the card holds under ``effort``: ``cut``, and with and without effort the ``log_loss_gain`` over a
@@ -90,7 +92,15 @@ def rests_on_effort(
             f"{LEAST_OUTCOMES} are needed.",
         }
     bare = evaluate_forward(
-        tables, own, last.cut, last.test_until, params=params, seed=seed, resamples=0, folds=last.folds
+        tables,
+        own,
+        last.cut,
+        last.test_until,
+        params=params,
+        seed=seed,
+        resamples=0,
+        folds=last.folds,
+        computed=computed if all(feature in features.features for feature in own.features) else None,
     )
     return compare(last, bare, seed)
 

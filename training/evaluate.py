@@ -532,16 +532,17 @@ def rolling(
     seed: int = 0,
     resamples: int = RESAMPLES,
     folds: int = 0,
+    computed: Any = None,
 ) -> Rolling:
     """Evaluate at several cuts, each tested up to the next, and take all the tested rows together.
 
-    The arguments are those of ``evaluate_forward``. Without ``cuts`` those of ``default_cuts``. A cut at which nothing
-    can be trained or tested is skipped, with the reason. Raises BadInput (``no_cuts``) when none is left.
+    The arguments are those of ``evaluate_forward``; features that are not at hand are computed once. Without ``cuts``
+    those of ``default_cuts``. A cut at which nothing can be trained or tested is skipped, with the reason. Raises
+    BadInput (``no_cuts``) when none is left.
     """
     import pandas as pd
 
-    from features.offline import feature_table
-    from training.goal import landmark_spine
+    from training.dataset import at_hand
 
     goal = tables.dataset.goal if goal is None else goal
     if horizon is not None:
@@ -550,9 +551,8 @@ def rolling(
         cuts = default_cuts(tables, goal)
     ordered = sorted(cuts)
     last = _last_tested(tables, goal)
-    computed = None
-    if features is not None and goal.starts_at is None:  # a start that is recorded late moves its landmarks
-        computed = feature_table(features, tables, landmark_spine(tables, goal)).cache()
+    if features is not None and computed is None:
+        computed = at_hand(tables, features, goal)
     done, skipped = [], []
     for cut, end in zip(ordered, [*ordered, last][1:], strict=True):
         try:

@@ -157,14 +157,10 @@ def refit(
     seed: int = 0,
 ) -> list[Evaluation]:
     """Another recipe fitted at the cuts of the evaluations and tested on their windows; features are computed once."""
-    from features.offline import feature_table
+    from training.dataset import at_hand
     from training.evaluate import evaluate_forward
-    from training.goal import landmark_spine
 
-    goal = tables.dataset.goal
-    computed = None
-    if goal.starts_at is None:  # as in ``rolling``: a start that is recorded late moves its landmarks
-        computed = feature_table(features, tables, landmark_spine(tables, goal)).cache()
+    computed = at_hand(tables, features, tables.dataset.goal)
     return [
         evaluate_forward(
             tables,

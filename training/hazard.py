@@ -47,7 +47,7 @@ _FIXED = {
     "objective": "binary",
     "boost_from_average": False,  # the starting score is ours: LightGBM keeps none in its file
     "deterministic": True,
-    "force_row_wise": True,
+    "force_col_wise": True,  # the same trees as by rows, without a copy of the columns for each
     "feature_pre_filter": False,  # so that folds may share the binned rows
     "num_threads": 1,  # threads within a training spin where cores are shared: whole trainings run side by side instead
     "verbosity": -1,
@@ -58,6 +58,7 @@ MOST_FOR_LOGISTIC = 60_000  # its few weights are sure with fewer rows than tree
 STRENGTH = 0.01  # scikit-learn's C: a prior deviation of 0.1 per standard deviation of a feature
 LEVEL_WORTH = 1.0  # units of information by which a regime's own level is held to the whole's
 _FREE = 3.0  # scale of the intervals' indicators, so that the prior hardly holds them
+_CURVED = 4_000  # rows that tell well enough how a loss curves
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,17 @@ class Hazard:
             out[at : at + step] = self.starting + raw
         return out
 
+    def of_pooled(self, pooled: Pooled) -> Floats:
+        """The log-odds of the hazard of each pooled row."""
+        trees = Trees(self.text, pooled.encoded.shape[1] + 1)
+        rows = np.arange(len(pooled.row))
+        parts = [pooled.select(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK)]
+        raw = np.concatenate([np.zeros(0), *(trees.raw(model_rows(part)) for part in parts)])
+        if self.linear is not None:
+            linear = Linear(self.names, self.linear)
+            raw = linear.trees * raw + linear_log_odds(linear, pooled)
+        return np.asarray(self.starting[pooled.k] + raw, dtype=np.float64)
+
 
 def train(
     pooled: Pooled,
@@ -218,6 +230,7 @@ def train(
 
     With ``kinds``, that on all the rows has both kinds of model alone beside it.
     """
+    from threadpoolctl import threadpool_limits
 
     def one(text: str, part: Mask | None) -> Hazard:
         mine = pooled if part is None else pooled.select(part)
@@ -230,16 +243,16 @@ def train(
             hazard = Hazard(begun.intervals, text, tables, pooled.names)
             if not blend.by_regime or mine.regime is None:
                 return hazard
-            used, at = np.unique(mine.row, return_inverse=True)
-            z = hazard.log_odds(mine.encoded[used])[at, mine.k]
-            return replace(hazard, linear=with_regimes(mine, tables, own_effects(mine, z), share))
+            own = own_effects(mine, hazard.of_pooled(mine))
+            return replace(hazard, linear=with_regimes(mine, tables, own, share))
 
         return replace(of(blend.logistic), kinds=(of(0.0), of(1.0)) if both else ())
 
     rounds = blend.trees
     grown = boosters(pooled, binned(pooled, params, seed), rounds, params, seed, parts)
     texts = [str(booster.model_to_string()) for booster in grown]
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    # Held to one thread here too: of two side by side, the first to be done would lift the other's limit.
+    with threadpool_limits(1), ThreadPoolExecutor(_WORKERS) as pool:
         return list(pool.map(one, texts, parts))
 
 
@@ -249,6 +262,12 @@ def model_rows(pooled: Pooled) -> Floats:
     np.take(pooled.encoded, pooled.row, axis=0, out=matrix[:, :-1])
     matrix[:, -1] = pooled.k
     return matrix
+
+
+def linear_log_odds(linear: Linear, pooled: Pooled) -> Floats:
+    """What tables add to the log-odds of each pooled row."""
+    used, at = np.unique(pooled.row, return_inverse=True)
+    return np.asarray(linear.of(linear.see(pooled.encoded[used]))[at, pooled.k], dtype=np.float64)
 
 
 def binned(pooled: Pooled, params: Mapping[str, Any], seed: int) -> Any:
@@ -306,26 +325,29 @@ def logistic(pooled: Pooled, begun: Start, seed: int) -> dict[str, Any]:
     middle = (np.asarray(pooled.edges[:-1]) + np.asarray(pooled.edges[1:])) / 2
     late = np.log1p(middle) - np.log1p(middle).mean()
     late /= max(float(late.std()), 1e-9)
-    found = _Design.of(pooled)
-    used, numbers, gaps = found.used, found.numbers, found.gaps
-    z, missing, design, centre, scale = found.z, found.missing, found.matrix, found.centre, found.scale
+    seen = _Design.of(pooled)
+    used, numbers, gaps = seen.used, seen.numbers, seen.gaps
+    z, missing, design, centre, scale = seen.z, seen.missing, seen.matrix, seen.centre, seen.scale
 
     rows = _fewer(pooled, seed)
-    at = np.searchsorted(used, pooled.row[rows])
-    k = pooled.k[rows]
+    at, k = np.searchsorted(used, pooled.row[rows]), pooled.k[rows]
     offset = pooled.starting(begun)[rows] - begun.intervals[k]
-    free = _FREE * np.column_stack([np.eye(len(late))[k], offset])
-    matrix = np.hstack([design[at], design[at] * late[k][:, None], free])
     weight = np.ones(len(rows)) if pooled.weight is None else pooled.weight[rows]
     others = pooled.y[rows] == 0
     everyone = np.ones(len(pooled.y)) if pooled.weight is None else pooled.weight
     weight[others] *= everyone[pooled.y == 0].sum() / max(weight[others].sum(), 1e-9)
-    width = design.shape[1]
+    width, count = design.shape[1], len(late)
     effects, own, start_share = np.zeros((2, width)), begun.intervals, 1.0
     if 0 < others.sum() < len(others):
-        coefficients, intercept = _fitted(matrix, pooled.y[rows], weight)
-        effects = coefficients[: 2 * width].reshape(2, width)  # soon, late
-        own, start_share = _FREE * coefficients[2 * width : -1] + intercept, _FREE * float(coefficients[-1])
+        landmarks, place = np.unique(at, return_inverse=True)
+        free = np.column_stack([np.eye(count)[k], offset, np.ones(len(rows))])
+        logit = _Logit(design[landmarks], place, (np.ones(len(rows)), late[k]), free, pooled.y[rows], weight)
+        hardly = np.full(count + 1, 1 / (STRENGTH * _FREE**2))
+        prior = np.concatenate([np.full(2 * width, 1 / STRENGTH), hardly, [0.0]])
+        level = begun.intervals.mean()
+        found = logit.ridge(prior, np.concatenate([np.zeros(2 * width), begun.intervals - level, [1.0, level]]))
+        effects = found[: 2 * width].reshape(2, width)  # soon, late
+        own, start_share = found[2 * width : -2] + found[-1], float(found[-2])
 
     out: dict[str, Any] = {"late": late.tolist(), "numbers": {}, "levels": {}}
     out["tables"] = [table.times(start_share) for table in begun.tables]
@@ -353,14 +375,73 @@ def logistic(pooled: Pooled, begun: Start, seed: int) -> dict[str, Any]:
     return out
 
 
-def _fitted(matrix: Floats, y: Ints, weight: Floats) -> tuple[Floats, Any]:
-    """Coefficients and intercept of a logistic regression under the ridge prior."""
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
+@dataclass(frozen=True)
+class _Logit:
+    """Rows of a logistic model, whose landmarks stand in ``matrix`` once however many rows each has.
 
-    with threadpool_limits(1):  # the same bits however many cores there are
-        fitted = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-4).fit(matrix, y, weight)
-    return fitted.coef_[0], fitted.intercept_[0]
+    A row's log-odds are its ``offset``, for each of the ``shares`` (a number a row) that times what the landmark
+    ``place`` has by the effects that go with it, and what ``free`` (rows, levels) has by the levels.
+    """
+
+    matrix: Floats
+    place: Ints
+    shares: tuple[Floats, ...]
+    free: Floats
+    y: Ints
+    weight: Floats
+    offset: Floats | float = 0.0
+
+    def ridge(self, prior: Floats, begin: Floats) -> Floats:
+        """The effects, then levels, of the greatest likelihood under a prior of these precisions, from a beginning on.
+
+        What the columns tell goes together, so that L-BFGS alone would take hundreds of steps: it is given the
+        variables in which the curvature at the beginning, of some of the rows, is the same in every direction.
+        """
+        from scipy.linalg import solve_triangular
+        from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
+
+        def loss(x: Floats) -> tuple[float, Floats]:
+            t = begin + solve_triangular(root, x, check_finite=False)
+            z = self._log_odds(t)
+            small = np.exp(-np.abs(z))  # never overflows
+            p = np.where(z > 0, 1.0, small) / (1 + small)
+            value = float((self.weight * (np.maximum(z, 0.0) + np.log1p(small) - self.y * z)).sum())
+            value += float((prior * t * t).sum()) / 2
+            slope = self._slope(self.weight * (p - self.y)) + prior * t
+            return value, solve_triangular(root, slope, trans="T", check_finite=False)
+
+        with threadpool_limits(1):  # the same bits however many cores there are
+            root = self._curvature_root(prior, begin)
+            options = {"maxiter": 500, "maxcor": 20, "ftol": 1e-15, "gtol": 1e-4}
+            found = minimize(loss, np.zeros(len(begin)), jac=True, method="L-BFGS-B", options=options).x
+            return np.asarray(begin + solve_triangular(root, found, check_finite=False), dtype=np.float64)
+
+    # Of a matrix and a vector einsum is faster than a matrix product, and starts no threads.
+
+    def _log_odds(self, t: Floats) -> Floats:
+        width = self.matrix.shape[1]
+        z = self.offset + np.einsum("ij,j->i", self.free, t[len(self.shares) * width :])
+        for n, share in enumerate(self.shares):
+            z += share * np.einsum("ij,j->i", self.matrix, t[n * width : (n + 1) * width])[self.place]
+        return np.asarray(z, dtype=np.float64)
+
+    def _slope(self, miss: Floats) -> Floats:
+        of_landmark = (np.bincount(self.place, share * miss, len(self.matrix)) for share in self.shares)
+        parts = [np.einsum("ij,i->j", self.matrix, each) for each in of_landmark]
+        return np.concatenate([*parts, np.einsum("ij,i->j", self.free, miss)])
+
+    def _curvature_root(self, prior: Floats, t: Floats) -> Floats:
+        """The upper root of the loss's second derivatives, as some of the rows, evenly taken, tell them."""
+        some = slice(None, None, max(1, len(self.y) // _CURVED))
+        p = 1 / (1 + np.exp(-np.clip(self._log_odds(t)[some], -500, 500)))
+        worth = self.weight[some] * p * (1 - p) * len(self.y) / len(p)
+        landmark = self.matrix[self.place[some]]
+        rows = np.hstack([*(landmark * share[some, None] for share in self.shares), self.free[some]])
+        rows *= np.sqrt(worth)[:, None]
+        curvature = rows.T @ rows
+        curvature[np.diag_indices_from(curvature)] += prior
+        return np.asarray(np.linalg.cholesky(curvature).T, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -435,7 +516,7 @@ class OwnEffects:
         matrix = self.design.like(pooled, used)
         code = pooled.encoded[used, pooled.regime.feature]
         for c, effects in self.effects.items():
-            of_landmark = ((matrix - self.means[c]) * effects).sum(axis=1)
+            of_landmark = np.einsum("ij,j->i", matrix, effects) - (self.means[c] * effects).sum()
             here = code[at] == c
             out[here] = of_landmark[at[here]] + self.intervals[c][pooled.k[here]]
         return out
@@ -459,33 +540,19 @@ def own_effects(pooled: Pooled, log_odds: Floats) -> OwnEffects:
         landmarks, place = np.unique(at[here], return_inverse=True)
         matrix = design.matrix[landmarks]
         mean = matrix.mean(axis=0)
-        effects[c], intervals[c] = _ridge(pooled.select(here), matrix - mean, place, log_odds[here])
+        effects[c], intervals[c] = _apart(pooled.select(here), matrix - mean, place, log_odds[here])
         means[c] = mean
     return OwnEffects(intervals, effects, means, design)
 
 
-def _ridge(mine: Pooled, matrix: Floats, place: Ints, offset: Floats) -> tuple[Floats, Floats]:
+def _apart(mine: Pooled, matrix: Floats, place: Ints, offset: Floats) -> tuple[Floats, Floats]:
     """Effects of the columns of ``matrix``, whose line ``place`` is each row's, and log-odds of each interval."""
-    from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
-
-    y, k = mine.y, mine.k
-    weight = np.ones(len(y)) if mine.weight is None else mine.weight
+    weight = np.ones(len(mine.y)) if mine.weight is None else mine.weight
     width, count = matrix.shape[1], len(mine.edges) - 1
     prior = np.concatenate([np.full(width, 1 / STRENGTH), [LEVEL_WORTH], np.full(count, 10 * LEVEL_WORTH)])
-
-    def loss(t: Floats) -> tuple[float, Floats]:
-        own, level, steps = t[:width], t[width], t[width + 1 :]
-        # No matrix product: it would start threads.
-        z = offset + np.einsum("ij,j->i", matrix, own)[place] + level + steps[k]
-        miss = weight * (1 / (1 + np.exp(-z)) - y)
-        slope = np.einsum("ij,i->j", matrix, np.bincount(place, miss, len(matrix)))
-        value = float((weight * (np.logaddexp(0.0, z) - y * z)).sum() + 0.5 * (prior * t * t).sum())
-        return value, np.concatenate([slope, [miss.sum()], np.bincount(k, miss, count)]) + prior * t
-
-    with threadpool_limits(1):  # the same bits however many cores there are
-        begin = np.zeros(width + 1 + count)
-        found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
+    alike = np.ones(len(mine.y))
+    free = np.column_stack([alike, np.eye(count)[mine.k]])
+    found = _Logit(matrix, place, (alike,), free, mine.y, weight, offset).ridge(prior, np.zeros(len(prior)))
     return found[:width], found[width] + found[width + 1 :]
 
 

@@ -215,8 +215,7 @@ def fit(
         own, *rest = (_logit_within(intercept + slope * each.log_odds(served), edges, until) for each in (whole, *free))
         doubt = interval(own, np.array(rest[: len(others)]), np.array(rest[len(others) :]), learned)
     if params is None:
-        fitted = whole.log_odds(encoded)[pooled.row, pooled.k]
-        intercept += level(pooled, intercept + slope * fitted, training_set.observed_until)
+        intercept += level(pooled, intercept + slope * whole.of_pooled(pooled), training_set.observed_until)
 
     constants = {
         "committee": {role: dict(event) for role, event in training_set.committee.items()},

@@ -127,7 +127,7 @@ def train(
     from features.tables import known_by
     from training import report
     from training.audit import audit, refuse
-    from training.dataset import build
+    from training.dataset import at_hand, build
     from training.effort import LEFT_OUT, rests_on_effort, without_effort
     from training.evaluate import rolling
     from training.gate import Verdict, judge
@@ -174,9 +174,12 @@ def train(
     )
     say("judging it forward in time" + (", with a search at every cut" if trials else ""))
     judged: Sequence[Evaluation] = ()
+    computed = at_hand(tables, features, tables.dataset.goal)
     try:
         # What is judged is what would be served: where guards act, they act at every cut, by the folds of that time.
-        forward = rolling(tables, features, params=recipe, seed=seed, folds=FOLDS if model.guarded else 0)
+        forward = rolling(
+            tables, features, params=recipe, seed=seed, folds=FOLDS if model.guarded else 0, computed=computed
+        )
     except BadInput as error:
         if error.code != "no_cuts":
             raise
@@ -196,7 +199,7 @@ def train(
         model = model.with_card(effort=LEFT_OUT)
     elif judged:
         say("asking how much rests on outbound effort")
-        found = rests_on_effort(tables, given, features, judged[-1], params=recipe, seed=seed)
+        found = rests_on_effort(tables, given, features, judged[-1], params=recipe, seed=seed, computed=computed)
         model = model if found is None else model.with_card(effort=found)
     model = model.with_card(warnings=[*model.card["warnings"], *drift(training_set, model.predict)])
 
@@ -265,7 +268,7 @@ def train(
 _NOT_LOGGED = {
     "verbosity",
     "num_threads",
-    "force_row_wise",
+    "force_col_wise",
     "deterministic",
     "feature_pre_filter",
     "boost_from_average",
