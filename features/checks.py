@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from features.columns import (
@@ -44,7 +44,7 @@ from features.contract import (
 from features.errors import BadInput
 
 FIRST = 5  # bad rows shown
-IDS = {**KEYS, "events": "event_id", "outcomes": "prospect_id", "merges": "prospect_id"}  # what names a row to a person
+IDS = {**KEYS, "events": "event_id", "outcomes": "prospect_id"}  # what names a row to a person
 
 # What each kind of row has besides its columns: its moment or its identity, with the defaults of the contract.
 DERIVED = {
@@ -54,16 +54,8 @@ DERIVED = {
     "events": "event_id AS __id, coalesce(recorded_at, occurred_at) AS __recorded",
     "outcomes": "coalesce(outcome_id, prospect_id || '|' || outcome || '|' || occurred_at) AS __id, "
     "coalesce(recorded_at, occurred_at) AS __recorded",
-    "merges": "prospect_id AS __id, merged_at AS __recorded",
 }
-MOMENTS = (
-    "created_at",
-    "observed_at",
-    "occurred_at",
-    "recorded_at",
-    "retracted_at",
-    "merged_at",
-)  # none lies in the future
+MOMENTS = ("created_at", "observed_at", "occurred_at", "recorded_at", "retracted_at")  # none lies in the future
 # Columns that two rows of one identity may differ in and still be the same record.
 APART = {"observed_at", "recorded_at", "retracted_at", "created_at", "outcome_id"}
 
@@ -343,10 +335,6 @@ def _difference(con: Any, raw: Raw, group: str, content: Sequence[Column], count
         key, code = KEYS[raw.table], "conflicting_versions"
         message = f"{number_of(count, f'{key} has', f'{key}s have')} two rows at one moment that differ in {names}."
         remedy = "Keep one row per key and observed_at; give an observed_at to tell versions apart."
-    elif raw.table == "merges":
-        key, code = "prospect_id", "conflicting_merge"
-        message = f"{number_of(count, 'prospect is', 'prospects are')} merged twice; the rows differ in {names}."
-        remedy = "Keep the first merge of each; what it was merged into may be merged further, in a row of its own."
     else:
         what = raw.table.removesuffix("s")
         key, code = f"{what}_id", f"conflicting_{what}"
@@ -415,36 +403,7 @@ def check_across(con: Any, raws: Mapping[str, Raw], broken: set[tuple[str, str]]
             "Mend created_at or occurred_at; where both are known to the day only, stamp creations at the day's start "
             "and outcomes at its end.",
         )
-    if usable("merges", "prospect_id", "merged_into", "merged_at") and usable("prospects", "prospect_id", "created_at"):
-        for column, code, query, what, remedy in _merge_faults(con, raws):
-            look(raws["merges"], column, code, query, what, remedy)
     return problems
-
-
-def _merge_faults(con: Any, raws: Mapping[str, Raw]) -> Iterator[tuple[str, str, str, str, str]]:
-    """What may be wrong with merges: into nobody, or in a ring."""
-    lost = (
-        "FROM draft.merges WHERE merged_into IS NOT NULL "
-        "AND merged_into NOT IN (SELECT prospect_id FROM draft.prospects WHERE prospect_id IS NOT NULL)"
-    )
-    yield (
-        "merged_into",
-        "unknown_prospect",
-        f"SELECT __row, prospect_id AS key, merged_into AS value {lost}",
-        "not in prospects",
-        f"Add the prospects to {raws['prospects'].file}, or leave these merges out."
-        + alike(con, f"SELECT DISTINCT merged_into {lost}", "SELECT DISTINCT prospect_id FROM draft.prospects"),
-    )
-    yield (
-        "merged_into",
-        "merge_cycle",
-        "WITH RECURSIVE onward(row, start, into_) AS ("
-        "SELECT __row, prospect_id, merged_into FROM draft.merges UNION "
-        "SELECT o.row, o.start, m.merged_into FROM onward AS o JOIN draft.merges AS m ON m.prospect_id = o.into_) "
-        "SELECT row AS __row, start AS key, start AS value FROM onward WHERE start = into_",
-        "that of a prospect which is merged into itself in the end",
-        "Name the prospect that stays, and merge the others into it.",
-    )
 
 
 # How two systems write one key: each by what it is reduced to, and the word for what differs. Of Salesforce's ids, 18

@@ -117,11 +117,6 @@ STANDARD: Mapping[str, tuple[Column, ...]] = {
         Column("recorded_at", "time"),
         Column("outcome_id", "key"),
     ),
-    "merges": (  # from then on a prospect is none of its own: what becomes of the other has become of it
-        Column("prospect_id", "key", required=True),
-        Column("merged_into", "key", required=True),
-        Column("merged_at", "time", required=True),
-    ),
 }
 KEYS = {"prospects": "prospect_id", "accounts": "account_id", "contacts": "contact_id"}  # of the state tables
 TITLED = ("buying_role", "rank")  # what the canonical contacts have beside their columns, from role and job_title

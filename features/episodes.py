@@ -24,11 +24,8 @@ def episodes(tables: Tables, goal: Goal, until: int) -> Any:
     Columns: ``prospect_id``; ``started_at`` (creation, or the first outcome ``starts_at``); ``known_at`` (when that
     start was known); ``goal_at`` (the goal's first outcome after the start); ``closed_at`` (the first closing
     outcome's time); ``closed_known_at`` (when the first one was known). ``NEVER`` where there is none.
-
-    A merge closes a prospect too, and the goal's outcomes of what it was merged into count for it: it became that.
     """
     outcomes = known_outcomes(tables, until)
-    became = None if tables.became is None else tables.became.filter(tables.became.known_at <= until)
     if goal.starts_at is None:
         # Every version of a row bears the same creation; a closing outcome at the very creation closes it.
         starts = tables.prospects.group_by("prospect_id").aggregate(started_at=ibis._.created_at.min())
@@ -48,48 +45,25 @@ def episodes(tables: Tables, goal: Goal, until: int) -> Any:
         starts = begun.group_by(["prospect_id", "started_at"]).aggregate(known_at=ibis._.known_at.min())
     never = ibis.literal(NEVER, type="int64")
     if outcomes is None:
-        return _until_merged(starts.mutate(goal_at=never, closed_at=never, closed_known_at=never), became)
-    closing = outcomes.filter(outcomes.outcome.isin(goal.closing)).mutate(own=True)
-    if became is not None:
-        closing = closing.union(_of_what_it_became(outcomes.filter(outcomes.outcome == goal.outcome), became))
+        return starts.mutate(goal_at=never, closed_at=never, closed_known_at=never)
+    closing = outcomes.filter(outcomes.outcome.isin(goal.closing))
     closing = closing.inner_join(starts, "prospect_id").select(
-        "prospect_id", "outcome", "occurred_at", "own", closing_known_at=closing.known_at, started_at=starts.started_at
+        "prospect_id", "outcome", "occurred_at", closing_known_at=closing.known_at, started_at=starts.started_at
     )
     if goal.starts_at is not None:
         closing = closing.filter(closing.occurred_at > closing.started_at)
     ends = closing.group_by("prospect_id").aggregate(
         goal_at=ibis._.occurred_at.min(where=ibis._.outcome == goal.outcome),
-        closed_at=ibis._.occurred_at.min(where=ibis._.own),
-        closed_known_at=ibis._.closing_known_at.min(where=ibis._.own),
+        closed_at=ibis._.occurred_at.min(),
+        closed_known_at=ibis._.closing_known_at.min(),
     )
     out = starts.left_join(ends, "prospect_id")
-    out = out.select(
+    return out.select(
         "prospect_id",
         "started_at",
         "known_at",
         **{name: ibis.coalesce(out[name], never) for name in ("goal_at", "closed_at", "closed_known_at")},
     )
-    return _until_merged(out, became)
-
-
-def _of_what_it_became(outcomes: Any, became: Any) -> Any:
-    """The outcomes of what prospects were merged into, as theirs."""
-    mine = became.select("became", mine=became.prospect_id)
-    found = mine.inner_join(outcomes, mine.became == outcomes.prospect_id)
-    return found.select("outcome", "occurred_at", "known_at", prospect_id=found.mine).mutate(own=False)[
-        [*outcomes.columns, "own"]
-    ]
-
-
-def _until_merged(episodes: Any, became: Any) -> Any:
-    """The episodes, those of merged prospects closed by the merge."""
-    if became is None:
-        return episodes
-    merges = became.group_by("prospect_id").aggregate(merged_at=ibis._.known_at.min())
-    out = episodes.left_join(merges, "prospect_id")
-    closing = ("closed_at", "closed_known_at")  # a merge is known when it is made
-    ends = {name: ibis.least(out[name], ibis.coalesce(out.merged_at, out[name])) for name in closing}
-    return out.select("prospect_id", "started_at", "known_at", "goal_at", **ends)
 
 
 def census_spine(tables: Tables, goal: Goal, times: Sequence[int]) -> Any:

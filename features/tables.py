@@ -58,10 +58,6 @@ class Tables:
     ``valid_from`` and ``valid_to``: a row is known as of t when ``valid_from <= t < valid_to``. Contacts have
     ``buying_role`` (the given role, else the one that the job title tells of) and ``rank`` (the title's), as text.
 
-    From its merge on, a prospect is none of its own: its last row is known until then. ``became`` holds each merged
-    prospect with all that it was merged into in the end, one after the other, and since when: ``prospect_id``,
-    ``became``, ``known_at``; None without merges.
-
     Attributes:
         present: for each table of the folder, the columns that its file really holds, in the contract's order.
         rows: for each table of the folder, its canonical rows (identical repeats and orphans are not among them).
@@ -75,8 +71,6 @@ class Tables:
     contacts: ibis.Table | None
     events: ibis.Table | None
     outcomes: ibis.Table | None
-    merges: ibis.Table | None
-    became: ibis.Table | None
     present: Mapping[str, tuple[str, ...]]
     rows: Mapping[str, int]
     notes: tuple[Note, ...]
@@ -89,7 +83,6 @@ class Tables:
         if self.dataset.complete_until is not None:
             return self.dataset.complete_until
         recorded = {t: "recorded_at" for t in ("events", "outcomes") if t in self.present}
-        recorded |= {"merges": "merged_at"} if "merges" in self.present else {}
         state = {t: "valid_from" for t in KEYS if t in self.present} | {"prospects": "greatest(created_at, valid_from)"}
         for latest in (recorded, state):
             each = [f"SELECT max({column}) AS t FROM {table}" for table, column in latest.items()]
@@ -133,8 +126,6 @@ def known_by(tables: Tables, until: int) -> Tables:
         contacts=states(tables.contacts),
         events=facts(tables.events),
         outcomes=facts(tables.outcomes),
-        merges=None if tables.merges is None else tables.merges.filter(tables.merges.merged_at <= until),
-        became=None if tables.became is None else tables.became.filter(tables.became.known_at <= until),
         digest=digest,
     )
 
@@ -292,7 +283,6 @@ def _read(
         connection=backend,
         dataset=dataset,
         **{t: backend.table(t) if t in raws else None for t in STANDARD},
-        became=backend.table("became") if "merges" in raws else None,
         present={t: tuple(c for c in dataset.columns(t) if c in raw.names) for t, raw in raws.items()},
         rows={t: int(run(con, f"SELECT count(*) FROM {t}")[0][0]) for t in raws},
         notes=tuple(notes),
@@ -393,24 +383,6 @@ def _canonical(con: Any, raws: Mapping[str, Raw], dataset: Dataset, dropped: Map
         run(con, f"DROP TABLE draft.{table}")
         if table == "contacts":
             _read_titles(con, dataset)
-    if "merges" in raws:
-        _merge(con)
-
-
-def _merge(con: Any) -> None:
-    """End the rows of merged prospects, and find what each became."""
-    run(
-        con,
-        "UPDATE prospects SET valid_to = merged_at FROM merges "
-        "WHERE merges.prospect_id = prospects.prospect_id AND valid_to > merged_at",
-    )
-    run(
-        con,
-        "CREATE TABLE became AS WITH RECURSIVE onward(prospect_id, became, known_at) AS ("
-        "SELECT prospect_id, merged_into, merged_at FROM merges UNION ALL "
-        "SELECT o.prospect_id, m.merged_into, greatest(o.known_at, m.merged_at) "
-        "FROM onward AS o JOIN merges AS m ON m.prospect_id = o.became) SELECT * FROM onward",
-    )
 
 
 def _read_titles(con: Any, dataset: Dataset) -> None:
@@ -442,8 +414,6 @@ def _notes(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note
         text += " A prospect is unknown until its created_at."
         yield Note("observed_before_creation", text, count, raws["prospects"].at("observed_at"))
     yield from _quiet_end(con, raws, dataset)
-    if "merges" in raws:
-        yield from _after_merges(con, raws)
     if "contacts" in raws and "accounts" in raws:
         (count,) = run(
             con, "SELECT count(*) FROM contacts ANTI JOIN (SELECT DISTINCT account_id FROM accounts) USING (account_id)"
@@ -486,22 +456,6 @@ def _notes(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[Note
         yield Note("events_after_close", text, count, raws["events"].at("occurred_at"))
 
 
-def _after_merges(con: Any, raws: Mapping[str, Raw]) -> Iterator[Note]:
-    """Notes on what became known of a prospect once it was merged: it counts for nobody."""
-    moments = {"prospects": "valid_from", "events": "recorded_at", "outcomes": "recorded_at"}
-    for table, moment in ((t, m) for t, m in moments.items() if t in raws):
-        (count,) = run(
-            con, f"SELECT count(*) FROM {table} JOIN merges USING (prospect_id) WHERE {moment} >= merged_at"
-        )[0]
-        if count:
-            what = "row" if table == "prospects" else table[:-1]
-            text = (
-                f"{number_of(count, what, f'{what}s')} of merged prospects, known only after the merge: of no account."
-            )
-            text += " Give them to the prospects that they were merged into."
-            yield Note(f"{table}_after_merge", text, count, raws[table].at("prospect_id"))
-
-
 def _staged_never_occur(con: Any, raw: Raw, dataset: Dataset) -> Iterator[Note]:
     """A note for each event type that ``[stages]`` names and that no event bears."""
     occurring = dict(run(con, "SELECT type, count(*) AS n FROM events GROUP BY type ORDER BY n DESC, type"))
@@ -519,7 +473,7 @@ def _quiet_end(con: Any, raws: Mapping[str, Raw], dataset: Dataset) -> Iterator[
     if until is None:
         return
     moments = {"prospects": "greatest(created_at, valid_from)", "accounts": "valid_from", "contacts": "valid_from"}
-    moments |= {"events": "recorded_at", "outcomes": "recorded_at", "merges": "merged_at"}
+    moments |= {"events": "recorded_at", "outcomes": "recorded_at"}
     each = [f"SELECT max({moments[t]}) AS t FROM {t} WHERE {moments[t]} <= {until}" for t in raws]
     latest = f"SELECT max(t) FROM ({' UNION ALL '.join(each)})"
     first, last = run(con, f"SELECT (SELECT min(created_at) FROM prospects), ({latest})")[0]

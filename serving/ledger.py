@@ -392,9 +392,19 @@ def merge(connection: Connection, kind: str, id: str, into: str, now: int) -> tu
     if target is not None:
         if names.root(kind, id, KEYS[kind]) == root:
             return root, int(since or 0), False
-        raise _already_merged(KEYS[kind])
+        raise BadInput(
+            "already_merged",
+            "the record is merged into another one already.",
+            where=KEYS[kind],
+            remedy="Merge the record that it was merged into, or leave it as it is.",
+        )
     if root == id:
-        raise _merge_cycle("into")
+        raise BadInput(
+            "merge_cycle",
+            "the record would be merged into itself.",
+            where="into",
+            remedy="Name the record that is to stay, and merge the others into it.",
+        )
     if connection.execute(_NEWEST, {"kind": kind, "id": root}).first() is None:
         raise unknown(kind, "into")
     own = connection.execute(_NEWEST, {"kind": kind, "id": id}).first()
@@ -411,54 +421,6 @@ def merge(connection: Connection, kind: str, id: str, into: str, now: int) -> tu
         _insert_version(connection, kind, id, at, None, None)
     connection.execute(NAMES.update().where(NAMES.c.kind == kind, NAMES.c.id == id).values(target=root, since=at))
     return root, at, True
-
-
-def put_merges(connection: Connection, merges: Sequence[tuple[str, str, int]]) -> Added:
-    """Make prospects aliases of others, each (id, into, at) since a time of its own: a backfill, after all else.
-
-    Nothing is moved: what was known of the one then comes as facts of the other. The same merge again changes nothing,
-    what is erased is left out. Raises BadInput ``already_merged``, ``merge_cycle``.
-    """
-    names = _Names(connection, [("prospects", id) for id, into, _ in merges for id in (id, into)])
-    accepted = repeated = 0
-    for id, into, at in merges:
-        if names.erased("prospects", id) or names.erased("prospects", into):
-            continue
-        root = names.root("prospects", into, "merged_into")
-        target, _ = names.alias("prospects", id)
-        if target is not None:
-            if names.root("prospects", id, "prospect_id") != root:
-                raise _already_merged("prospect_id")
-            repeated += 1
-            continue
-        if root == id:
-            raise _merge_cycle("merged_into")
-        newest = connection.execute(_NEWEST, {"kind": "prospects", "id": id}).first()
-        if newest is not None:
-            at = max(at, newest.observed_at + 1)
-            _insert_version(connection, "prospects", id, at, None, None)
-        these = (NAMES.c.kind == "prospects", NAMES.c.id == id)
-        connection.execute(NAMES.update().where(*these).values(target=into, since=at))
-        accepted += 1
-    return Added(accepted, repeated, None)
-
-
-def _already_merged(where: str) -> BadInput:
-    return BadInput(
-        "already_merged",
-        "the record is merged into another one already.",
-        where=where,
-        remedy="Merge the record that it was merged into, or leave it as it is.",
-    )
-
-
-def _merge_cycle(where: str) -> BadInput:
-    return BadInput(
-        "merge_cycle",
-        "the record would be merged into itself.",
-        where=where,
-        remedy="Name the record that is to stay, and merge the others into it.",
-    )
 
 
 def _move(

@@ -33,11 +33,10 @@ def by_hand(
     goal: Goal | None = None,
     events: Sequence[tuple[Any, ...]] | None = None,
     declared: Any = (),
-    merges: Sequence[tuple[str, str, float]] = (),
 ) -> Tables:
     """Tables from days: prospects by name -> creation (or rows), outcomes (prospect, outcome, occurred[, recorded]).
 
-    Events are (prospect, type, occurred[, recorded]), merges (prospect, merged into, merged at).
+    Events are (prospect, type, occurred[, recorded]).
     """
     if isinstance(prospects, Mapping):
         prospects = [{"prospect_id": name, "created_at": day} for name, day in prospects.items()]
@@ -49,9 +48,6 @@ def by_hand(
     if events is not None:
         frames["events"] = _facts(events, "type")
         frames["events"]["event_id"] = [f"e{i}" for i in range(len(events))]
-    if merges:
-        merged, into, when = zip(*merges, strict=True)
-        frames["merges"] = pd.DataFrame({"prospect_id": merged, "merged_into": into, "merged_at": times(when)})
     end = None if until is None else at(until)
     return tables_from_frames(frames, Dataset(complete_until=end, goal=goal or Goal(), declared=declared))
 

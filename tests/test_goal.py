@@ -150,51 +150,6 @@ def test_with_starts_at_and_no_outcomes_the_goal_is_refused() -> None:
     assert found(open_prospects(without, WON, at(5))) == {("a", 5)}
 
 
-def test_a_merge_closes_a_prospect_and_what_it_became_says_what_came_of_it() -> None:
-    """A lead becomes a deal, and that is merged into another one, which is won."""
-    tables = by_hand(
-        {"lead": 0, "deal": 5, "kept": 1, "twin": 0, "alone": 0},
-        [("kept", "won", 20), ("kept", "lost", 4, 30), ("twin", "won", 3)],
-        until=40,
-        merges=[("lead", "deal", 6), ("deal", "kept", 10), ("twin", "alone", 8)],
-    )
-    assert episode(tables, WON, 40, "lead") == (0, 0, 20, 6, 6)
-    assert episode(tables, WON, 40, "deal") == (5, 5, 20, 10, 10)
-    assert episode(tables, WON, 40, "kept") == (1, 1, 20, 4, 20)
-    assert episode(tables, WON, 40, "twin") == (0, 0, 3, 3, 3)  # it had been won before
-    assert episode(tables, WON, 40, "alone") == (0, 0, None, None, None)  # what it took over is its own from then on
-    assert episode(tables, WON, 9, "lead") == (0, 0, None, 6, 6)  # by then nobody knew
-    assert episode(tables, WON, 5.5, "lead") == (0, 0, None, None, None)
-    assert found(census_spine(tables, WON, (at(2), at(5), at(6), at(10)))) == {
-        *(("lead", 2), ("lead", 5)),
-        *(("deal", 5), ("deal", 6)),
-        *(("kept", 2), ("kept", 5), ("kept", 6), ("kept", 10)),
-        ("twin", 2),
-        *(("alone", 2), ("alone", 5), ("alone", 6), ("alone", 10)),
-    }
-    without = type(tables)(**{**vars(tables), "outcomes": None})
-    assert found(open_prospects(without, WON, at(7))) == {("deal", 7), ("kept", 7), ("twin", 7), ("alone", 7)}
-    assert found(open_prospects(without, WON, at(8))) == {("deal", 8), ("kept", 8), ("alone", 8)}
-
-
-def test_what_followed_a_sale_counts_of_what_it_became() -> None:
-    tables = by_hand(
-        {"a": 0, "b": 0},
-        [("a", "won", 1), ("b", "won", 2), ("b", "renewed", 9)],
-        until=40,
-        goal=RENEWED,
-        merges=[("a", "b", 5)],
-    )
-    assert episode(tables, RENEWED, 40, "a") == (1, 1, 9, 5, 5)
-
-
-def test_what_a_merge_brought_was_not_recorded_late() -> None:
-    outcomes = [("old", "lost", 1, 2), ("new", "lost", 1, 50), ("new", "won", 51, 52)]
-    merges = [("old", "new", 50)]
-    assert recording_delay(by_hand({"old": 0, "new": 0}, outcomes, until=60), WON, at(60)) == 49 * DAY
-    assert recording_delay(by_hand({"old": 0, "new": 0}, outcomes, until=60, merges=merges), WON, at(60)) == DAY
-
-
 def test_a_census_holds_everyone_open_at_each_time() -> None:
     tables = by_hand({"a": 0, "b": 3, "c": 8}, [("a", "won", 7), ("b", "lost", 8, 20)], until=30)
     assert found(census_spine(tables, WON, weekly(at(0), at(21)))) == {

@@ -41,7 +41,7 @@ from features.contract import (
     to_micro,
 )
 from features.errors import BadInput, BadTables
-from features.tables import Tables, check_until, known_by, read_tables, tables_from_frames
+from features.tables import Tables, check_until, read_tables, tables_from_frames
 
 Rows = list[dict[str, Any]]
 Data = dict[str, Rows]
@@ -157,11 +157,6 @@ def put(table: str, row: int, **values: Any) -> Callable[[Data], Any]:
 
 def add(table: str, *rows: dict[str, Any]) -> Callable[[Data], Any]:
     return lambda data: data[table].extend(rows)
-
-
-def merges(*pairs: tuple[str | None, str]) -> Callable[[Data], Any]:
-    rows = [{"prospect_id": a, "merged_into": b, "merged_at": "2026-05-01T00:00:00Z"} for a, b in pairs]
-    return lambda data: data.update(merges=rows)
 
 
 def drop(table: str) -> Callable[[Data], Any]:
@@ -443,19 +438,6 @@ REFUSED = [
         1,
         options=NOW,
     ),
-    Case("merged into nobody", merges(("p3", "p9")), "unknown_prospect", "merges: merged_into", 1, 1),
-    Case("merged into itself", merges(("p3", "p3")), "merge_cycle", "merges: merged_into", 1, 1),
-    Case(
-        "merged in a ring",
-        merges(("p1", "p2"), ("p2", "p3"), ("p3", "p2")),
-        "merge_cycle",
-        "merges: merged_into",
-        2,
-        2,
-    ),
-    Case("merged twice", merges(("p3", "p1"), ("p3", "p2")), "conflicting_merge", "merges: prospect_id", 1, 1),
-    Case("merged by nobody", merges((None, "p1")), "null_key", "merges: prospect_id", 1, 1),
-    Case("merged tomorrow", merges(("p3", "p1")), "future_time", "merges: merged_at", 1, 1, options=NOW),
     Case("settings out of TOML", lambda data: None, "bad_dataset_toml", "dataset.toml", toml="timezone = "),
     Case("an unknown setting", lambda data: None, "unknown_setting", "dataset.toml", toml="zone = 'UTC'"),
     Case(
@@ -1017,32 +999,6 @@ def test_a_declared_name_may_hold_a_line_end(tmp_path: Path) -> None:
 # The canonical tables -----------------------------------------------------------------------------------------------
 
 
-def test_a_merged_prospect_is_known_until_its_merge_and_became_the_others(tmp_path: Path) -> None:
-    data = deepcopy(GOOD)
-    merges(("p2", "p1"), ("p1", "p3"))(data)
-    data["merges"][1]["merged_at"] = "2026-04-01T12:00:00Z"
-    data["prospects"][1]["observed_at"] = "2026-03-05T00:00:00Z"
-    data["prospects"].append({**data["prospects"][1], "observed_at": "2026-05-01T00:00:00Z", "source": "late"})
-    data["events"][2]["recorded_at"] = "2026-05-02T00:00:00Z"
-    tables = read_tables(write(tmp_path, data))
-    first, second = parse_time("2026-04-01T12:00:00Z"), parse_time("2026-05-01T00:00:00Z")
-    known = {
-        (r["prospect_id"], r["valid_to"]) for r in contents(tables, "prospects") if r["valid_from"] < r["valid_to"]
-    }
-    assert known == {("p1", first), ("p2", second), ("p3", NEVER)}
-    assert tables.became is not None
-    became = {(r["prospect_id"], r["became"], r["known_at"]) for r in tables.became.to_pyarrow().to_pylist()}
-    assert became == {("p1", "p3", first), ("p2", "p1", second), ("p2", "p3", second)}
-    assert tables.rows["merges"] == 2
-    notes = {note.code: note.count for note in tables.notes}
-    assert notes["prospects_after_merge"] == notes["events_after_merge"] == 1
-    then = known_by(tables, first)
-    assert then.merges is not None
-    assert then.became is not None
-    assert then.merges.prospect_id.to_pyarrow().to_pylist() == ["p1"]
-    assert then.became.prospect_id.to_pyarrow().to_pylist() == ["p1"]
-
-
 def test_canonical_tables(tmp_path: Path) -> None:
     tables = read_tables(write(tmp_path, GOOD))
     (p1, _, p3) = sorted(contents(tables, "prospects"), key=lambda r: r["prospect_id"])
@@ -1075,17 +1031,15 @@ def test_canonical_tables(tmp_path: Path) -> None:
         "recorded_at": closed,
         "outcome_id": f"p1|won|{closed}",
     }
-    assert tables.merges is None
-    present = {t: columns for t, columns in STANDARD.items() if t != "merges"}
-    types = {t: dict(getattr(tables, t).schema().items()) for t in present}
+    types = {t: dict(getattr(tables, t).schema().items()) for t in STANDARD}
     kinds = {"number": "float64", "boolean": "boolean", "time": "int64", "date": "int64", "value": "int64"}
-    for table, columns in present.items():
+    for table, columns in STANDARD.items():
         assert {c.name: str(types[table][c.name]) for c in columns} == {
             c.name: kinds.get(c.kind, "string") for c in columns
         }
     assert tables.present["outcomes"] == ("prospect_id", "outcome", "occurred_at", "recorded_at")
     made = tables.connection.con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert sorted(name for (name,) in made) == sorted(present)
+    assert sorted(name for (name,) in made) == sorted(STANDARD)
 
 
 def test_absent_tables_are_none_and_empty_ones_are_empty(tmp_path: Path) -> None:

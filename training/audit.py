@@ -158,8 +158,6 @@ def audit(tables: Tables, *, until: int | None = None, goal: Goal | None = None)
 
 def _undated(tables: Tables, table: str) -> bool:
     """Whether rows of a table tell nothing of when they were written."""
-    if table == "merges":
-        return False
     if table in ("events", "outcomes"):
         return "recorded_at" not in tables.present[table]
     return bool(getattr(tables, table).observed_at.isnull().any().execute())

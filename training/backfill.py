@@ -45,14 +45,14 @@ def load_tables(tables: Tables, store: Store, say: Callable[[str], None] = lambd
     before stays.
     """
     from serving.intake import Intake, union
-    from serving.ledger import add, put_merges, put_versions
+    from serving.ledger import add, put_versions
 
     intake = Intake(union([tables.dataset]))
     store.write(lambda connection: _declare(connection, tables))
     accepted: dict[str, int] = {}
     repeated: dict[str, int] = {}
     erased: dict[str, int] = {}
-    for table in ("accounts", "contacts", "prospects", "events", "outcomes", "merges"):
+    for table in ("accounts", "contacts", "prospects", "events", "outcomes"):
         if table not in tables.rows:
             continue
         done, new, old = 0, 0, 0
@@ -61,8 +61,6 @@ def load_tables(tables: Tables, store: Store, say: Callable[[str], None] = lambd
             def work(connection: Connection, table: str = table, batch: list[dict[str, Any]] = batch) -> Added:
                 if table in KEYS:
                     return put_versions(connection, [_state(intake, table, row) for row in batch])
-                if table == "merges":
-                    return put_merges(connection, [(r["prospect_id"], r["merged_into"], r["merged_at"]) for r in batch])
                 return add(connection, [_fact(table, row) for row in batch], 0, backfill=True)
 
             try:
@@ -105,7 +103,6 @@ def _declare(connection: Connection, tables: Tables) -> None:
 def _batches(tables: Tables, table: str) -> Iterator[list[dict[str, Any]]]:
     found = getattr(tables, table)
     order = [KEYS[table], "valid_from"] if table in KEYS else [f"{table[:-1]}_id"]
-    order = ["merged_at", "prospect_id"] if table == "merges" else order
     for batch in found.order_by(order).to_pyarrow().to_batches(max_chunksize=BATCH):
         yield batch.to_pylist()
 

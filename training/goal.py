@@ -59,10 +59,6 @@ def recording_delay(tables: Tables, goal: Goal, until: int) -> int:
     if outcomes is None:
         return 0
     outcomes = outcomes.filter(outcomes.outcome.isin(goal.closing))
-    if tables.merges is not None:  # what a merge brought had been recorded before, of the other
-        merges = tables.merges.filter(tables.merges.merged_at <= until)
-        brought = [outcomes.prospect_id == merges.merged_into, outcomes.known_at == merges.merged_at]
-        outcomes = outcomes.anti_join(merges, brought)
     delays = outcomes.select(delay=outcomes.known_at - outcomes.occurred_at)
     count = int(delays.count().execute())
     if not count:

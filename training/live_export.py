@@ -1,8 +1,8 @@
 """``leadscore export``: the live records as a data folder that ``check`` and ``train`` read.
 
 Every fact keeps the time at which it was known: versions their ``observed_at``, facts their ``recorded_at``. What was
-erased is not there. A merged prospect is there as it was until its merge, which ``merges`` tells; what was known of it
-then is there again, as that of the prospect that it was merged into, known from the merge on.
+erased is not there. A merged prospect is not there under its old id: its facts are those of the prospect that it was
+merged into, known from the merge on.
 """
 
 from __future__ import annotations
@@ -108,15 +108,15 @@ def _read(connection: Connection) -> _Found:
     from serving.resources import COMPLETE, DATASET
     from serving.store import FACTS, NAMES, VERSIONS, get_meta
 
-    merged = sa.select(NAMES.c.id, NAMES.c.target, NAMES.c.since).where(
-        NAMES.c.kind == "prospects", NAMES.c.target.is_not(None)
-    )
-    merges = {id: (into, at) for id, into, at in connection.execute(merged)}
+    merged = sa.select(NAMES.c.id).where(NAMES.c.kind == "prospects", NAMES.c.target.is_not(None))
+    aliases = set(connection.execute(merged).scalars())
     rows: dict[str, list[Row]] = {table: [] for table in STANDARD}
     newest = ALWAYS
     stood: dict[str, str] = {}  # the account of each contact, by its version before
     versions = sa.select(VERSIONS).order_by(VERSIONS.c.kind, VERSIONS.c.id, VERSIONS.c.observed_at)
     for v in connection.execute(versions):
+        if v.kind == "prospects" and v.id in aliases:
+            continue
         if v.record is None:  # ended by a merge; a contact that stands for nobody any more has no role
             if v.kind == "contacts" and v.id in stood:
                 rows["contacts"].append({"contact_id": v.id, "account_id": stood[v.id], "observed_at": v.observed_at})
@@ -136,26 +136,20 @@ def _read(connection: Connection) -> _Found:
     orphans = {"events": 0, "outcomes": 0}
     again: set[tuple[str, str]] = set()
     for f in connection.execute(sa.select(FACTS).order_by(FACTS.c.kind, FACTS.c.id, FACTS.c.part)):
-        if f.prospect_id in merges and f.prospect_id not in prospects:
-            continue  # it never had a record of its own
+        if f.prospect_id in aliases or (f.retracted_at is not None and f.kind != "events"):
+            continue
         newest = max(newest, f.recorded_at, f.retracted_at or ALWAYS)
         if f.prospect_id not in prospects:
             orphans[f.kind] += 1
             continue
         row = json.loads(f.record)
         row |= {"prospect_id": f.prospect_id, "recorded_at": f.recorded_at}
-        # A fact that a merge moved is there twice: until then, and from then on.
-        id = f"{f.id}~{f.part}" if (f.kind, f.id) in again else f.id
         if f.kind == "events":
-            row |= {"event_id": id, "contact_id": f.contact_id, "retracted_at": f.retracted_at}
-        elif "outcome_id" in row:
-            row["outcome_id"] = id
+            # A fact that a merge of contacts moved is there twice: until then, and from then on.
+            row["event_id"] = f"{f.id}~{f.part}" if (f.kind, f.id) in again else f.id
+            row |= {"contact_id": f.contact_id, "retracted_at": f.retracted_at}
         again.add((f.kind, f.id))
         rows[f.kind].append(row)
-    for id, (into, at) in sorted(merges.items(), key=lambda item: (item[1][1], item[0])):
-        if id in prospects:
-            rows["merges"].append({"prospect_id": id, "merged_into": into, "merged_at": at})
-            newest = max(newest, at)
     _bare_accounts(rows)
     loaded = get_meta(connection, DATASET)
     complete = get_meta(connection, COMPLETE)

@@ -97,7 +97,7 @@ def watch(
                 lines.append({"source": "champion", "version": scorer.version, "days": days, **said})
     if receipts is not None:
         goal_at = _goal_at(tables, goal, until)
-        # Of a merged one that these tables do not hold, what became of it is what became of the other.
+        # Who was merged is gone from the live records; what became of it is what became of the other.
         here = receipts["prospect_id"].isin(goal_at.keys())
         receipts = receipts.assign(prospect_id=receipts["prospect_id"].where(here, receipts["stands_for"]))
         for version, days in sorted(set(zip(receipts["version"], receipts["days"], strict=True))):
