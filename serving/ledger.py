@@ -23,7 +23,7 @@ from serving.store import FACTS, NAMES, TOMBSTONE_KEY, VERSIONS, get_meta
 
 Name = tuple[str, str]  # kind and id
 _CHUNK = 400  # ids in one statement
-_DEEP = 64  # aliases of aliases that are followed
+_DEEP = 10_000  # aliases of aliases that are followed: more than anybody merges, and no ring holds up a writer
 
 # The canonical text of a record.
 text_of = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False).encode

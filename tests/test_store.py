@@ -787,6 +787,18 @@ def test_aliases_of_aliases_of_any_length_are_followed_to_their_end(live: LiveRe
     assert [e["contact_id"] for e in found.data["events"][:2]] == ["c3", "d2"]
 
 
+def test_a_long_row_of_aliases_is_followed_by_writers_too(tmp_path: Path) -> None:
+    live = records(store_url("", tmp_path))
+    for i in range(101):
+        put(live, f"n{i}")
+    for i in range(100):
+        live.merge("prospects", f"n{i}", {"into": f"n{i + 1}"})
+    assert put(live, "n0", source="fair")["prospect_id"] == "n100"
+    live.add("events", event("e", "n0"))
+    assert ids(body(live, "n0")["events"]) == ["e"]
+    live.close()
+
+
 def test_a_damaged_record_is_the_fault_of_no_other(tmp_path: Path) -> None:
     live = records(store_url("", tmp_path))
     for name in ("bad", "good"):
