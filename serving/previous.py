@@ -29,6 +29,7 @@ from features.errors import LeadscoreError
 from serving.explain import human
 from serving.receipts import MODELS, RECEIPTS, Effects, Model, Receipts
 from serving.scorer import Score, Scorer, plain_value
+from serving.store import Store
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
@@ -132,7 +133,7 @@ class Previous:
         self._names: dict[str, tuple[str, ...]] = {}
         self._resting = 0.0
         self._wait = wait
-        self._file = _File(self.store.engine) if self.store.sqlite else None
+        self._file = _File(self.store) if self.store.sqlite else None
         self._thread = None if self.store.sqlite else ThreadPoolExecutor(_THREADS, thread_name_prefix="previous")
 
     def close(self) -> None:
@@ -275,10 +276,9 @@ class _File:
     A reader of a write-ahead log waits for nobody, and this one would rather fail than wait.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._path = Path(str(engine.url.database)).absolute()
-        self._dialect = engine.dialect
-        self._texts: dict[Any, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {}
+    def __init__(self, store: Store) -> None:
+        self._path = Path(str(store.engine.url.database)).absolute()
+        self._store = store
         self._connection: sqlite3.Connection | None = None
         self._seen: tuple[int, int] | None = None
 
@@ -294,14 +294,9 @@ class _File:
                 f"{self._path.as_uri()}?mode=ro", uri=True, timeout=0, isolation_level=None, check_same_thread=False
             )
             self._seen = (found.st_dev, found.st_ino)
-        known = self._texts.get(statement)
-        if known is None:
-            compiled: Any = statement.compile(dialect=self._dialect)
-            known = self._texts[statement] = (str(compiled), tuple(compiled.positiontup), compiled.params)
-        text, names, fixed = known
-        given = {**fixed, **values}
+        prepared = self._store.prepared(statement)
         try:
-            return self._connection.execute(text, [given[name] for name in names]).fetchall()
+            return self._connection.execute(prepared.text, prepared.given(values)).fetchall()
         except sqlite3.OperationalError as e:
             if "no such table: receipt" in str(e):
                 return []

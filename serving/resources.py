@@ -21,20 +21,10 @@ from starlette.requests import Request
 from features.contract import KEYS, Dataset, format_time
 from features.errors import BadInput, LeadscoreError
 from serving import ledger
+from serving.completion import Completed, as_of_of, complete, complete_account, id_of, only_names, unknown_at
 from serving.faults import missing, unknown_field, within
 from serving.gathered import Gathered
-from serving.history import (
-    Answer,
-    Completed,
-    History,
-    Question,
-    as_of_of,
-    complete,
-    complete_account,
-    id_of,
-    only_names,
-    unknown_at,
-)
+from serving.history import Answer, History, Question
 from serving.intake import Intake, one_line, read_id, union
 from serving.load import in_time
 from serving.schema import RequestReader, items_of

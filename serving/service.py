@@ -29,9 +29,9 @@ from features.contract import Dataset
 from features.errors import BadInput, LeadscoreError
 from serving import resources
 from serving.account import AccountContacts, AccountScore, score_account, score_contacts
+from serving.completion import Completed
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
-from serving.history import Completed
 from serving.hook import Hook, LiveWriter
 from serving.hubspot import PATH
 from serving.keys import Keys
@@ -246,6 +246,10 @@ class _Item(NamedTuple):
     whole: Completed | Exception | None = None
     read_at: int = 0
     looked: bool = False
+
+    def asked(self) -> resources.Asked:
+        """It, and the reader of the model that is to answer it. Raises where there is no such model."""
+        return self.data, self.state.champion(goal_of(self.data)).reader
 
     def weight(self) -> float:
         """As ``_weight``, with what is stored."""
@@ -598,36 +602,25 @@ class LeadScore:
         new = [i for i, item in enumerate(items) if not item.looked]
         for i, whole in zip(new, self.live.alone([items[i].data for i in new], now) if new else (), strict=True):
             out[i] = whole
-        stored = [i for i, whole in enumerate(out) if whole is None]
-        asked = []
-        for i in list(stored):
-            try:
-                asked.append((items[i].data, items[i].state.champion(goal_of(items[i].data)).reader))
-            except Exception as e:
-                out[i] = e
-                stored.remove(i)
-        found = self.live.at_once(asked, now) if asked else None
-        if found is not None:
-            for i, completed in zip(stored, found, strict=True):
-                out[i] = completed
+        asked: dict[int, resources.Asked] = {}
+        for i, item in enumerate(items):
+            if out[i] is None:
+                try:
+                    asked[i] = item.asked()
+                except Exception as e:
+                    out[i] = e
+        found = self.live.at_once([*asked.values()], now) if asked else None
+        for i, completed in zip(asked, found or (None,) * len(asked), strict=True):
+            out[i] = completed
         return out
 
     async def _completed(self, items: Sequence[_Item]) -> list[_Item]:
-        """The requests with what is stored about their prospects, or why it cannot be had."""
+        """The requests, whose champions are there, with what is stored about their prospects, or why it is not."""
         watch = Watch(self.metrics)
         now = time.time_ns() // 1000
-        out = list(items)
-        asked = []
-        for i, item in enumerate(items):
-            try:
-                asked.append((i, (item.data, item.state.champion(goal_of(item.data)).reader)))
-            except Exception as e:
-                out[i] = item._replace(whole=e, read_at=now)
-        found = await self.live.complete_each([each for _, each in asked], now)
-        for (i, _), whole in zip(asked, found, strict=True):
-            out[i] = items[i]._replace(whole=whole, read_at=now)
+        found = await self.live.complete_each([item.asked() for item in items], now)
         watch("lookup")
-        return out
+        return [item._replace(whole=whole, read_at=now) for item, whole in zip(items, found, strict=True)]
 
     async def _answer(self, scored: _Scored) -> str:
         score = scored.score.with_warnings(scored.warnings)

@@ -37,7 +37,7 @@ _STATEMENT_SECONDS = 10
 _CONNECT_SECONDS = 3
 _POOL = 8
 _STEP = 20_000  # of SQLite's instructions, between two looks at how many a question on the event loop has taken
-_STEPS = 200_000  # of these at most, which takes some ten milliseconds
+_STEPS = 200_000  # of these at most: it is held by rows that are looked at, too
 _TRIES = 6
 _LOCK = 0x1EAD5C0E  # of PostgreSQL's advisory locks: whoever migrates
 TOMBSTONE_KEY = "tombstone_key"  # under this name the store keeps the key of the hashes that stand for erased ids
@@ -171,7 +171,7 @@ class Store:
         self._file = _File(Path(str(url.database))) if self.sqlite else None
         self._asker: _Asker | None = None
         self.engine = _sqlite(url, self._file) if self._file else _postgresql(url)
-        self._texts: dict[Any, _Prepared] = {}
+        self._texts: dict[Any, Prepared] = {}
 
     def add_part(self, name: str, steps: tuple[Step, ...]) -> None:
         """Let another part keep tables here; ``steps`` are its migrations, in order. To be called before first use."""
@@ -198,7 +198,7 @@ class Store:
 
         def asked(connection: Connection) -> T:
             def ask(query: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any]:
-                prepared = self._prepared(query)
+                prepared = self.prepared(query)
                 return connection.exec_driver_sql(prepared.text, prepared.given(values)).all()
 
             return work(ask)
@@ -217,7 +217,7 @@ class Store:
         execute = asker.connection.execute
 
         def ask(query: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any]:
-            prepared = self._prepared(query)
+            prepared = self.prepared(query)
             return execute(prepared.text, prepared.given(values)).fetchall()
 
         asker.left = _STEPS
@@ -240,7 +240,7 @@ class Store:
             return None
         try:
             asker.left = _STEPS
-            return [found for (found,) in asker.connection.execute(self._prepared(query).text, values)]
+            return [found for (found,) in asker.connection.execute(self.prepared(query).text, values)]
         except sqlite3.Error:
             self._forget_asker()
             return None
@@ -266,12 +266,13 @@ class Store:
             self._asker.connection.close()
         self._asker = None
 
-    def _prepared(self, query: sa.Select[Any]) -> _Prepared:
+    def prepared(self, query: sa.Select[Any]) -> Prepared:
+        """A query as its driver takes it, made once."""
         found = self._texts.get(query)
         if found is None:
             compiled: Any = query.compile(dialect=self.engine.dialect)
             names = tuple(compiled.positiontup) if compiled.positional else None
-            found = self._texts[query] = _Prepared(str(compiled), names, compiled.params)
+            found = self._texts[query] = Prepared(str(compiled), names, compiled.params)
         return found
 
     @property
@@ -465,7 +466,7 @@ class _Asker:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """The text of a query, the names of its parameters in their order (None: it names them), and those that are set."""
 
     text: str
@@ -473,6 +474,7 @@ class _Prepared:
     fixed: Mapping[str, Any]
 
     def given(self, values: Mapping[str, Any]) -> Any:
+        """The parameters, as the driver takes them."""
         every = {**self.fixed, **values}
         return every if self.names is None else tuple([every[name] for name in self.names])
 

@@ -22,8 +22,9 @@ import sqlalchemy as sa
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
 from serving import history, ledger, resources, store
+from serving.completion import Completed, id_of
 from serving.gathered import Gathered
-from serving.history import Completed, Question
+from serving.history import Question
 from serving.resources import LiveRecords
 from serving.schema import RequestReader
 from serving.store import FACTS, NAMES, SCHEMA, VERSIONS, open_store, store_url
@@ -741,7 +742,7 @@ def test_requests_completed_together_are_what_each_is_by_itself(
                      "unknown_prospect", "erased"]  # fmt: skip
     asked = [(each, READER) for each in data]
     assert [told(found) for found in asyncio.run(live.complete_each(asked, now))] == alone
-    named = [i for i, each in enumerate(data) if history.id_of(each, "prospect", "prospect_id")]
+    named = [i for i, each in enumerate(data) if id_of(each, "prospect", "prospect_id")]
     small = [i for i in named if data[i]["prospect"]["prospect_id"] != "much"]
     for some in (named, small):
         at_once = live.at_once([asked[i] for i in some], now)
