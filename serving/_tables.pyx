@@ -425,15 +425,6 @@ def greatest(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_t mo
     return _first(sizes, rank, most)
 
 
-def moved(const float[::1] before, const float[::1] after, Py_ssize_t most, float least):
-    """As ``previous.plain_greatest_changes``."""
-    if before.shape[0] != after.shape[0]:
-        raise ValueError("not of the same features")
-    changes = np.abs(np.subtract(after, before))
-    cdef float[::1] by = changes
-    return [i for i in _first(changes.astype(np.float64), np.arange(len(changes)), most) if by[i] >= least]
-
-
 cdef list _first(const double[::1] sizes, const Py_ssize_t[::1] rank, Py_ssize_t most):
     """The places of the greatest sizes, the greatest first, equal ones by their rank, those that are NaN last."""
     cdef Py_ssize_t count = sizes.shape[0], kept = 0, i, j

@@ -76,6 +76,7 @@ _LAST = (
         RECEIPTS.c.digest,
         RECEIPTS.c.features,
         RECEIPTS.c.effects,
+        RECEIPTS.c.subject,
     )
     .where(
         RECEIPTS.c.kind == sa.bindparam("kind"),
@@ -102,10 +103,10 @@ _NEWEST = (
     .correlate(_ASKED)
     .scalar_subquery()
 )
-_EACH_OF_FILE = sa.select(RECEIPTS.c.subject, *_LAST.selected_columns).select_from(
+_EACH_OF_FILE = sa.select(*_LAST.selected_columns).select_from(
     _ASKED.join(RECEIPTS, sa.literal_column("receipts.rowid") == _NEWEST)
 )
-_EACH = sa.select(RECEIPTS.c.subject, *_LAST.selected_columns).where(
+_EACH = sa.select(*_LAST.selected_columns).where(
     RECEIPTS.c.id.in_(
         sa.select(sa.func.max(RECEIPTS.c.id))
         .where(
@@ -145,7 +146,7 @@ class Previous:
 
     def remember(self, goal: str, prospect_id: str, last: Last) -> None:
         """This score is now the prospect's last."""
-        self._keep((goal, prospect_id), last)
+        self._keep((goal, prospect_id), last, time.monotonic())
 
     def forget(self, prospect_ids: Iterable[str]) -> None:
         """Nothing is known of these prospects any more."""
@@ -166,13 +167,14 @@ class Previous:
             return None
         try:
             if self._file is not None:
-                found = self._look(self._file.rows(_LAST, _wanted(key)), known and known[1])
+                rows = self._file.rows(_LAST, _wanted(key))
+                found = self._read(rows[0], known and known[1]) if rows else None
             else:
                 found = (await self._beside(goal, [prospect_id]))[prospect_id]
         except Exception as e:  # the score does not suffer for it
             self._failed(e)
             return None
-        self._keep(key, found)
+        self._keep(key, found, time.monotonic())
         return found
 
     async def recall(self, goal: str, prospect_ids: Iterable[str]) -> None:
@@ -186,8 +188,9 @@ class Previous:
             for start in range(0, len(asked), _SOME):
                 some = asked[start : start + _SOME]
                 found = self._at_once(goal, some) if self._file is not None else await self._beside(goal, some)
+                at = time.monotonic()
                 for prospect_id, last in found.items():
-                    self._keep((goal, prospect_id), last)
+                    self._keep((goal, prospect_id), last, at)
         except Exception as e:
             self._failed(e)
 
@@ -203,9 +206,9 @@ class Previous:
         self.failures += 1
         self._resting = time.monotonic() + _REST
 
-    def _keep(self, key: Key, last: Last | None) -> None:
+    def _keep(self, key: Key, last: Last | None, at: float) -> None:
         kept = self._kept
-        kept[key] = (time.monotonic(), last)
+        kept[key] = (at, last)
         kept.move_to_end(key)
         if len(kept) > _MOST:
             kept.popitem(last=False)
@@ -214,9 +217,9 @@ class Previous:
         assert self._file is not None
         found: dict[str, Last | None] = dict.fromkeys(prospect_ids)
         wanted = {"kind": "prospect", "goal": goal, "subjects": json.dumps(prospect_ids)}
-        for subject, *row in self._file.rows(_EACH_OF_FILE, wanted):
-            known = self._kept.get((goal, subject))
-            found[subject] = self._look([row], known and known[1])
+        for row in self._file.rows(_EACH_OF_FILE, wanted):
+            known = self._kept.get((goal, row[-1]))
+            found[row[-1]] = self._read(row, known and known[1])
         return found
 
     async def _beside(self, goal: str, prospect_ids: Sequence[str]) -> dict[str, Last | None]:
@@ -225,10 +228,8 @@ class Previous:
                 return [tuple(row) for row in connection.execute(_NAMES, {"digest": digest})]
 
             found: dict[str, Last | None] = dict.fromkeys(prospect_ids)
-            for subject, *row in connection.execute(
-                _EACH, {"kind": "prospect", "goal": goal, "subjects": list(prospect_ids)}
-            ):
-                found[subject] = self._look([row], None, names)
+            for row in connection.execute(_EACH, {"kind": "prospect", "goal": goal, "subjects": list(prospect_ids)}):
+                found[row[-1]] = self._read(row, None, names)
             return found
 
         # Not asyncio.wait_for, which would wait for a thread that cannot be cancelled.
@@ -239,10 +240,8 @@ class Previous:
             raise TimeoutError
         return asked.result()
 
-    def _look(self, rows: list[Any], known: Last | None, names: Any = None) -> Last | None:
-        if not rows:
-            return None
-        id, probability, as_of, version, digest, features, effects = rows[0]
+    def _read(self, row: Sequence[Any], known: Last | None, names: Any = None) -> Last | None:
+        id, probability, as_of, version, digest, features, effects, _ = row
         if known is not None and known.receipt_id == id:
             return known
         if digest not in self._names:
@@ -250,16 +249,7 @@ class Previous:
             if not found:
                 return None
             self._names[digest] = tuple(json.loads(found[0][0]))
-        return Last(
-            receipt_id=id,
-            probability=probability,
-            as_of=as_of,
-            version=version,
-            digest=digest,
-            names=self._names[digest],
-            features=features,
-            effects=None if effects is None else np.frombuffer(effects, dtype=np.float32),
-        )
+        return Last(id, probability, as_of, version, digest, self._names[digest], features, effects)
 
 
 def _wanted(key: Key) -> dict[str, str]:
@@ -312,7 +302,7 @@ class _File:
 def effects_of(score: Score) -> Effects | None:
     """The effects of a score's features as they are kept."""
     evidence = score.evidence
-    return None if evidence is None or evidence.effects is None else evidence.effects.astype(np.float32)
+    return None if evidence is None or evidence.effects is None else evidence.effects.astype(np.float32).tobytes()
 
 
 class Now(NamedTuple):
@@ -365,19 +355,22 @@ def _moved(last: Last, now: Now, scorer: Scorer, language: str, most: int) -> li
 
 
 def plain_greatest_changes(before: Effects, after: Effects, most: int, least: float) -> list[int]:
-    """The places that changed most, the most first, equal ones in their order; those that changed by ``least``."""
-    changes = np.abs(after - before)
+    """The places that changed most, the most first, equal ones in their order; those that changed by ``least``.
+
+    Raises ValueError where the two are not of the same features.
+    """
+    changes = np.abs(np.frombuffer(after, np.float32) - np.frombuffer(before, np.float32))
     order: list[int] = np.argsort(-changes, kind="stable")[:most].tolist()
     return [i for i in order if changes[i] >= least]
 
 
 greatest_changes: Callable[[Effects, Effects, int, float], list[int]] = compiled(
-    "serving._tables", "moved", plain_greatest_changes
+    "serving._answers", "moved", plain_greatest_changes
 )
 
 
 def _at(effects: Effects | None, i: int | None) -> float:
-    return 0.0 if i is None or effects is None else float(effects[i])
+    return 0.0 if i is None or effects is None else float(memoryview(effects).cast("f")[i])
 
 
 def _change(

@@ -24,12 +24,11 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from features.compiled import compiled
 from features.contract import DAY
 from features.errors import LeadscoreError
 from serving.ledger import tombstone, tombstone_key
@@ -38,7 +37,7 @@ from serving.wire import encode
 
 logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level lets information through
 
-Effects = npt.NDArray[np.float32]
+Effects = bytes  # of a score's features, as float32 in their order
 
 PART = "receipts"  # our tables among those of the store
 _EVERY = 1.0  # seconds between two looks at the queue: a transaction costs as much as many receipts
@@ -70,7 +69,7 @@ RECEIPTS = sa.Table(
     sa.Column("probability", sa.Float(53), nullable=False),
     sa.Column("regime", sa.String),
     sa.Column("features", sa.Text),  # a JSON list in the order of the model's
-    sa.Column("effects", sa.LargeBinary),  # float32, in the same order
+    sa.Column("effects", sa.LargeBinary),  # ``Effects``
     sa.Column("answer", sa.Text, nullable=False),  # as it was given
     sa.Index("receipts_subject", "kind", "subject", "goal", "id"),
     sa.Index(
@@ -428,10 +427,19 @@ def _over(waiting: Waiting, ended: Mapping[str, int]) -> bool:
     return (moment_of(waiting.id) or 0) <= until
 
 
+_quick_values: Callable[[Sequence[Any]], str | None] = compiled("serving._answers", "values", lambda row: None)
+
+
+def values_text(row: Sequence[Any]) -> str:
+    """Raw feature values as JSON."""
+    text = _quick_values(row)
+    return encode(row) if text is None else text
+
+
 def _waiting(receipt: Receipt) -> Waiting:
     """A receipt with its values in the order of the table's columns."""
-    model, effects = receipt.model, receipt.effects
-    features = None if receipt.features is None else encode(receipt.features)
+    model = receipt.model
+    features = None if receipt.features is None else values_text(receipt.features)
     row = (
         receipt.id,
         receipt.kind,
@@ -445,7 +453,7 @@ def _waiting(receipt: Receipt) -> Waiting:
         receipt.probability,
         receipt.regime,
         features,
-        None if effects is None else effects.tobytes(),
+        receipt.effects,
         receipt.answer,
     )
     own = (("prospects", receipt.subject),) if receipt.kind == "prospect" else ()

@@ -14,8 +14,10 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from features.compiled import compiled
 from features.errors import LeadscoreError
 from serving.account import AccountContacts, AccountScore
+from serving.committee import BASIS
 from serving.live import Champion
 from serving.load import overloaded
 from serving.previous import Last, Now, Previous, effects_of, told
@@ -68,12 +70,9 @@ class Recorder:
         ``read_at`` is when its records were read, in microseconds.
         """
         model = self._model(champion)
-        answer = score.to_json()
-        answer["receipt_id"] = receipt_id = self._new_id(read_at)
-        now = _now(score, model)
+        receipt_id, now = self._new_id(read_at), _now(score, model)
         before = await self.previous.last(model.goal, score.prospect_id)
-        answer["previous"] = told(before, now, champion.scorer, self._language, self._reasons)
-        text = encode(answer)
+        text = answer_text(score, receipt_id, told(before, now, champion.scorer, self._language, self._reasons))
         self._remember(self.receipts.keep(self._receipt(receipt_id, score, now, text)), (score,), (now,))
         return receipt_id, text
 
@@ -211,6 +210,20 @@ class Recorder:
                 effects,
             )
             self.previous.remember(model.goal, score.prospect_id, last)
+
+
+def plain_answer(score: Score, receipt_id: str, previous: dict[str, Any] | None) -> str:
+    """The answer of ``POST /score`` as JSON. Raises ValueError on a number that is not finite."""
+    return encode({**score.to_json(), "receipt_id": receipt_id, "previous": previous})
+
+
+_quick_answer: Callable[..., str | None] = compiled("serving._answers", "answer", lambda *about: None)
+
+
+def answer_text(score: Score, receipt_id: str, previous: dict[str, Any] | None) -> str:
+    """As ``plain_answer``, by what is compiled where that takes it."""
+    text = _quick_answer(score, receipt_id, previous, BASIS)
+    return plain_answer(score, receipt_id, previous) if text is None else text
 
 
 def _now(score: Score, model: Model) -> Now:

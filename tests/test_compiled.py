@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import random
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -31,13 +32,26 @@ from features.online import compile_features
 from features.records import Event, Outcome, Version
 from features.spec import Aggregate, FeatureSet
 from serving.bundle import UsualEvent
-from serving.committee import plain_last_heard, supposed
+from serving.committee import BASIS, Committee, Missing, RoleStanding, plain_last_heard, supposed
 from serving.contributions import Forest
 from serving.linear import Linear
 from serving.previous import plain_greatest_changes
+from serving.receipts import values_text
+from serving.record import answer_text, plain_answer
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
-from serving.scorer import COMPILED, encode, interval_weights, plain_greatest, plain_later, plain_survival
+from serving.scorer import (
+    COMPILED,
+    Reason,
+    Score,
+    Warned,
+    encode,
+    interval_weights,
+    plain_greatest,
+    plain_later,
+    plain_survival,
+)
 from serving.values import plain_keys
+from serving.wire import encode as to_text
 from tests.agreement import as_read, plainly, same
 from tests.fixtures_bundle import request_records
 from tests.histories import records_of_all
@@ -84,6 +98,109 @@ def test_what_is_looked_for_is_what_the_project_builds() -> None:
     for module in modules:
         assert module["optional"]
         assert "-ffp-contract=off" in module["extra-compile-args"]
+
+
+# -- answers and receipts ---------------------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(), max_size=6) | st.sampled_from(["won", 'a"b', "\\", "\x7f\x1f", "é\u2028😀", "\ud800"])
+NUMBERS = st.floats() | st.sampled_from([0.0, -0.0, 7.0, -12.0, 1e15, 1e16, -1e15 + 1, 5e-324, 1e-7, 0.1, 2.0**53])
+CELLS = NUMBERS | st.none() | st.booleans() | st.integers() | TEXTS
+
+
+def written(write: Callable[..., str], *about: Any) -> Any:
+    """A text, or the kind of exception that there is in its place."""
+    try:
+        return write(*about)
+    except Exception as e:
+        return type(e)
+
+
+@st.composite
+def scores(draw: st.DrawFn) -> Score:
+    def some(make: Callable[..., Any], *of: Any) -> Any:
+        return tuple(draw(st.lists(st.builds(make, *of), max_size=3)))
+
+    known = Committee(
+        some(RoleStanding, TEXTS, st.booleans(), st.booleans() | st.none(), NUMBERS | st.none()),
+        some(Missing, TEXTS, TEXTS, NUMBERS),
+    )
+    return Score(
+        prospect_id=draw(TEXTS),
+        as_of=draw(st.sampled_from([T, T + 1, 0])),
+        goal=draw(TEXTS),
+        horizon_days=draw(st.integers()),
+        probability=draw(NUMBERS),
+        probability_low=draw(NUMBERS),
+        probability_high=draw(NUMBERS),
+        curve=tuple(draw(st.lists(st.tuples(st.integers(0, 400), NUMBERS), max_size=4))),
+        score=draw(st.integers(0, 100)),
+        grade=draw(TEXTS),
+        reasons=some(Reason, TEXTS, TEXTS, CELLS, NUMBERS, TEXTS),
+        committee=draw(st.none() | st.just(known)),
+        warnings=some(Warned, TEXTS, TEXTS),
+        model_version=draw(TEXTS),
+    )
+
+
+@settings(max_examples=200 * MANY, deadline=None)
+@given(scores(), TEXTS, st.none() | st.dictionaries(TEXTS, CELLS | st.lists(st.dictionaries(TEXTS, CELLS)), max_size=3))
+def test_an_answer_is_the_text_that_it_is_plainly(score: Score, receipt_id: str, previous: Any) -> None:
+    wanted = written(plain_answer, score, receipt_id, previous)
+    assert written(answer_text, score, receipt_id, previous) == wanted
+    found = built("serving._answers").answer(score, receipt_id, previous, BASIS)
+    assert found in (None, wanted)
+
+
+def test_an_ordinary_answer_is_taken() -> None:
+    """With every kind of value and with texts that are no ASCII or have to be escaped."""
+    score = Score(
+        prospect_id="p",
+        as_of=T,
+        goal="won",
+        horizon_days=30,
+        probability=0.25,
+        probability_low=1e-7,
+        probability_high=1.0,
+        curve=((1, 0.125), (30, 1 / 3)),
+        score=97,
+        grade="A",
+        reasons=(Reason("a", 'secteur "é"', 12, -0.5, "firm"), Reason("b", "b", None, 1e300, "need")),
+        committee=Committee((RoleStanding("buyer", True, None, 2.5),), (Missing("user", "call", 0.1),)),
+        warnings=(Warned("code", "text"),),
+        model_version="1",
+    )
+    previous = {"probability": 0.5, "moved": [{"feature": "a", "before": True, "after": -3}]}
+    found = built("serving._answers").answer(score, "r", previous, BASIS)
+    assert found == plain_answer(score, "r", previous)
+
+
+@settings(max_examples=200 * MANY, deadline=None)
+@given(st.lists(CELLS, max_size=80))
+def test_raw_values_are_the_text_that_they_are_plainly(row: list[Any]) -> None:
+    assert written(values_text, row) == written(to_text, row)
+    found = built("serving._answers").values(row)
+    assert found in (None, written(to_text, row))
+
+
+def test_ordinary_values_are_taken() -> None:
+    row = ["mass", None, 1.5, -3.0, 0.0, True, 12, "é"]
+    assert built("serving._answers").values(row) == to_text(row)
+
+
+@settings(max_examples=60 * MANY, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, 0.0005, 1e-3, math.nan, math.inf]), max_size=12),
+    st.integers(-1, 14),
+)
+def test_what_moved_is_what_sorting_finds(values: list[float], most: int) -> None:
+    before, after = bytes(4 * len(values)), np.array(values, np.float32).tobytes()
+    for least in (0.0, 1e-3, 1.0):
+        wanted = plain_greatest_changes(before, after, max(0, most), least)
+        assert built("serving._answers").moved(before, after, most, least) == wanted
+    for wrong in (after + bytes(4), after + b"x"):
+        for one, other in ((before, wrong), (wrong, before)):
+            with pytest.raises(ValueError, match="features"):
+                built("serving._answers").moved(one, other, most, 0.0)
 
 
 # -- groups -----------------------------------------------------------------------------------------------------------
@@ -582,9 +699,6 @@ def test_the_greatest_are_those_that_sorting_finds(values: list[float], most: in
     module = built("serving._tables")
     array, rank = np.array(values), np.random.default_rng(len(values)).permutation(len(values))
     assert module.greatest(array, rank, most) == plain_greatest(array, rank, most)
-    before, after = np.zeros(len(values), np.float32), array.astype(np.float32)
-    for least in (0.0, 1e-3, 1.0):
-        assert module.moved(before, after, most, least) == plain_greatest_changes(before, after, most, least)
 
 
 @settings(max_examples=20 * MANY, deadline=None)
@@ -623,7 +737,6 @@ def test_tables_refuse_what_would_lead_out_of_them() -> None:
         (ValueError, lambda: module.weights([[0.0]], [2], 3)),
         (ValueError, lambda: module.weights([[0.0]], [1, 1], 3)),
         (ValueError, lambda: module.greatest(np.zeros(2), np.zeros(3, np.intp), 1)),
-        (ValueError, lambda: module.moved(np.zeros(2, np.float32), np.zeros(3, np.float32), 1, 0.0)),
         (ValueError, lambda: module.finished(np.zeros((1, 2)), np.zeros(3), 0.0, 1.0)),
         (ValueError, lambda: module.blended(1.0, np.zeros((1, 2)), np.zeros((2, 2)))),
     ):

@@ -82,7 +82,7 @@ def store(url: str) -> Iterator[Store]:
 def receipt(subject: str = "p1", at: int = NOW, **changes: Any) -> Receipt:
     """A receipt of nothing in particular."""
     one = Receipt(
-        new_id(at), "prospect", subject, MODEL, at, "en", 0.25, '{"reasons":[]}', "mass", [1.5, None], np.zeros(2, "f4")
+        new_id(at), "prospect", subject, MODEL, at, "en", 0.25, '{"reasons":[]}', "mass", [1.5, None], bytes(8)
     )
     return one._replace(**changes)
 
@@ -539,8 +539,11 @@ def test_the_score_before_may_be_of_another_model(home: Home) -> None:
     renamed = asyncio.run(home.recorder.previous.last("won", "p7"))
     assert renamed is not None
     names = tuple("gone" if n == "meeting_count" else n for n in renamed.names)
-    effects = np.array([2.0 if n == "gone" else e for n, e in zip(names, renamed.effects, strict=True)], np.float32)  # type: ignore[arg-type]
-    home.recorder.previous.remember("won", "p7", renamed._replace(names=names, effects=effects, digest="other"))
+    effects = np.frombuffer(renamed.effects or b"", np.float32).copy()
+    effects[names.index("gone")] = 2.0
+    home.recorder.previous.remember(
+        "won", "p7", renamed._replace(names=names, effects=effects.tobytes(), digest="other")
+    )
     moved = home.score(other, 7)["previous"]["moved"]
     openapi.PreviousScore.model_validate({**before, "moved": moved})
     assert (moved[0]["feature"], moved[0]["after"], moved[0]["effect_after"]) == ("gone", None, 0.0)
@@ -554,7 +557,7 @@ def test_a_last_score_that_cannot_be_read_fails_no_score(home: Home, kept: str) 
     home.score(best, 7)
     last = asyncio.run(home.recorder.previous.last("won", "p7"))
     assert last is not None
-    effects = np.full(len(last.names), 9.0, np.float32)  # all of them moved
+    effects = np.full(len(last.names), 9.0, np.float32).tobytes()  # all of them moved
     home.recorder.previous.remember("won", "p7", last._replace(features=kept, effects=effects))
     found = home.score(best, 7)
     assert found["previous"] is None
@@ -573,7 +576,7 @@ def test_another_worker_knows_the_last_score_too(home: Home, url: str, tmp_path:
     assert looked_up is not None
     assert looked_up._replace(effects=None, features=()) == remembered._replace(effects=None, features=())
     assert list(looked_up.values()) == list(remembered.values())
-    assert np.array_equal(looked_up.effects, remembered.effects)  # type: ignore[arg-type]
+    assert looked_up.effects == remembered.effects
     second = other.score(best, 7)
     assert second["previous"]["receipt_id"] == first["receipt_id"]
     flush(other.receipts)
