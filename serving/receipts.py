@@ -185,10 +185,18 @@ class Kept:
 
 def new_id(now: int) -> str:
     """An id of a moment (microseconds): a UUID of version 7, whose text rises with time. It cannot be guessed."""
+    return identifier(now, _random())
+
+
+def plain_identifier(now: int, random: int) -> str:
+    """The UUID of version 7 of a moment and of 64 random bits, of which it takes 62."""
     millis, rest = divmod(now, 1000)
     value = (millis << 80) | (7 << 76) | ((rest * 4096 // 1000) << 64) | (2 << 62)
-    text = f"{value | (_random() >> 2):032x}"
+    text = f"{value | (random >> 2):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+identifier: Callable[[int, int], str] = compiled("serving._answers", "identifier", plain_identifier)
 
 
 _spare: list[int] = []  # random numbers: to ask the system for each takes longer than all else of an id
@@ -260,17 +268,16 @@ class Receipts:
         """
         if self.days <= 0:
             return ()
-        with self._lock:  # where nothing finds room, nothing is made ready
-            if len(self._queue) + len(receipts) > self._most or self._size >= _MOST_BYTES:
-                self._drop(len(receipts))
-                return ()
-        waiting = []
-        for receipt in receipts:
-            try:
-                waiting.append(_waiting(receipt))
-            except Exception as e:
-                logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
-        size = sum(each.size for each in waiting)
+        waiting: list[Waiting] = []
+        size = 0
+        # Where nothing finds room, nothing is made ready.
+        if len(self._queue) + len(receipts) <= self._most and self._size < _MOST_BYTES:
+            for receipt in receipts:
+                try:
+                    waiting.append(one := _waiting(receipt))
+                    size += one.size
+                except Exception as e:
+                    logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
         with self._lock:
             if len(self._queue) + len(waiting) > self._most or self._size + size > _MOST_BYTES:
                 waiting, size = [], 0

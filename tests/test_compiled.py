@@ -36,7 +36,7 @@ from serving.committee import BASIS, Committee, Missing, RoleStanding, plain_las
 from serving.contributions import Forest
 from serving.linear import Linear
 from serving.previous import plain_greatest_changes
-from serving.receipts import values_text
+from serving.receipts import plain_identifier, values_text
 from serving.record import answer_text, plain_answer
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
 from serving.scorer import (
@@ -185,6 +185,11 @@ def test_raw_values_are_the_text_that_they_are_plainly(row: list[Any]) -> None:
 def test_ordinary_values_are_taken() -> None:
     row = ["mass", None, 1.5, -3.0, 0.0, True, 12, "é"]
     assert built("serving._answers").values(row) == to_text(row)
+
+
+@given(st.integers(0, 2**48 * 1000 - 1), st.integers(0, 2**64 - 1))
+def test_ids_are_those_that_they_are_plainly(now: int, random: int) -> None:
+    assert built("serving._answers").identifier(now, random) == plain_identifier(now, random)
 
 
 @settings(max_examples=60 * MANY, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hmac
 import os
 import random
 import sqlite3
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.contract import Column, Dataset, format_time, parse_time
 from features.errors import BadInput, LeadscoreError
@@ -1155,3 +1158,12 @@ def test_a_store_that_cannot_tell_at_once_is_asked_the_long_way(tmp_path: Path) 
     live = records(f"sqlite:///{tmp_path / 'live.db'}")
     assert live.history.spoken_of(["nobody"]) is None  # nothing was looked up yet
     assert live.alone(_bodies("nobody"), 5) == [None]
+
+
+@given(
+    st.binary(max_size=80),
+    st.sampled_from(["prospects", "contacts"]),
+    st.text(st.characters(exclude_categories=["Cs"])),
+)
+def test_a_tombstone_is_the_hmac_that_stores_hold_already(key: bytes, kind: str, id: str) -> None:
+    assert ledger.tombstone(key, kind, id) == hmac.digest(key, f"{kind}/{id}".encode(), "sha256").hex()
