@@ -570,7 +570,7 @@ def tombstone(key: bytes, kind: str, id: str) -> str:
     inner, outer = (begun.copy() for begun in _begun(key))
     inner.update(f"{kind}/{id}".encode())
     outer.update(inner.digest())
-    return outer.hexdigest()
+    return str(outer.hexdigest())
 
 
 @lru_cache(maxsize=8)
