@@ -703,7 +703,9 @@ cdef class ReadRequest:
             if self.token[value].kind != IS_NULL:
                 self.field[field] = value
             key = self.token[value].behind
-        return self._named(at) and (self.events is None or self.events.owned(self.prospect_id))
+        if not self._named(at):
+            return False
+        return self.field[EVENTS] < 0 if self.events is None else self.events.owned(self.prospect_id)
 
     cdef bint _named(self, const unsigned char* at) except -1:
         """Whether what is asked of it before it is read is plain; noted."""
