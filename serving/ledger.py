@@ -7,10 +7,11 @@ locks its row of ``live_names`` first, in one order, so that two workers meet th
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -561,8 +562,25 @@ def tombstone_key(connection: Connection) -> bytes:
 
 
 def tombstone(key: bytes, kind: str, id: str) -> str:
-    """What stands for an erased id: nobody reads the id out of it, and who knows the id finds it."""
-    return hmac.digest(key, f"{kind}/{id}".encode(), "sha256").hex()
+    """What stands for an erased id, an HMAC-SHA-256: nobody reads the id out of it, and who knows the id finds it."""
+    begun = _begun(key, kind)
+    inner, outer = begun[0].copy(), begun[1].copy()
+    inner.update(id.encode())
+    outer.update(inner.digest())
+    stone: str = outer.hexdigest()
+    return stone
+
+
+@lru_cache(maxsize=16)
+def _begun(key: bytes, kind: str) -> tuple[Any, Any]:
+    """The inner and the outer hash of the HMACs of a kind, as RFC 2104 makes them, up to where they differ.
+
+    Every score looks for one: to go on from here takes a third of the time.
+    """
+    block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+    inner.update(f"{kind}/".encode())
+    return inner, outer
 
 
 def follow(connection: Connection, kind: str, id: str) -> str:

@@ -194,7 +194,7 @@ class LiveRecords:
         for i, prospect_id in asked.items():
             if known is None or prospect_id in known:
                 out[i] = None
-            elif data[i].bare if type(data[i]) is ReadRequest else only_names(data[i], "prospect", "prospect_id"):
+            elif _bare(data[i]):
                 out[i] = unknown_at("prospect", as_of_of(listed(data[i])))
         return out
 
@@ -281,6 +281,14 @@ class LiveRecords:
             if seconds is None or not e.code.startswith("store_"):
                 raise
             return e
+
+
+def _bare(data: Any) -> bool:
+    """Whether a request holds nothing of its prospect but the id."""
+    if type(data) is ReadRequest:
+        bare: bool = data.bare
+        return bare
+    return only_names(data, "prospect", "prospect_id")
 
 
 def _question(data: Any) -> Question:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import hmac
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from features.contract import DAY, TIME_MAX, Column, Dataset, parse_time
 from features.errors import BadInput, LeadscoreError
 from serving import completion, schema, service, values
+from serving.ledger import tombstone
 from serving.values import ReadEvents, ReadRequest, decode
 from tests.fixtures_bundle import DATASET, make_request
 from tests.test_store import CREATED, records
@@ -366,6 +368,13 @@ def test_a_time_to_come_is_warned_of() -> None:
         found = READERS["every"].read(item, NOW)
         assert found == READERS["every"].read(request, NOW)
         assert bool(found.warnings) == (later > DAY // 24)
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 64, 65, 200])
+def test_a_tombstone_is_the_hmac_of_an_id(size: int) -> None:
+    for kind, id in (("prospects", "p1"), ("contacts", "\u00e9" * 100), ("prospects", "")):
+        key = bytes(range(size))
+        assert tombstone(key, kind, id) == hmac.digest(key, f"{kind}/{id}".encode(), "sha256").hex()
 
 
 def test_of_strangers_that_are_read_straight_the_store_is_asked_as_of_others(tmp_path: Path) -> None:
