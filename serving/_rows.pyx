@@ -635,8 +635,11 @@ cdef class ReadRequest:
     cdef int32_t[FIELDS] field  # the token of each field's value, -1 where it is not there or null
 
     def __cinit__(self, bytes body not None):
+        cdef int field
         self.body = body
         self.as_of = _NONE
+        for field in range(FIELDS):
+            self.field[field] = -1
 
     def __dealloc__(self):
         PyMem_Free(self.token)
@@ -721,8 +724,6 @@ cdef class ReadRequest:
         self.end = self._object(at, i, 1)
         if self.end < 0:
             return False
-        for field in range(FIELDS):
-            self.field[field] = -1
         key = 1
         while key < self.count:
             value = key + 1
@@ -890,6 +891,95 @@ cdef bint _number_of(const unsigned char* at, Token* token, double* number) exce
         i += 1
     number[0] = <double> (-whole if negative else whole)
     return True
+
+
+cdef object _event_of(ReadRequest request, int32_t i, str own, dict created):
+    """The event of a related prospect at a token, as ``ordinary_event`` reads it."""
+    cdef const unsigned char* at = <const unsigned char*> <char*> request.body
+    cdef Token* token = request.token
+    cdef Token* value
+    cdef int32_t behind = token[i].behind
+    cdef object event_id = None, kind = None, contact_id = None, channel = None, direction = None, micros = None, named = None
+    cdef object text
+    cdef int64_t occurred_at = _NONE, recorded_at = _NONE, moment
+    cdef double real
+    cdef int field
+    if token[i].kind != AN_OBJECT:
+        return None
+    i += 1
+    while i < behind:
+        field = _field_at(at + token[i].begin, token[i].size)
+        value = &token[i + 1]
+        i = value.behind
+        if field >= OUTCOME_ID:
+            return None
+        if value.kind == IS_NULL:
+            continue
+        if field == OCCURRED_AT or field == RECORDED_AT:
+            moment = _moment_of(at, value)
+            if moment == _NONE:
+                return None
+            if field == OCCURRED_AT:
+                occurred_at = moment
+            else:
+                recorded_at = moment
+        elif field == VALUE:
+            if value.kind != A_WHOLE and value.kind != A_REAL:
+                return None
+            if not _double_at(at + value.begin, value.size, &real) or not -_LIMIT <= real <= _LIMIT:
+                return None
+            micros = <int64_t> real * _MICROS if value.kind == A_WHOLE else <int64_t> rint(real * 1e6)
+        else:
+            text = _text_of(at, value, field == TYPE or field == CHANNEL)
+            if text is None:
+                return None
+            if field == EVENT_ID:
+                event_id = text
+            elif field == TYPE:
+                kind = text
+            elif field == CONTACT_ID:
+                contact_id = text
+            elif field == CHANNEL:
+                channel = text
+            elif field == PROSPECT_ID:
+                named = text
+            elif text in _DIRECTIONS:
+                direction = text
+            else:
+                return None
+    own = _owner(named, own, True, created)
+    if own is None or event_id is None or kind is None or occurred_at == _NONE:
+        return None
+    if recorded_at == _NONE:
+        recorded_at = occurred_at
+    return _made_event(event_id, own, kind, occurred_at, recorded_at, contact_id, direction, channel, micros)
+
+
+cdef tuple _related_events(ReadRequest request, int32_t i, str own, dict created):
+    """The events of the list at a token; None where one is not ordinary, or its id comes twice or is an own one's."""
+    cdef int32_t behind = request.token[i].behind
+    cdef Py_ssize_t k
+    cdef set seen = set()
+    cdef list out = []
+    cdef object event, id
+    cdef ReadEvents events = request.events
+    if request.token[i].kind != A_LIST:
+        return None
+    i += 1
+    if i < behind and events is not None:
+        for k in range(events.count):
+            seen.add(_made_text(events.event[k].id, events.event[k].id_size))
+    while i < behind:
+        event = _event_of(request, i, own, created)
+        if event is None:
+            return None
+        id = <object> PyTuple_GET_ITEM(event, 0)
+        if id in seen:
+            return None
+        seen.add(id)
+        out.append(event)
+        i = request.token[i].behind
+    return tuple(out)
 
 
 cdef object _outcome_of(ReadRequest request, int32_t i, str own, bint related, dict created):
@@ -1108,9 +1198,12 @@ cdef Py_ssize_t _listed(list rows) except -1:
 
 
 cdef struct Column:
-    const unsigned char* name  # NULL: none
+    const unsigned char* at  # its name; NULL: there is none
     Py_ssize_t size
-    PyObject* column  # of the dict that they are made of, as are their names: the name, the kind and so on
+    int kind
+    bint kept
+    PyObject* name  # as ``_Columns.all`` holds it
+    PyObject* values
 
 
 cdef class _Columns:
@@ -1135,8 +1228,8 @@ cdef class _Columns:
             if type(name) is not str or not PyUnicode_IS_COMPACT_ASCII(name):
                 continue  # no plain text names it
             place = self._place(PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name))
-            place.name, place.size = PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name)
-            place.column = <PyObject*> column
+            place.at, place.size = PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name)
+            place.name, place.kind, place.kept, place.values = <PyObject*> name, column[1], column[2], <PyObject*> column[3]
 
     def __dealloc__(self):
         PyMem_Free(self.place)
@@ -1149,7 +1242,7 @@ cdef class _Columns:
             hashed += 3 * at[0] + 5 * at[size // 2] + 7 * at[size - 1]
         while True:
             place = &self.place[hashed & self.mask]
-            if place.name == NULL or place.size == size and memcmp(place.name, at, size) == 0:
+            if place.at == NULL or place.size == size and memcmp(place.at, at, size) == 0:
                 return place
             hashed += 1
 
@@ -1186,8 +1279,7 @@ cdef class StateColumns:
         cdef Token* key
         cdef Token* value
         cdef int32_t behind = token[i].behind
-        cdef tuple column
-        cdef PyObject* found
+        cdef Column* column
         cdef object read
         cdef int64_t moment
         cdef double number
@@ -1196,8 +1288,8 @@ cdef class StateColumns:
         while i < behind:
             key, value = &token[i], &token[i + 1]
             i = value.behind
-            found = columns._place(at + key.begin, key.size).column
-            if found == NULL:
+            column = columns._place(at + key.begin, key.size)
+            if column.at == NULL:
                 if not outer or key.size != 10 or memcmp(at + key.begin, b"attributes", 10) != 0:
                     return False
                 if value.kind == IS_NULL:
@@ -1207,8 +1299,7 @@ cdef class StateColumns:
                 continue
             if value.kind == IS_NULL:
                 continue
-            column = <tuple> <object> found
-            kind = column[1]
+            kind = column.kind
             if kind == 1 or kind == 2:
                 read = _text_of(at, value, kind == 2)
                 if read is None:
@@ -1228,12 +1319,12 @@ cdef class StateColumns:
                 read = moment
             elif kind == 6:
                 read = _text_of(at, value, False)
-                if read is None or read not in column[3]:
+                if read is None or read not in <object> column.values:
                     return False
             else:
                 return False
-            if column[2]:
-                row[column[0]] = read
+            if column.kept:
+                row[<object> column.name] = read
         return True
 
     cpdef dict read(self, data):
@@ -1302,16 +1393,20 @@ cdef class Request:
     """What ``schema.RequestReader`` reads of the state records of an ordinary request: one version of each."""
 
     cdef StateColumns prospects, accounts, contacts
+    cdef type parsed
 
     def __init__(
-        self, StateColumns prospects not None, StateColumns accounts not None, StateColumns contacts not None
+        self, StateColumns prospects not None, StateColumns accounts not None, StateColumns contacts not None,
+        type parsed not None
     ):
-        self.prospects, self.accounts, self.contacts = prospects, accounts, contacts
+        if tuple(parsed.__dataclass_fields__) != _PARSED or hasattr(parsed, "__post_init__"):
+            raise ValueError("serving._rows was built for other requests")
+        self.prospects, self.accounts, self.contacts, self.parsed = prospects, accounts, contacts, parsed
 
-    def take(self, ReadRequest request not None, int64_t now, int64_t latest, type parsed not None):
-        """What ``schema.RequestReader.read`` gives of a request, an instance of ``parsed``; None where it is another.
+    def take(self, ReadRequest request not None, int64_t now, int64_t latest):
+        """What ``schema.RequestReader.read`` gives of a request; None where it is another.
 
-        That of one whose ``as_of`` lies behind ``latest`` is given by it alone.
+        One whose ``as_of`` lies behind ``latest`` is warned of there.
         """
         cdef int32_t[FIELDS] field = request.field
         cdef str id = request.prospect_id
@@ -1319,6 +1414,8 @@ cdef class Request:
         cdef object outcomes = None, related_events = None, related_outcomes = None
         cdef dict prospect, row, others = None, born = None, seen = {}
         cdef int32_t i
+        if field[PROSPECT] < 0:
+            return None
         prospect = self.prospects.take(request, field[PROSPECT])
         if prospect is None:
             return None
@@ -1356,9 +1453,9 @@ cdef class Request:
                     return None
             i = request._within(RELATED, b"events")
             if i >= 0 and request.token[i].kind != IS_NULL:
-                if request.token[i].kind != A_LIST or request.token[i].behind != i + 1:
+                related_events = _related_events(request, i, id, born)
+                if related_events is None:
                     return None
-                related_events = ()
             i = request._within(RELATED, b"outcomes")
             if i >= 0 and request.token[i].kind != IS_NULL:
                 related_outcomes = _outcomes_of(request, i, id, True, born, seen)
@@ -1372,7 +1469,7 @@ cdef class Request:
                 related_outcomes,
             ),
         )
-        return _frozen(parsed, _PARSED, (records, now, request.goal, ()))
+        return _frozen(self.parsed, _PARSED, (records, now, request.goal, ()))
 
     def read(self, dict data not None):
         """The prospect's id and creation, and the versions of it, its account, contacts and related prospects.
@@ -1469,7 +1566,10 @@ cdef bint _belongs(dict row, account_id) except -1:
 cdef object _version(dict row, since):
     """The version of a row, known since it was observed or, where that is not said, since then."""
     observed_at = row["observed_at"]
-    return _made(Version, (since if observed_at is None else observed_at, row))
+    made = PyType_GenericAlloc(<type> Version, 2)
+    _put(made, 0, since if observed_at is None else observed_at)
+    _put(made, 1, row)
+    return made
 
 
 def last_heard(events, int64_t t):

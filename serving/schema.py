@@ -70,7 +70,7 @@ class RequestReader:
         # By table, the readers of its declared columns and whether a feature may name them.
         tables = [reader.compiled for reader in (self._prospects, self._accounts, self._contacts)]
         build = compiled("serving._rows", "Request", None)
-        self._quick: Any = None if build is None else build(*tables)
+        self._quick: Any = None if build is None else build(*tables, ParsedRequest)
         self.declared = {r.table: r.declared for r in (self._prospects, self._accounts, self._contacts)}
 
     def read(self, data: Any, now: int, place: str = "") -> ParsedRequest:
@@ -79,7 +79,7 @@ class RequestReader:
         Raises BadInput with a code and the JSON path; ``place`` is put before the path.
         """
         if type(data) is ReadRequest:
-            taken: ParsedRequest | None = self._quick.take(data, now, now + _CLOCK_SKEW, ParsedRequest)
+            taken: ParsedRequest | None = self._quick.take(data, now, now + _CLOCK_SKEW)
             if taken is not None:
                 return taken
             data = unread(data)
