@@ -127,6 +127,18 @@ def written(request: Any, **how: Any) -> str:
     return json.dumps(request, **{"separators": (",", ":"), **how})
 
 
+WORDS = ("a", "a1", "p1", "p2", "c1", "e1", "won", "buyer", "mass", " a", "a\\b", "\u00e9", "\x7f", "\0", "", " ")
+TIMES = ("2026-03-05T09:00:00Z", "2026-03-05T09:00:00.123+02:00", "2026-03-05", "2026-02-30T09:00:00Z")
+NUMBERS = (0, -0.0, 7, 1.5, 2**53, 10**16, -(10**15), 1e300, 5e-324, 0.1)
+
+
+def places(value: Any) -> list[Any]:
+    """All objects and lists of a value."""
+    inner = value.values() if type(value) is dict else value if type(value) is list else ()
+    own = [value] if type(value) in (dict, list) else []
+    return [*own, *(found for each in inner for found in places(each))]
+
+
 # -- what is read straight ---------------------------------------------------------------------------------------------
 
 
@@ -248,6 +260,28 @@ def test_what_is_odd_is_left_to_the_careful_readers(old: str, new: str) -> None:
     assert not assert_read_alike(body_of(f"{text},{text.replace(old, new)},{text}"), READERS["every"])
 
 
+def test_every_value_is_replaced_by_every_other() -> None:
+    """The reader of one that is found where another is expected must not pass it over."""
+    request = rich()
+    read = 0
+    for place in places(request):
+        for key in [*place] if type(place) is dict else range(len(place)):
+            kept = place[key]
+            for odd in (None, True, [], {}, [{}], *WORDS, *TIMES, *NUMBERS):
+                place[key] = odd
+                read += assert_read_alike(body_of(written(request)), READERS["every"])
+            place[key] = kept
+    assert read > 100 or READERS["every"]._quick is None
+
+
+def test_every_joint_of_a_text_is_damaged() -> None:
+    text = written(rich() | {"goal": None})
+    joints = [i for i, c in enumerate(text) if c in '{}[],:"']
+    for i in joints:
+        for damaged in (text[:i] + text[i + 1 :], *(text[:i] + more + text[i:] for more in (",", "{", "]", "1", "\\"))):
+            assert_read_alike(body_of(damaged), READERS["every"])
+
+
 def test_a_list_of_versions_is_left_to_the_careful_readers() -> None:
     at = {"observed_at": "2026-03-05T09:00:00Z"}
     request = rich()
@@ -266,9 +300,6 @@ def test_an_object_of_many_keys_is_left() -> None:
 
 # -- whatever is sent --------------------------------------------------------------------------------------------------
 
-WORDS = ("a", "a1", "p1", "p2", "c1", "e1", "won", "buyer", "mass", " a", "a\\b", "\u00e9", "\x7f", "\0", "", " ")
-TIMES = ("2026-03-05T09:00:00Z", "2026-03-05T09:00:00.123+02:00", "2026-03-05", "2026-02-30T09:00:00Z")
-NUMBERS = (0, -0.0, 7, 1.5, 2**53, 10**16, -(10**15), 1e300, 5e-324, 0.1)
 ODDS = st.one_of(
     st.sampled_from([None, True, False, [], {}, [{}], [[]], *WORDS, *TIMES, *NUMBERS]),
     st.floats(-1e9, 1e9),
@@ -278,13 +309,6 @@ ODDS = st.one_of(
 KEYS = ("prospect_id", "account_id", "contact_id", "outcome_id", "created_at", "observed_at", "recorded_at", "source")
 OTHERS = ("role", "regime", "attributes", "events", "goal", "more", "siren", "founded_on", "prospects", "outcomes")
 NAMES = st.sampled_from([*KEYS, *OTHERS, *(column.name for column in KINDS)])
-
-
-def places(value: Any) -> list[Any]:
-    """All objects and lists of a value."""
-    inner = value.values() if type(value) is dict else value if type(value) is list else ()
-    own = [value] if type(value) in (dict, list) else []
-    return [*own, *(found for each in inner for found in places(each))]
 
 
 @st.composite
