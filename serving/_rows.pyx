@@ -1406,7 +1406,8 @@ cdef class Request:
     def take(self, ReadRequest request not None, int64_t now, int64_t latest):
         """What ``schema.RequestReader.read`` gives of a request; None where it is another.
 
-        One whose ``as_of`` lies behind ``latest`` is warned of there.
+        All is of the account that the prospect names, or alone of a prospect that names none. One whose ``as_of`` lies
+        behind ``latest`` is warned of there.
         """
         cdef int32_t[FIELDS] field = request.field
         cdef str id = request.prospect_id
@@ -1420,7 +1421,7 @@ cdef class Request:
         if prospect is None:
             return None
         created_at, account_id = prospect["created_at"], prospect["account_id"]
-        if created_at is None or account_id is None:
+        if created_at is None:
             return None
         if request.as_of != _NONE:
             if request.as_of > latest:
@@ -1430,7 +1431,7 @@ cdef class Request:
             return None
         if field[ACCOUNT] >= 0:
             row = self.accounts.take(request, field[ACCOUNT])
-            if row is None or not _belongs(row, account_id):
+            if row is None or account_id is None or not _belongs(row, account_id):
                 return None
             accounts = {account_id: (_version(row, _ALWAYS),)}
         if field[CONTACTS] >= 0:
@@ -1449,7 +1450,7 @@ cdef class Request:
             if i >= 0 and request.token[i].kind != IS_NULL:
                 born = {}
                 others = self._taken(self.prospects, request, i, "prospect_id", account_id, born)
-                if others is None or id in others:
+                if others is None or account_id is None or id in others:
                     return None
             i = request._within(RELATED, b"events")
             if i >= 0 and request.token[i].kind != IS_NULL:

@@ -167,6 +167,21 @@ def test_what_is_left_out_or_null_is_read_straight_too(name: str) -> None:
         assert assert_read_alike(body_of(written(request)), READERS["every"]) == (name != "prospect")
 
 
+def test_a_prospect_that_names_no_account_is_read_straight_where_it_stands_alone() -> None:
+    built()
+    sound = rich()
+    del sound["prospect"]["account_id"], sound["account"], sound["related"], sound["contacts"][1]["account_id"]
+    assert assert_read_alike(body_of(written(sound)), READERS["every"])
+    assert assert_read_alike(body_of(written({"prospect": sound["prospect"]})), READERS["every"])
+    for more in (
+        {"account": {"country": "FR"}},
+        {"account": {"account_id": "a1"}},
+        {"related": {"prospects": []}},
+        {"contacts": [{"contact_id": "c1", "account_id": "a1"}]},
+    ):
+        assert not assert_read_alike(body_of(written({**sound, **more})), READERS["every"])
+
+
 @pytest.mark.parametrize("name", ["prospects", "events", "outcomes"])
 def test_of_related_ones_too(name: str) -> None:
     built()
@@ -244,7 +259,7 @@ ODD = [
     ('"value":-7', '"value":true'),
     ('"direction":"outbound"', '"direction":"sideways"'),
     ('"account_id":"a1","source"', '"account_id":"a2","source"'),
-    ('"account_id":"a1","source"', '"source"'),
+    ('"account_id":"a1","source"', '"source"'),  # named by its account alone
     ('"event_id":"e2"', '"event_id":"e1"'),
     ('"type":"call"', '"type":"call","prospect_id":"p2"'),
     ('"events":[{"event_id":"e1"', '"events":true,"more":[{"event_id":"e1"'),
@@ -315,6 +330,8 @@ NAMES = st.sampled_from([*KEYS, *OTHERS, *(column.name for column in KINDS)])
 def texts(draw: st.DrawFn) -> str:
     """A request that is nearly one that is read straight, as a text."""
     request = rich()
+    if draw(st.integers(0, 3)) == 0:
+        del request["prospect"]["account_id"], request["account"], request["related"]
     for _ in range(draw(st.integers(0, 2))):
         place = draw(st.sampled_from(places(request)))
         how = draw(st.integers(0, 3))
