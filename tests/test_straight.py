@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from features.contract import DAY, TIME_MAX, Column, Dataset, parse_time
 from features.errors import BadInput, LeadscoreError
+from features.records import Records
 from serving import completion, schema, service, values
 from serving.ledger import tombstone
 from serving.values import ReadEvents, ReadRequest, decode
@@ -414,6 +415,16 @@ def test_a_request_is_read_anew_by_each_reader() -> None:
     assert first == second
     assert first.records.prospect[0].values is not second.records.prospect[0].values
     assert outcome(READERS["every"].read, item, NOW) == outcome(READERS["every"].read, make_request(), NOW)
+
+
+def test_one_that_was_made_by_hand_is_empty() -> None:
+    built()
+    empty = ReadRequest(b'{"prospect":{}}')
+    assert (empty.text, empty.apart(), empty.listed(), empty.prospect_id) == (b"", (b"", None), 0, None)
+    assert READERS["few"]._quick.take(empty, NOW, NOW) is None
+    tables = (READERS["few"]._prospects.compiled,) * 3
+    with pytest.raises(ValueError, match="other requests"):
+        type(READERS["few"]._quick)(*tables, Records)
 
 
 def test_a_time_to_come_is_warned_of() -> None:
