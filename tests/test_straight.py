@@ -73,7 +73,7 @@ def rich() -> dict[str, Any]:
             "prospects": [{"prospect_id": "p2", "created_at": at}, {"prospect_id": "p3", "created_at": at}],
             "events": [
                 {"event_id": "e3", "prospect_id": "p2", "type": "call", "occurred_at": at, "channel": "web"},
-                {"event_id": "e4", "prospect_id": "p3", "type": "call", "occurred_at": at, "recorded_at": at}
+                {"event_id": "e4", "prospect_id": "p2", "type": "call", "occurred_at": at, "recorded_at": at}
                 | {"value": -7, "contact_id": "c1", "direction": "outbound"},
             ],
             "outcomes": [{"prospect_id": "p2", "outcome": "won", "occurred_at": at}],
