@@ -307,6 +307,13 @@ def test_a_list_of_versions_is_left_to_the_careful_readers() -> None:
         assert not assert_read_alike(body_of(written({**request, **more})), READERS["every"])
 
 
+@pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("depth", [1, 3, 9, 300_000])
+def test_what_is_nested_deeply_is_left(opens: str, closes: str, depth: int) -> None:
+    deep = opens * depth + "1" + closes * depth
+    assert not assert_read_alike(body_of(written(rich()).replace('"FR"', deep)), READERS["every"])
+
+
 def test_an_object_of_many_keys_is_left() -> None:
     request = rich()
     request["prospect"]["attributes"] = {f"key {i}": i for i in range(100)}
