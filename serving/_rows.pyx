@@ -4,17 +4,19 @@
 What they do not take, the careful readers do, and tell what is wrong with it: nothing is refused here.
 """
 
+from cython cimport no_gc
 from cpython.dict cimport PyDict_CheckExact, PyDict_GetItemWithError, PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_CheckExact
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport isfinite, rint
-from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcmp
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 from features._events cimport Read, ReadEvents
 from features.contract import ALWAYS, DIRECTIONS, MICRO, TIME_MAX, TIME_MIN, VALUE_LIMIT
-from features.records import Event, Outcome, Version
+from features.records import Event, Outcome, Records, Version
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
@@ -24,6 +26,8 @@ cdef extern from "Python.h":
     Py_ssize_t PyTuple_GET_SIZE(object t)
     void PyTuple_SET_ITEM(object t, Py_ssize_t i, object value)  # takes the reference
     object PyType_GenericAlloc(type of, Py_ssize_t size)
+    int PyObject_GenericSetAttr(object of, object name, object value) except -1
+    str PyUnicode_New(Py_ssize_t size, Py_UCS4 most)
     double PyOS_string_to_double(const char* text, char** end, PyObject* overflow) except? -1.0
 
 cdef int64_t _NONE = -9_000_000_000_000_000_000  # no time
@@ -39,6 +43,12 @@ cdef tuple _MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 cdef int[13] _DAYS  # of each month
 for _i in range(12):
     _DAYS[_i + 1] = _MONTHS[_i]
+cdef unsigned char[256] _PLAIN  # which bytes stand for themselves in a text: visible ASCII, but the quote and the backslash
+for _i in range(256):
+    _PLAIN[_i] = 0x20 <= _i <= 0x7E and _i != 0x22 and _i != 0x5C
+cdef double[16] _TENS  # powers of ten
+for _i in range(16):
+    _TENS[_i] = 10.0**_i
 
 if Event._fields != (
     "event_id", "prospect_id", "type", "occurred_at", "recorded_at", "contact_id", "direction", "channel", "value",
@@ -49,6 +59,14 @@ if Outcome._fields != ("outcome_id", "prospect_id", "outcome", "occurred_at", "r
     raise ImportError("serving._rows was built for other outcomes")
 if Version._fields != ("observed_at", "values"):
     raise ImportError("serving._rows was built for other versions")
+
+cdef tuple _RECORDS = (
+    "prospect_id", "prospect", "accounts", "contacts", "events", "outcomes", "related", "related_events",
+    "related_outcomes",
+)
+cdef tuple _PARSED = ("records", "as_of", "goal", "warnings")  # of ``schema.ParsedRequest``
+if tuple(Records.__dataclass_fields__) != _RECORDS or hasattr(Records, "__post_init__"):
+    raise ImportError("serving._rows was built for other records")
 
 
 def quick_time(text):
@@ -381,18 +399,16 @@ def ordinary_outcome(data, scope):
 
 cdef inline Py_ssize_t _past_blanks(const unsigned char* at, Py_ssize_t i) noexcept:
     """Behind the blanks at i; a zero stands behind the text, which is none."""
-    while at[i] == c" " or at[i] == c"\n" or at[i] == c"\r" or at[i] == c"\t":
+    while at[i] <= c" " and (at[i] == c" " or at[i] == c"\n" or at[i] == c"\r" or at[i] == c"\t"):
         i += 1
     return i
 
 
 cdef inline Py_ssize_t _past_text(const unsigned char* at, Py_ssize_t i) noexcept:
     """Behind the quote that ends the text that begins at i, of visible ASCII as it stands; -1 where it is another."""
-    while at[i] != c'"':
-        if not c" " <= at[i] <= c"~" or at[i] == c"\\":
-            return -1
+    while _PLAIN[at[i]]:
         i += 1
-    return i + 1
+    return i + 1 if at[i] == c'"' else -1
 
 
 cdef Py_ssize_t _past_number(const unsigned char* at, Py_ssize_t i, bint* whole) noexcept:
@@ -424,6 +440,31 @@ cdef Py_ssize_t _past_number(const unsigned char* at, Py_ssize_t i, bint* whole)
     return i
 
 
+cdef bint _double_at(const unsigned char* at, Py_ssize_t size, double* number) except -1:
+    """Whether the number that JSON writes there is finite; it, rounded once."""
+    cdef int64_t digits = 0
+    cdef Py_ssize_t i = at[0] == c"-", behind_point = 0
+    cdef char* end
+    if size <= 16:
+        while i < size:
+            if at[i] == c".":
+                behind_point = size - 1 - i
+            elif c"0" <= at[i] <= c"9":
+                digits = 10 * digits + (at[i] - c"0")
+            else:
+                break
+            i += 1
+        if i == size:
+            # With a point there are 15 digits at most, which are exact, as the power of ten is: only their quotient is
+            # rounded. The usual way changes the state of the processor before and after, which takes longer.
+            number[0] = <double> digits / _TENS[behind_point]
+            if at[0] == c"-":
+                number[0] = -number[0]
+            return True
+    number[0] = PyOS_string_to_double(<const char*> at, &end, NULL)
+    return <const unsigned char*> end == at + size and isfinite(number[0])
+
+
 cdef bint _event_at(const unsigned char* at, Py_ssize_t* place, ReadEvents events) except -1:
     """Add the ordinary event at a place, which is moved behind it; False where there is none."""
     cdef Py_ssize_t i = place[0], begin, size
@@ -433,7 +474,6 @@ cdef bint _event_at(const unsigned char* at, Py_ssize_t* place, ReadEvents event
     cdef int32_t named
     cdef int field, seen = 0
     cdef bint whole
-    cdef char* end
     event.occurred_at = _NONE
     if at[i] != c"{":
         return False
@@ -494,8 +534,7 @@ cdef bint _event_at(const unsigned char* at, Py_ssize_t* place, ReadEvents event
             i = _past_number(at, begin, &whole)
             if i < 0 or i - begin > 40:
                 return False
-            real = PyOS_string_to_double(<const char*> at + begin, &end, NULL)
-            if <const unsigned char*> end != at + i or not -_LIMIT <= real <= _LIMIT:
+            if not _double_at(at + begin, i - begin, &real) or not -_LIMIT <= real <= _LIMIT:
                 return False
             # Whole numbers are exact within the limit; others in double, then half to even: as ``contract.to_micro``.
             event.value = <int64_t> real * _MICROS if whole else <int64_t> rint(real * 1e6)
@@ -532,6 +571,494 @@ cdef ReadEvents _events_at(bytes body, const unsigned char* at, Py_ssize_t* plac
         return None
     events.behind = place[0] = i + 1
     return events
+
+
+cdef enum:
+    KEYS = 64  # of an object: each is compared with those before it
+    LEVELS = 6  # of objects and lists: those of the contract are not so deep
+
+cdef enum:  # what a value is
+    AN_OBJECT, A_LIST, A_TEXT, A_WHOLE, A_REAL, IS_TRUE, IS_FALSE, IS_NULL, ITS_EVENTS
+
+cdef enum:  # the fields of a request
+    ACCOUNT, AS_OF, CONTACTS, EVENTS, GOAL, OUTCOMES, PROSPECT, RELATED, FIELDS
+
+cdef struct Token:  # a key or a value in a text
+    int32_t kind
+    int32_t begin, size  # of a text: what stands between its quotes
+    int32_t behind  # the token that follows it and all that is in it
+
+
+cdef int _request_field(const unsigned char* at, Py_ssize_t size) noexcept:
+    if size == 4:
+        return GOAL if memcmp(at, b"goal", 4) == 0 else FIELDS
+    if size == 5:
+        return AS_OF if memcmp(at, b"as_of", 5) == 0 else FIELDS
+    if size == 6:
+        return EVENTS if memcmp(at, b"events", 6) == 0 else FIELDS
+    if size == 7:
+        if memcmp(at, b"account", 7) == 0:
+            return ACCOUNT
+        return RELATED if memcmp(at, b"related", 7) == 0 else FIELDS
+    if size == 8:
+        if memcmp(at, b"contacts", 8) == 0:
+            return CONTACTS
+        if memcmp(at, b"outcomes", 8) == 0:
+            return OUTCOMES
+        return PROSPECT if memcmp(at, b"prospect", 8) == 0 else FIELDS
+    return FIELDS
+
+
+cdef str _made_text(const unsigned char* at, Py_ssize_t size):
+    text = PyUnicode_New(size, 127)
+    memcpy(PyUnicode_1BYTE_DATA(text), at, size)
+    return text
+
+
+@no_gc  # what it holds holds nothing in turn
+cdef class ReadRequest:
+    """A request as it stands in its text: sound JSON, whose keys come once, of visible ASCII; where its values are.
+
+    Of the fields it is known that they are those of a request, of its prospect that it is one record with a plain id.
+    What else it holds is found out by ``Request.take``.
+    """
+
+    cdef readonly str prospect_id
+    cdef readonly str goal
+    cdef readonly bint bare  # nothing is known of its prospect but the id
+    cdef readonly ReadEvents events
+    cdef int64_t as_of
+    cdef bytes body
+    cdef Py_ssize_t begin, end
+    cdef Token* token
+    cdef Py_ssize_t count, room
+    cdef int32_t[FIELDS] field  # the token of each field's value, -1 where it is not there or null
+
+    def __cinit__(self, bytes body not None):
+        cdef int field
+        self.body = body
+        self.as_of = _NONE
+        for field in range(FIELDS):
+            self.field[field] = -1
+
+    def __dealloc__(self):
+        PyMem_Free(self.token)
+
+    @property
+    def text(self):
+        """It as it was sent."""
+        return self.body[self.begin : self.end]
+
+    def apart(self):
+        """What ``events_apart`` gives of it."""
+        if self.events is None:
+            return self.text, None
+        return self.body[self.begin : self.events.begin] + b"[]" + self.body[self.events.behind : self.end], self.events
+
+    def listed(self):
+        """How many events it lists, its own and those of related prospects."""
+        cdef Py_ssize_t count = 0 if self.events is None else self.events.count
+        cdef int32_t i = self._within(RELATED, b"events")
+        cdef int32_t behind
+        if i >= 0 and self.token[i].kind == A_LIST:
+            behind = self.token[i].behind
+            i += 1
+            while i < behind:
+                count += 1
+                i = self.token[i].behind
+        return count
+
+    cdef bint related(self) noexcept:
+        """Whether what stands under ``related`` is an object of its three fields."""
+        cdef const unsigned char* at = <const unsigned char*> <char*> self.body
+        cdef int32_t i = self.field[RELATED], behind = self.token[i].behind
+        if self.token[i].kind != AN_OBJECT:
+            return False
+        i += 1
+        while i < behind:
+            if not (
+                self.token[i].size == 9 and memcmp(at + self.token[i].begin, b"prospects", 9) == 0
+                or _request_field(at + self.token[i].begin, self.token[i].size) in (EVENTS, OUTCOMES)
+            ):
+                return False
+            i = self.token[i + 1].behind
+        return True
+
+    cdef int32_t _within(self, int field, bytes name) noexcept:
+        """The value of a name in the object that is a field's value; -1 where there is none."""
+        cdef int32_t i = self.field[field], behind
+        cdef const unsigned char* at = <const unsigned char*> <char*> self.body
+        cdef Py_ssize_t size = len(name)
+        if i < 0 or self.token[i].kind != AN_OBJECT:
+            return -1
+        behind = self.token[i].behind
+        i += 1
+        while i < behind:
+            if self.token[i].size == size and memcmp(at + self.token[i].begin, <char*> name, size) == 0:
+                return i + 1
+            i = self.token[i + 1].behind
+        return -1
+
+    cdef int32_t _add(self, int kind, Py_ssize_t begin, Py_ssize_t size) except -1:
+        cdef Py_ssize_t room
+        cdef Token* token
+        if self.count == self.room:
+            room = 2 * self.room + 128
+            token = <Token*> PyMem_Realloc(self.token, room * sizeof(Token))
+            if token == NULL:
+                raise MemoryError
+            self.token, self.room = token, room
+        token = &self.token[self.count]
+        token.kind, token.begin, token.size = kind, <int32_t> begin, <int32_t> size
+        self.count += 1
+        token.behind = <int32_t> self.count
+        return token.behind - 1
+
+    cdef bint take(self, const unsigned char* at, Py_ssize_t i) except -1:
+        """Read what begins at a place; False where it is not plain."""
+        cdef int32_t key, value
+        cdef int field
+        if len(self.body) > 1_000_000_000:
+            return False
+        self.begin = i
+        self.end = self._object(at, i, 1)
+        if self.end < 0:
+            return False
+        key = 1
+        while key < self.count:
+            value = key + 1
+            field = _request_field(at + self.token[key].begin, self.token[key].size)
+            if field == FIELDS:
+                return False
+            if self.token[value].kind != IS_NULL:
+                self.field[field] = value
+            key = self.token[value].behind
+        if not self._named(at):
+            return False
+        return self.field[EVENTS] < 0 if self.events is None else self.events.owned(self.prospect_id)
+
+    cdef bint _named(self, const unsigned char* at) except -1:
+        """Whether what is asked of it before it is read is plain; noted."""
+        cdef int32_t i = self.field[PROSPECT], behind
+        cdef Token* token
+        if i < 0 or self.token[i].kind != AN_OBJECT:
+            return False
+        self.bare = True
+        behind = self.token[i].behind
+        i += 1
+        while i < behind:
+            token = &self.token[i + 1]
+            if self.token[i].size == 11 and memcmp(at + self.token[i].begin, b"prospect_id", 11) == 0:
+                self.prospect_id = _text_of(at, token, False)
+            elif token.kind != IS_NULL:
+                self.bare = False
+            i = token.behind
+        if self.prospect_id is None:
+            return False
+        i = self.field[GOAL]
+        if i >= 0:
+            self.goal = _text_of(at, &self.token[i], True)
+            if self.goal is None:
+                return False
+        i = self.field[AS_OF]
+        if i >= 0:
+            self.as_of = _moment_of(at, &self.token[i])
+            if self.as_of == _NONE:
+                return False
+        return True
+
+    cdef Py_ssize_t _object(self, const unsigned char* at, Py_ssize_t i, int level) except -2:
+        """Behind the object at a place, noted with all that is in it; -1 where it is not plain."""
+        cdef int32_t[KEYS] keys
+        cdef int count = 0, k
+        cdef int32_t own = self._add(AN_OBJECT, i, 0)
+        cdef Py_ssize_t begin, size
+        cdef Token* other
+        if at[i] != c"{" or level > LEVELS:
+            return -1
+        i = _past_blanks(at, i + 1)
+        while at[i] != c"}" or count:
+            if at[i] != c'"' or count == KEYS:
+                return -1
+            begin = i + 1
+            i = _past_text(at, begin)
+            if i < 0:
+                return -1
+            size = i - 1 - begin
+            for k in range(count):
+                other = &self.token[keys[k]]
+                if other.size == size and memcmp(at + other.begin, at + begin, size) == 0:
+                    return -1
+            keys[count] = self._add(A_TEXT, begin, size)
+            count += 1
+            i = _past_blanks(at, i)
+            if at[i] != c":":
+                return -1
+            i = _past_blanks(at, i + 1)
+            if level == 1 and at[i] == c"[" and _request_field(at + begin, size) == EVENTS:
+                self._add(ITS_EVENTS, i, 0)
+                self.events = _events_at(self.body, at, &i)
+                if self.events is None:
+                    return -1
+            else:
+                i = self._value(at, i, level + 1)
+                if i < 0:
+                    return -1
+            i = _past_blanks(at, i)
+            if at[i] == c"}":
+                break
+            if at[i] != c",":
+                return -1
+            i = _past_blanks(at, i + 1)
+        self.token[own].behind = <int32_t> self.count
+        return i + 1
+
+    cdef Py_ssize_t _list(self, const unsigned char* at, Py_ssize_t i, int level) except -2:
+        """Behind the list at a place, as ``_object`` gives it."""
+        cdef int32_t own = self._add(A_LIST, i, 0)
+        if level > LEVELS:
+            return -1
+        i = _past_blanks(at, i + 1)
+        if at[i] != c"]":
+            while True:
+                i = self._value(at, i, level + 1)
+                if i < 0:
+                    return -1
+                i = _past_blanks(at, i)
+                if at[i] == c"]":
+                    break
+                if at[i] != c",":
+                    return -1
+                i = _past_blanks(at, i + 1)
+        self.token[own].behind = <int32_t> self.count
+        return i + 1
+
+    cdef Py_ssize_t _value(self, const unsigned char* at, Py_ssize_t i, int level) except -2:
+        """Behind the value at a place, as ``_object`` gives it."""
+        cdef Py_ssize_t behind
+        cdef bint whole
+        cdef unsigned char c = at[i]
+        if c == c'"':
+            behind = _past_text(at, i + 1)
+            if behind >= 0:
+                self._add(A_TEXT, i + 1, behind - i - 2)
+            return behind
+        if c == c"{":
+            return self._object(at, i, level)
+        if c == c"[":
+            return self._list(at, i, level)
+        if c == c"t" and at[i + 1] == c"r" and at[i + 2] == c"u" and at[i + 3] == c"e":
+            self._add(IS_TRUE, i, 4)
+            return i + 4
+        if c == c"n" and at[i + 1] == c"u" and at[i + 2] == c"l" and at[i + 3] == c"l":
+            self._add(IS_NULL, i, 4)
+            return i + 4
+        if c == c"f" and at[i + 1] == c"a" and at[i + 2] == c"l" and at[i + 3] == c"s" and at[i + 4] == c"e":
+            self._add(IS_FALSE, i, 5)
+            return i + 5
+        behind = _past_number(at, i, &whole)
+        if behind < 0 or behind - i > 40:
+            return -1
+        self._add(A_WHOLE if whole else A_REAL, i, behind - i)
+        return behind
+
+
+cdef str _text_of(const unsigned char* at, Token* token, bint word):
+    """As ``_plain``: a text that nothing is done to; None for all else."""
+    cdef Py_ssize_t size = token.size
+    at += token.begin
+    if token.kind != A_TEXT or not _plain_at(at, size, word):
+        return None
+    return _made_text(at, size)
+
+
+cdef int64_t _moment_of(const unsigned char* at, Token* token) noexcept:
+    return _time_at(at + token.begin, token.size) if token.kind == A_TEXT else _NONE
+
+
+cdef bint _number_of(const unsigned char* at, Token* token, double* number) except -1:
+    """Whether a value is a number that is exact, or finite; it."""
+    cdef int64_t whole = 0
+    cdef Py_ssize_t i = token.begin, behind = i + token.size
+    cdef bint negative = at[i] == c"-"
+    if token.kind == A_REAL:
+        return _double_at(at + i, token.size, number)
+    if token.kind != A_WHOLE or token.size > 15:
+        return False
+    i += negative
+    while i < behind:
+        whole = 10 * whole + (at[i] - c"0")
+        i += 1
+    number[0] = <double> (-whole if negative else whole)
+    return True
+
+
+cdef object _event_of(ReadRequest request, int32_t i, str own, dict created):
+    """The event of a related prospect at a token, as ``ordinary_event`` reads it."""
+    cdef const unsigned char* at = <const unsigned char*> <char*> request.body
+    cdef Token* token = request.token
+    cdef Token* value
+    cdef int32_t behind = token[i].behind
+    cdef object event_id = None, kind = None, contact_id = None, channel = None, direction = None, micros = None, named = None
+    cdef object text
+    cdef int64_t occurred_at = _NONE, recorded_at = _NONE, moment
+    cdef double real
+    cdef int field
+    if token[i].kind != AN_OBJECT:
+        return None
+    i += 1
+    while i < behind:
+        field = _field_at(at + token[i].begin, token[i].size)
+        value = &token[i + 1]
+        i = value.behind
+        if field >= OUTCOME_ID:
+            return None
+        if value.kind == IS_NULL:
+            continue
+        if field == OCCURRED_AT or field == RECORDED_AT:
+            moment = _moment_of(at, value)
+            if moment == _NONE:
+                return None
+            if field == OCCURRED_AT:
+                occurred_at = moment
+            else:
+                recorded_at = moment
+        elif field == VALUE:
+            if value.kind != A_WHOLE and value.kind != A_REAL:
+                return None
+            if not _double_at(at + value.begin, value.size, &real) or not -_LIMIT <= real <= _LIMIT:
+                return None
+            micros = <int64_t> real * _MICROS if value.kind == A_WHOLE else <int64_t> rint(real * 1e6)
+        else:
+            text = _text_of(at, value, field == TYPE or field == CHANNEL)
+            if text is None:
+                return None
+            if field == EVENT_ID:
+                event_id = text
+            elif field == TYPE:
+                kind = text
+            elif field == CONTACT_ID:
+                contact_id = text
+            elif field == CHANNEL:
+                channel = text
+            elif field == PROSPECT_ID:
+                named = text
+            elif text in _DIRECTIONS:
+                direction = text
+            else:
+                return None
+    own = _owner(named, own, True, created)
+    if own is None or event_id is None or kind is None or occurred_at == _NONE:
+        return None
+    if recorded_at == _NONE:
+        recorded_at = occurred_at
+    return _made_event(event_id, own, kind, occurred_at, recorded_at, contact_id, direction, channel, micros)
+
+
+cdef tuple _related_events(ReadRequest request, int32_t i, str own, dict created):
+    """The events of the list at a token; None where one is not ordinary, or its id comes twice or is an own one's."""
+    cdef int32_t behind = request.token[i].behind
+    cdef Py_ssize_t k
+    cdef set seen = set()
+    cdef list out = []
+    cdef object event, id
+    cdef ReadEvents events = request.events
+    if request.token[i].kind != A_LIST:
+        return None
+    i += 1
+    if i < behind and events is not None:
+        for k in range(events.count):
+            seen.add(_made_text(events.event[k].id, events.event[k].id_size))
+    while i < behind:
+        event = _event_of(request, i, own, created)
+        if event is None:
+            return None
+        id = <object> PyTuple_GET_ITEM(event, 0)
+        if id in seen:
+            return None
+        seen.add(id)
+        out.append(event)
+        i = request.token[i].behind
+    return tuple(out)
+
+
+cdef object _outcome_of(ReadRequest request, int32_t i, str own, bint related, dict created):
+    """The outcome at a token, as ``ordinary_outcome`` reads it."""
+    cdef const unsigned char* at = <const unsigned char*> <char*> request.body
+    cdef Token* token = request.token
+    cdef Token* value
+    cdef int32_t behind = token[i].behind
+    cdef object outcome_id = None, outcome = None, named = None, born
+    cdef int64_t occurred_at = _NONE, recorded_at = _NONE
+    cdef int field
+    if token[i].kind != AN_OBJECT:
+        return None
+    i += 1
+    while i < behind:
+        field = _field_at(at + token[i].begin, token[i].size)
+        value = &token[i + 1]
+        i = value.behind
+        if field == OUTCOME:
+            outcome = _text_of(at, value, True)
+        elif field == OCCURRED_AT:
+            occurred_at = _moment_of(at, value)
+        elif field != RECORDED_AT and field != OUTCOME_ID and field != PROSPECT_ID:
+            return None
+        elif value.kind == IS_NULL:
+            continue
+        elif field == RECORDED_AT:
+            recorded_at = _moment_of(at, value)
+            if recorded_at == _NONE:
+                return None
+        elif field == PROSPECT_ID:
+            named = _text_of(at, value, False)
+            if named is None:
+                return None
+        else:
+            outcome_id = _text_of(at, value, False)
+            if outcome_id is None:
+                return None
+    own = _owner(named, own, related, created)
+    if own is None or outcome is None or occurred_at == _NONE:
+        return None
+    born = None if created is None else created.get(own)
+    if born is not None and occurred_at < <int64_t> born:
+        return None
+    if outcome_id is None:
+        outcome_id = f"{own}|{outcome}|{occurred_at}"
+    if recorded_at == _NONE:
+        recorded_at = occurred_at
+    return _made(Outcome, (outcome_id, own, outcome, occurred_at, recorded_at))
+
+
+cdef tuple _outcomes_of(ReadRequest request, int32_t i, str own, bint related, dict created, dict seen):
+    """The outcomes of the list at a token; None where one is not ordinary, or its id was seen."""
+    cdef int32_t behind = request.token[i].behind
+    cdef list out = []
+    cdef object outcome, id
+    if request.token[i].kind != A_LIST:
+        return None
+    i += 1
+    while i < behind:
+        outcome = _outcome_of(request, i, own, related, created)
+        if outcome is None:
+            return None
+        id = <object> PyTuple_GET_ITEM(outcome, 0)
+        if id in seen:
+            return None
+        seen[id] = outcome
+        out.append(outcome)
+        i = request.token[i].behind
+    return tuple(out)
+
+
+cdef object _frozen(type of, tuple names, tuple values):
+    """A frozen data class of these fields, past its constructor."""
+    cdef Py_ssize_t i
+    made = PyType_GenericAlloc(of, 0)
+    for i in range(PyTuple_GET_SIZE(names)):
+        PyObject_GenericSetAttr(made, <object> PyTuple_GET_ITEM(names, i), <object> PyTuple_GET_ITEM(values, i))
+    return made
 
 
 cdef class _Apart:
@@ -596,13 +1123,15 @@ def events_apart(bytes body not None):
 
 
 def items_apart(bytes body not None):
-    """What ``events_apart`` gives of each item of a batch ``{"items": [{...}, ...]}``; None where it is not plainly one.
+    """Each item of a batch ``{"items": [{...}, ...]}`` as ``ReadRequest``; None where it is not plainly one.
 
-    The events are None where they are not ordinary: they stand in the text then.
+    Of an item that is none there is what ``events_apart`` gives, with None for events that are not ordinary: they
+    stand in the text then.
     """
     cdef const unsigned char* at = <const unsigned char*> <char*> body
     cdef Py_ssize_t size = len(body), i = _past_blanks(at, 0)
     cdef _Apart found = _Apart()
+    cdef ReadRequest read
     cdef list out = []
     if at[i] != c"{":
         return None
@@ -619,11 +1148,16 @@ def items_apart(bytes body not None):
         i = _past_blanks(at, i + 1)  # behind the bracket, or the comma
         if at[i] != c"{":
             return None
-        found.find(body, at, i)
-        if found.end < 0:
-            return None
-        out.append(found.apart(body, i))
-        i = _past_blanks(at, found.end)
+        read = ReadRequest.__new__(ReadRequest, body)
+        if read.take(at, i):
+            out.append(read)
+            i = _past_blanks(at, read.end)
+        else:
+            found.find(body, at, i)
+            if found.end < 0:
+                return None
+            out.append(found.apart(body, i))
+            i = _past_blanks(at, found.end)
         if at[i] != c"," and at[i] != c"]":
             return None
     i = _past_blanks(at, i + 1)
@@ -663,6 +1197,56 @@ cdef Py_ssize_t _listed(list rows) except -1:
     return count
 
 
+cdef struct Column:
+    const unsigned char* at  # its name; NULL: there is none
+    Py_ssize_t size
+    int kind
+    bint kept
+    PyObject* name  # as ``_Columns.all`` holds it
+    PyObject* values
+
+
+cdef class _Columns:
+    """Columns by the text of their names."""
+
+    cdef tuple all
+    cdef Column* place
+    cdef uint64_t mask
+
+    def __cinit__(self, dict columns not None):
+        cdef Column* place
+        cdef uint64_t size = 8
+        self.all = tuple([(name, *column) for name, column in columns.items()])
+        while size < 2 * <uint64_t> len(columns) + 2:
+            size *= 2
+        self.place = <Column*> PyMem_Calloc(size, sizeof(Column))
+        if self.place == NULL:
+            raise MemoryError
+        self.mask = size - 1
+        for column in self.all:
+            name = column[0]
+            if type(name) is not str or not PyUnicode_IS_COMPACT_ASCII(name):
+                continue  # no plain text names it
+            place = self._place(PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name))
+            place.at, place.size = PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name)
+            place.name, place.kind, place.kept, place.values = <PyObject*> name, column[1], column[2], <PyObject*> column[3]
+
+    def __dealloc__(self):
+        PyMem_Free(self.place)
+
+    cdef Column* _place(self, const unsigned char* at, Py_ssize_t size) noexcept:
+        """The place of a name, or the free one that it would take: one always is free."""
+        cdef uint64_t hashed = <uint64_t> size
+        cdef Column* place
+        if size:  # three letters tell the columns of a table apart, nearly always
+            hashed += 3 * at[0] + 5 * at[size // 2] + 7 * at[size - 1]
+        while True:
+            place = &self.place[hashed & self.mask]
+            if place.at == NULL or place.size == size and memcmp(place.at, at, size) == 0:
+                return place
+            hashed += 1
+
+
 _KINDS = {"key": 1, "category": 2, "text": 2, "number": 3, "boolean": 4, "time": 5, "enum": 6}
 
 
@@ -672,11 +1256,76 @@ cdef class StateColumns:
     cdef dict standard
     cdef dict declared
     cdef dict empty
+    cdef _Columns beside
+    cdef _Columns inside
 
     def __init__(self, standard, declared, empty):
         self.standard = {name: (_KINDS.get(kind, 0), kept, values) for name, (kind, kept, values) in standard.items()}
         self.declared = {name: (_KINDS.get(kind, 0), kept, values) for name, (kind, kept, values) in declared.items()}
         self.empty = dict(empty)
+        self.beside, self.inside = _Columns(self.standard), _Columns(self.declared)
+
+    cdef dict take(self, ReadRequest request, int32_t i):
+        """What ``read`` gives of the value at a token."""
+        cdef dict row
+        if request.token[i].kind != AN_OBJECT:
+            return None
+        row = self.empty.copy()
+        return row if self._take(request, i, self.beside, row, True) else None
+
+    cdef bint _take(self, ReadRequest request, int32_t i, _Columns columns, dict row, bint outer) except -1:
+        cdef const unsigned char* at = <const unsigned char*> <char*> request.body
+        cdef Token* token = request.token
+        cdef Token* key
+        cdef Token* value
+        cdef int32_t behind = token[i].behind
+        cdef Column* column
+        cdef object read
+        cdef int64_t moment
+        cdef double number
+        cdef int kind
+        i += 1
+        while i < behind:
+            key, value = &token[i], &token[i + 1]
+            i = value.behind
+            column = columns._place(at + key.begin, key.size)
+            if column.at == NULL:
+                if not outer or key.size != 10 or memcmp(at + key.begin, b"attributes", 10) != 0:
+                    return False
+                if value.kind == IS_NULL:
+                    continue
+                if value.kind != AN_OBJECT or not self._take(request, <int32_t> (value - token), self.inside, row, False):
+                    return False
+                continue
+            if value.kind == IS_NULL:
+                continue
+            kind = column.kind
+            if kind == 1 or kind == 2:
+                read = _text_of(at, value, kind == 2)
+                if read is None:
+                    return False
+            elif kind == 3:
+                if not _number_of(at, value, &number):
+                    return False
+                read = number
+            elif kind == 4:
+                if value.kind != IS_TRUE and value.kind != IS_FALSE:
+                    return False
+                read = value.kind == IS_TRUE
+            elif kind == 5:
+                moment = _moment_of(at, value)
+                if moment == _NONE:
+                    return False
+                read = moment
+            elif kind == 6:
+                read = _text_of(at, value, False)
+                if read is None or read not in <object> column.values:
+                    return False
+            else:
+                return False
+            if column.kept:
+                row[<object> column.name] = read
+        return True
 
     cpdef dict read(self, data):
         """A row as it is sent by nearly everyone; None where it is none."""
@@ -744,11 +1393,84 @@ cdef class Request:
     """What ``schema.RequestReader`` reads of the state records of an ordinary request: one version of each."""
 
     cdef StateColumns prospects, accounts, contacts
+    cdef type parsed
 
     def __init__(
-        self, StateColumns prospects not None, StateColumns accounts not None, StateColumns contacts not None
+        self, StateColumns prospects not None, StateColumns accounts not None, StateColumns contacts not None,
+        type parsed not None
     ):
-        self.prospects, self.accounts, self.contacts = prospects, accounts, contacts
+        if tuple(parsed.__dataclass_fields__) != _PARSED or hasattr(parsed, "__post_init__"):
+            raise ValueError("serving._rows was built for other requests")
+        self.prospects, self.accounts, self.contacts, self.parsed = prospects, accounts, contacts, parsed
+
+    def take(self, ReadRequest request not None, int64_t now, int64_t latest):
+        """What ``schema.RequestReader.read`` gives of a request; None where it is another.
+
+        All is of the account that the prospect names, or alone of a prospect that names none. One whose ``as_of`` lies
+        behind ``latest`` is warned of there.
+        """
+        cdef int32_t[FIELDS] field = request.field
+        cdef str id = request.prospect_id
+        cdef object account_id, created_at, accounts = None, contacts = None, events = request.events
+        cdef object outcomes = None, related_events = None, related_outcomes = None
+        cdef dict prospect, row, others = None, born = None, seen = {}
+        cdef int32_t i
+        if field[PROSPECT] < 0:
+            return None
+        prospect = self.prospects.take(request, field[PROSPECT])
+        if prospect is None:
+            return None
+        created_at, account_id = prospect["created_at"], prospect["account_id"]
+        if created_at is None:
+            return None
+        if request.as_of != _NONE:
+            if request.as_of > latest:
+                return None
+            now = request.as_of
+        if <int64_t> created_at > now:
+            return None
+        if field[ACCOUNT] >= 0:
+            row = self.accounts.take(request, field[ACCOUNT])
+            if row is None or account_id is None or not _belongs(row, account_id):
+                return None
+            accounts = {account_id: (_version(row, _ALWAYS),)}
+        if field[CONTACTS] >= 0:
+            contacts = self._taken(self.contacts, request, field[CONTACTS], "contact_id", account_id, None)
+            if contacts is None:
+                return None
+        if field[OUTCOMES] >= 0:
+            outcomes = _outcomes_of(request, field[OUTCOMES], id, False, {id: created_at}, seen)
+            if outcomes is None:
+                return None
+        i = field[RELATED]
+        if i >= 0:
+            if not request.related():
+                return None
+            i = request._within(RELATED, b"prospects")
+            if i >= 0 and request.token[i].kind != IS_NULL:
+                born = {}
+                others = self._taken(self.prospects, request, i, "prospect_id", account_id, born)
+                if others is None or account_id is None or id in others:
+                    return None
+            i = request._within(RELATED, b"events")
+            if i >= 0 and request.token[i].kind != IS_NULL:
+                related_events = _related_events(request, i, id, born)
+                if related_events is None:
+                    return None
+            i = request._within(RELATED, b"outcomes")
+            if i >= 0 and request.token[i].kind != IS_NULL:
+                related_outcomes = _outcomes_of(request, i, id, True, born, seen)
+                if related_outcomes is None:
+                    return None
+        records = _frozen(
+            Records,
+            _RECORDS,
+            (
+                id, (_version(prospect, created_at),), accounts, contacts, events, outcomes, others, related_events,
+                related_outcomes,
+            ),
+        )
+        return _frozen(self.parsed, _PARSED, (records, now, request.goal, ()))
 
     def read(self, dict data not None):
         """The prospect's id and creation, and the versions of it, its account, contacts and related prospects.
@@ -788,6 +1510,30 @@ cdef class Request:
                     return None
         return prospect_id, created_at, (_version(prospect, created_at),), accounts, contacts, others
 
+    cdef dict _taken(self, StateColumns columns, ReadRequest request, int32_t i, str key, account_id, dict born):
+        """What ``_listed`` gives of the list at a token; ``born``, if any, takes when each was created."""
+        cdef dict out = {}, row
+        cdef object id, since = _ALWAYS
+        cdef int32_t behind = request.token[i].behind
+        if request.token[i].kind != A_LIST:
+            return None
+        i += 1
+        while i < behind:
+            row = columns.take(request, i)
+            if row is None or not _belongs(row, account_id):
+                return None
+            id = row[key]
+            if id is None or id in out:
+                return None
+            if born is not None:
+                since = row["created_at"]
+                if since is None:
+                    return None
+                born[id] = since
+            out[id] = (_version(row, since),)
+            i = request.token[i].behind
+        return out
+
     cdef dict _listed(self, StateColumns columns, listed, str key, account_id, bint born):
         """The versions of each record of a list, by its id; None where the list is none of the ordinary ones."""
         cdef dict out = {}, row
@@ -821,7 +1567,10 @@ cdef bint _belongs(dict row, account_id) except -1:
 cdef object _version(dict row, since):
     """The version of a row, known since it was observed or, where that is not said, since then."""
     observed_at = row["observed_at"]
-    return _made(Version, (since if observed_at is None else observed_at, row))
+    made = PyType_GenericAlloc(<type> Version, 2)
+    _put(made, 0, since if observed_at is None else observed_at)
+    _put(made, 1, row)
+    return made
 
 
 def last_heard(events, int64_t t):

@@ -6,8 +6,7 @@ The request's own state records count as the newest versions of their ids; its f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from features.contract import format_time
 from features.errors import BadInput, LeadscoreError
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
     from serving.schema import RequestReader
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(NamedTuple):
     """A request with what the store knows: the body to be read, the moment that is now, and what is to be warned of."""
 
     data: Any
     now: int
-    warnings: tuple[dict[str, str], ...] = field(default=())
+    warnings: tuple[dict[str, str], ...] = ()
 
 
 def id_of(data: Any, part: str, key: str) -> str | None:

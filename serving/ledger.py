@@ -563,21 +563,25 @@ def tombstone_key(connection: Connection) -> bytes:
 
 @lru_cache(maxsize=8_192)  # who scores asks, and soon who writes the receipt
 def tombstone(key: bytes, kind: str, id: str) -> str:
-    """What stands for an erased id: nobody reads the id out of it, and who knows the id finds it.
-
-    It is the HMAC (RFC 2104) of the two under SHA-256.
-    """
-    inner, outer = (begun.copy() for begun in _begun(key))
-    inner.update(f"{kind}/{id}".encode())
+    """What stands for an erased id, an HMAC-SHA-256: nobody reads the id out of it, and who knows the id finds it."""
+    begun = _begun(key, kind)
+    inner, outer = begun[0].copy(), begun[1].copy()
+    inner.update(id.encode())
     outer.update(inner.digest())
-    return str(outer.hexdigest())
+    stone: str = outer.hexdigest()
+    return stone
 
 
-@lru_cache(maxsize=8)
-def _begun(key: bytes) -> tuple[Any, Any]:
-    """The two hashes of an HMAC after the key: to begin with it each time takes longer than all else."""
+@lru_cache(maxsize=16)
+def _begun(key: bytes, kind: str) -> tuple[Any, Any]:
+    """The inner and the outer hash of the HMACs of a kind, as RFC 2104 makes them, up to where they differ.
+
+    Every score looks for one: to go on from here takes a third of the time.
+    """
     block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
-    return hashlib.sha256(bytes(b ^ 0x36 for b in block)), hashlib.sha256(bytes(b ^ 0x5C for b in block))
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+    inner.update(f"{kind}/".encode())
+    return inner, outer
 
 
 def follow(connection: Connection, kind: str, id: str) -> str:

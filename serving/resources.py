@@ -29,7 +29,7 @@ from serving.intake import Intake, one_line, read_id, union
 from serving.load import in_time
 from serving.schema import RequestReader, items_of
 from serving.store import NAMES, Store, get_meta, slow
-from serving.values import listed, read_time, wrong
+from serving.values import ReadRequest, listed, read_time, wrong
 
 T = TypeVar("T")
 Asked = tuple[Any, RequestReader]  # a score request, decoded, and the reader of the model that is to answer it
@@ -180,6 +180,9 @@ class LiveRecords:
         asked: dict[int, str] = {}
         out: list[Completed | LeadscoreError | None] = [Completed(each, now) for each in data]
         for i, each in enumerate(data):
+            if type(each) is ReadRequest:
+                asked[i] = each.prospect_id  # plain, and so of one line
+                continue
             prospect_id = id_of(each, "prospect", "prospect_id")
             if prospect_id is None:
                 continue
@@ -191,8 +194,8 @@ class LiveRecords:
         for i, prospect_id in asked.items():
             if known is None or prospect_id in known:
                 out[i] = None
-            elif only_names(data[i], "prospect", "prospect_id"):
-                out[i] = unknown_at("prospect", as_of_of(data[i]))
+            elif _bare(data[i]):
+                out[i] = unknown_at("prospect", as_of_of(listed(data[i])))
         return out
 
     def at_once(self, requests: Sequence[Asked], now: int) -> list[Completed | Exception] | None:
@@ -278,6 +281,14 @@ class LiveRecords:
             if seconds is None or not e.code.startswith("store_"):
                 raise
             return e
+
+
+def _bare(data: Any) -> bool:
+    """Whether a request holds nothing of its prospect but the id."""
+    if type(data) is ReadRequest:
+        bare: bool = data.bare
+        return bare
+    return only_names(data, "prospect", "prospect_id")
 
 
 def _question(data: Any) -> Question:

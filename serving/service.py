@@ -48,7 +48,7 @@ from serving.scorer import COMPILED, Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.together import MOST, Together
-from serving.values import ReadEvents, decode, decode_request
+from serving.values import ReadEvents, ReadRequest, decode, decode_request
 from serving.wire import crashed, encode, error_answer, json_answer, logger, read_body, text_answer
 
 _PUBLIC = (
@@ -288,6 +288,9 @@ def _parts(items: Sequence[Any]) -> Iterator[range]:
 
 def _weight(data: Any) -> float:
     """About how long the score of a request takes, by the events that it lists; that of one with few is taken as 1."""
+    if type(data) is ReadRequest:
+        weight: float = 1 + data.listed() / _EVENTS
+        return weight
     if type(data) is not dict:
         return 1.0
     lists = [part.get("events") for part in (data, data.get("related")) if type(part) is dict]

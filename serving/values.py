@@ -114,14 +114,16 @@ _decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
 
 class _NeverRead:
-    """No events are read straight from a text, where that was not built."""
+    """No events and no requests are read straight from a text, where that was not built."""
 
 
 # The events of a request, read straight from its text: ordinary ones, of one prospect, each of an id of its own.
 ReadEvents: type[Any] = compiled("features._events", "ReadEvents", _NeverRead)
+# A request that is plain in all that is asked of it before it is read, where its values are in its text.
+ReadRequest: type[Any] = compiled("serving._rows", "ReadRequest", _NeverRead)
 _Apart = tuple[bytes, Any]  # a text without its events, and these, None where they stand in it
 _events_apart: Callable[[bytes], _Apart | None] = compiled("serving._rows", "events_apart", lambda body: None)
-_items_apart: Callable[[bytes], list[_Apart] | None] = compiled("serving._rows", "items_apart", lambda body: None)
+_items_apart: Callable[[bytes], list[Any] | None] = compiled("serving._rows", "items_apart", lambda body: None)
 
 
 def _joined(rest: bytes, events: Any) -> Any:
@@ -145,18 +147,26 @@ def decode_request(body: bytes) -> Any:
 
 
 def decode_items(body: bytes) -> list[Any] | None:
-    """What ``decode_request`` gives of each item of a batch; None where the batch is not plain."""
+    """Each item of a batch as ``ReadRequest``, or as ``decode_request`` gives it; None where the batch is not plain."""
     items = []
     for found in _items_apart(body) or ():
-        data = _joined(*found)
+        data = found if type(found) is ReadRequest else _joined(*found)
         if data is None:
             return None
         items.append(data)
     return items or None  # none at all: not plain, or empty
 
 
+def unread(request: Any) -> Any:
+    """What ``decode_request`` gives of the text of a ``ReadRequest``."""
+    data = _joined(*request.apart())
+    return from_json(request.text, cache_strings="keys") if data is None else data
+
+
 def listed(data: Any) -> Any:
-    """What ``decode`` gives, of what ``decode_request`` gave."""
+    """What ``decode`` gives, of what ``decode_request`` or ``decode_items`` gave."""
+    if type(data) is ReadRequest:
+        return from_json(data.text, cache_strings="keys")
     events: Any = data.get("events") if type(data) is dict else None
     return {**data, "events": from_json(events.text)} if type(events) is ReadEvents else data
 
