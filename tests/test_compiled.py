@@ -244,7 +244,8 @@ def test_groups_refuse_what_is_not_theirs() -> None:
         lambda: groups.reduce(plan, [0.0]),  # a row of other features
         lambda: groups.reduce(module.Plan([0.0], [[]]), [0.0]),  # other groups
         lambda: groups.suppose(plan, module.Match([7], []), event, None, None, [0.0, None]),
-        lambda: groups.set_times(2, [1]),
+        lambda: groups.add_outcomes((), (), {}, [(2, "prospect", None)]),
+        lambda: groups.add_outcomes((), (), {}, [(1, "prospect", None)]),  # one of events
         lambda: module.Plan([0.0], [[Step(1, "count", None)]]),  # no such cell
         lambda: module.Groups((False,), T).suppose(plan, match, event, None, None, [0.0, None]),
         lambda: module.Groups((False, True), T).suppose(plan, match, event, None, None, [0.0, None]),
