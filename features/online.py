@@ -48,6 +48,7 @@ class PlainPeople:
         self._hindsight = hindsight
 
     def __call__(self, contact: str) -> Known | None:
+        """The role and the rank of one contact."""
         contacts, t = self._contacts, self._t
         row = as_of(contacts.get(contact, ()), t)
         if row is None:
