@@ -16,10 +16,12 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object number, int* overflow) except? -1
 
 cdef double _DAY = DAY
+cdef int64_t _MICROS = DAY
+cdef int64_t _WEEK = 7 * _MICROS
 cdef int64_t _FAR = 1 << 62  # between two times nearer than this lies a difference that fits
 
 cdef enum:
-    OTHER, DAYS, SHARE, RATIO, DIFFERENCE, REACHED, LAST_KNOWN, LATEST
+    OTHER, DAYS, SHARE, RATIO, DIFFERENCE, REACHED, LAST_KNOWN, LATEST, WEEKDAY
 
 _OPERATIONS = {
     "days": DAYS, "share": SHARE, "ratio": RATIO, "difference": DIFFERENCE, "reached": REACHED,
@@ -68,6 +70,8 @@ cdef class Program:
             if operation in _TWO and len(places) != 2:
                 raise ValueError(f"{operation} takes two values")
             self.step[i].cell, self.step[i].operation = self._cell(cell), _OPERATIONS.get(operation, OTHER)
+            if operation == "calendar" and detail == "weekday" and len(places) == 1:
+                self.step[i].operation = WEEKDAY
             self.step[i].first, self.step[i].count = place, len(places)
             for each in places:
                 self.places[place] = self._cell(each)
@@ -115,6 +119,7 @@ cdef class Program:
         cdef int32_t* places = self.places + step.first
         cdef Py_ssize_t k
         cdef double least
+        cdef int64_t later, earlier
         if step.operation == REACHED:
             for k in range(step.count, 0, -1):
                 if row[places[k - 1]] is not None:
@@ -134,14 +139,16 @@ cdef class Program:
                 if value is not None and PyFloat_AS_DOUBLE(value) <= least:
                     least, found = PyFloat_AS_DOUBLE(value), <double> (k + 1)
             return found
-        if step.operation == OTHER:
+        if step.operation == WEEKDAY and _time(row[places[0]], &later):
+            return <double> (((later % _WEEK + _WEEK) % _WEEK // _MICROS + 3) % 7)
+        if step.operation == OTHER or step.operation == WEEKDAY:
             return self._other(i, row)
         a, b = row[places[0]], row[places[1]]
         if a is None or b is None:
             return None
         if step.operation == DAYS:
-            if PyLong_CheckExact(a) and PyLong_CheckExact(b):
-                return self._days(i, row, a, b)
+            if _time(a, &later) and _time(b, &earlier):
+                return <double> (later - earlier) / _DAY
         elif PyFloat_CheckExact(a) and PyFloat_CheckExact(b):
             return _of_two(step.operation, PyFloat_AS_DOUBLE(a), PyFloat_AS_DOUBLE(b))
         return self._other(i, row)
@@ -155,14 +162,6 @@ cdef class Program:
                 return False
         return True
 
-    cdef object _days(self, Py_ssize_t i, list row, a, b):
-        cdef int far = 0, farther = 0
-        cdef int64_t later = PyLong_AsLongLongAndOverflow(a, &far)
-        cdef int64_t earlier = PyLong_AsLongLongAndOverflow(b, &farther)
-        if far or farther or not -_FAR <= later < _FAR or not -_FAR <= earlier < _FAR:
-            return self._other(i, row)
-        return <double> (later - earlier) / _DAY
-
     cdef object _other(self, Py_ssize_t i, list row):
         cdef Py_ssize_t k
         cdef Step* step = &self.step[i]
@@ -174,6 +173,15 @@ cdef class Program:
 
 cdef object _got(row, column):
     return (<dict> row).get(column) if type(row) is dict else row.get(column)
+
+
+cdef bint _time(value, int64_t* found) except -1:
+    """Whether this is an integer that a time may be."""
+    cdef int far = 0
+    if not PyLong_CheckExact(value):
+        return False
+    found[0] = PyLong_AsLongLongAndOverflow(value, &far)
+    return not far and -_FAR <= found[0] < _FAR
 
 
 cdef object _of_two(int32_t operation, double a, double b):

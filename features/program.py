@@ -87,14 +87,15 @@ def _band(cuts: Sequence[float], values: Sequence[Any]) -> float | None:
 
 
 def _calendar(part: str, values: Sequence[Any]) -> float | None:
-    return None if values[0] is None else _CALENDAR[part](values[0])
+    (micros,) = values
+    if micros is None:
+        return None
+    if part == "weekday":
+        return float((micros // DAY + 3) % 7)  # 1970 began on a Thursday
+    if part == "hour":
+        return float(micros // (DAY // 24) % 24)
+    return float((EPOCH + timedelta(microseconds=micros)).month)
 
-
-_CALENDAR: dict[str, Callable[[int], float]] = {
-    "month": lambda micros: float((EPOCH + timedelta(microseconds=micros)).month),
-    "weekday": lambda micros: float((micros // DAY + 3) % 7),  # 1970 began on a Thursday
-    "hour": lambda micros: float(micros // (DAY // 24) % 24),
-}
 
 MADE: Mapping[str, Made] = {
     "days": _days,

@@ -27,7 +27,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from features.compiled import absent, compiled
-from features.contract import MICRO, ROLES, Column, Dataset, parse_time
+from features.contract import DAY, MICRO, ROLES, Column, Dataset, parse_time
 from features.errors import BadInput
 from features.groups import PlainGroups, PlainMatch, PlainPlan, Step, plain_still_open
 from features.online import PlainPeople, compile_features, plain_as_of
@@ -346,12 +346,16 @@ def test_cells_are_made_of_others_as_plainly(data: st.DataObject, values: list[A
 
 
 def test_days_between_times_however_far_are_the_plain_ones() -> None:
+    """And the weekdays of such times."""
     module = built("features._program")
     far = [sign * (2**power + more) for power in (0, 53, 62, 63, 64) for more in (-1, 0, 1) for sign in (-1, 1)]
     step = Made(2, "days", MADE["days"], None, (0, 1))
     for later, earlier in product([*far, T, None], repeat=2):
         row = [later, earlier, None]
         assert ran(module.Program(3, [], [step]), [*row]) == ran(PlainProgram(3, [], [step]), [*row])
+    for micros in [*far, T, None, *(n * DAY + more for n in range(-8, 9) for more in (-1, 0, 1))]:
+        row, step = [micros, None], Made(1, "calendar", MADE["calendar"], "weekday", (0,))
+        assert ran(module.Program(2, [], [step]), [*row]) == ran(PlainProgram(2, [], [step]), [*row])
 
 
 @settings(max_examples=100 * MANY, deadline=None)
