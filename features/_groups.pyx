@@ -13,8 +13,10 @@ from libc.stdlib cimport qsort
 from libc.string cimport memcmp
 
 from features._events cimport Read, ReadEvents
+from features.aggregates import CLOSED
 from features.contract import DAY, MICRO
-from features.records import Event
+from features.records import Event, Outcome
+from features.titles import read_title
 
 cdef extern from *:
     """
@@ -29,6 +31,7 @@ cdef extern from "Python.h":
 cdef enum:
     ALIKE = 32  # kinds of events that are told apart quickly
 
+cdef frozenset _CLOSED = frozenset(CLOSED)
 cdef tuple _NOBODY = (-1, -1, None, None)
 cdef double _DAY = DAY
 cdef double _MICRO = MICRO
@@ -40,6 +43,12 @@ if Event._fields != (
     "retracted_at",
 ):
     raise ImportError("features._groups was built for other events")
+
+cdef enum:
+    ENDED_ID, ENDED_PROSPECT, ENDED_HOW, ENDED_AT, ENDED_RECORDED, ENDED_FIELDS
+
+if Outcome._fields != ("outcome_id", "prospect_id", "outcome", "occurred_at", "recorded_at"):
+    raise ImportError("features._groups was built for other outcomes")
 
 cdef enum:
     COUNT, LAST_TIME, FIRST_TIME, SUM, MEAN, MIN, MAX, LAST, CONTACTS, ROLES, TOP
@@ -60,6 +69,10 @@ cdef struct Entry:  # an event known at t
     int64_t recorded_at
     void* event  # an Event or, where there is no id, a Read
     PyObject* event_id
+
+cdef struct Ended:  # an outcome known at t
+    int64_t occurred_at
+    PyObject* outcome
 
 cdef struct Fact:  # what an event tells the reducers
     int64_t time
@@ -201,7 +214,7 @@ cdef class Groups:
         for i in range(n):
             to = <Match> matches[i]
             for k in range(to.count):
-                if not 0 <= to.indices[k] < self.count:
+                if not 0 <= to.indices[k] < self.count or self.times[to.indices[k]] != NULL:
                     raise ValueError("no such group")
                 self.sizes[to.indices[k]] += 1
         self.facts = n
@@ -340,7 +353,8 @@ cdef class Groups:
         for g in range(self.count):
             self.members[g] = self.pool + total
             total += self.sizes[g] + 1
-            self.sizes[g] = 0
+            if self.times[g] == NULL:
+                self.sizes[g] = 0
         for i in range(len(matches)):
             to = <Match> matches[i]
             for k in range(to.count):
@@ -349,17 +363,47 @@ cdef class Groups:
                 size[0] += 1
         return 0
 
-    def set_times(self, Py_ssize_t index, times):
-        """Make these, in order, the times of a group of which nothing else is read."""
-        cdef Py_ssize_t i, n = len(times)
-        if not 0 <= index < self.count or self.times[index] != NULL:
-            raise ValueError("no such group")
-        self.times[index] = <int64_t*> PyMem_Malloc((n + 1) * sizeof(int64_t))
-        if self.times[index] == NULL:
+    def add_outcomes(self, outcomes, related, siblings, filters):
+        """Put the times of the outcomes known at t into their groups, of which nothing else is read; once."""
+        cdef tuple own = tuple(outcomes), others = tuple(related)  # hold what is noted
+        cdef Py_ssize_t most = len(own) + len(others), owned, n, i, count
+        cdef Ended* known = <Ended*> PyMem_Malloc((most + 1) * sizeof(Ended))
+        cdef Py_ssize_t index
+        cdef int64_t* times
+        if known == NULL:
             raise MemoryError
-        for i in range(n):
-            self.times[index][i] = times[i]
-        self.sizes[index] = n
+        try:
+            owned = self._ended(own, None, known, 0)
+            n = self._ended(others, siblings, known, owned)
+            for index, scope, outcome in filters:
+                if not 0 <= index < self.count or self.times[index] != NULL or self.sizes[index]:
+                    raise ValueError("no such group")
+                times = self.times[index] = <int64_t*> PyMem_Malloc((n + 1) * sizeof(int64_t))
+                if times == NULL:
+                    raise MemoryError
+                count = 0
+                for i in range(n if scope == "account" else owned):
+                    if outcome is None or <object> known[i].outcome == outcome:
+                        times[count] = known[i].occurred_at
+                        count += 1
+                if count > 1:
+                    qsort(times, count, sizeof(int64_t), _compare_times)
+                self.sizes[index] = count
+        finally:
+            PyMem_Free(known)
+
+    cdef Py_ssize_t _ended(self, tuple outcomes, siblings, Ended* known, Py_ssize_t n) except -1:
+        """Note the outcomes known at t behind the first n, those of siblings where these are given."""
+        cdef object outcome
+        for outcome in outcomes:
+            if not _is_known(outcome, self.t):
+                continue
+            if siblings is not None and <object> PyTuple_GET_ITEM(outcome, ENDED_PROSPECT) not in siblings:
+                continue
+            known[n].occurred_at = <object> PyTuple_GET_ITEM(outcome, ENDED_AT)
+            known[n].outcome = PyTuple_GET_ITEM(outcome, ENDED_HOW)
+            n += 1
+        return n
 
     def reduce(self, Plan plan not None, list row not None):
         """Set the cells of all groups that are not empty, each but those whose window is."""
@@ -502,6 +546,68 @@ cdef class Groups:
         for i in range(start, n):
             number += self.fact[own[i]].contact >= 0
         return <double> best / <double> number
+
+
+cdef class People:
+    """What is known at t of contacts: the role and the rank of each, None where it is not known then."""
+
+    cdef object contacts, t
+    cdef bint by_role, by_title
+
+    def __cinit__(self, contacts not None, t, hindsight):
+        self.contacts, self.t = contacts, t
+        self.by_role, self.by_title = "role" not in hindsight, "job_title" not in hindsight
+
+    def __call__(self, contact):
+        row = as_of(self.contacts.get(contact, ()), self.t)
+        if row is None:
+            return None
+        role = row.get("role") if self.by_role else None
+        title = row.get("job_title") if self.by_title else None
+        if title is None:
+            return role, None
+        read = read_title(title)
+        return read.role if role is None else role, read.rank
+
+
+cpdef object as_of(versions, t):
+    """The row as of t: the version with the greatest ``observed_at <= t``, None where none was known."""
+    cdef PyObject* only
+    if type(versions) is tuple and PyTuple_GET_SIZE(versions) == 1:  # nearly always
+        only = PyTuple_GET_ITEM(versions, 0)
+        if isinstance(<object> only, tuple) and PyTuple_GET_SIZE(<object> only) == 2:
+            return <object> PyTuple_GET_ITEM(<object> only, 1) if <object> PyTuple_GET_ITEM(<object> only, 0) <= t else None
+    best = found = None
+    for observed_at, values in versions:
+        if observed_at <= t and (best is None or observed_at > best):
+            best, found = observed_at, values
+    return found
+
+
+def still_open(siblings, related, int64_t t):
+    """How many of an account's other prospects exist at t and are, by what is known then, neither won nor lost."""
+    cdef set closed = set()
+    cdef Py_ssize_t count = 0
+    for outcome in related:
+        if _is_known(outcome, t) and <object> PyTuple_GET_ITEM(outcome, ENDED_HOW) in _CLOSED:
+            closed.add(<object> PyTuple_GET_ITEM(outcome, ENDED_PROSPECT))
+    for key, row in siblings.items():
+        if row["created_at"] <= t and key not in closed:
+            count += 1
+    return <double> count
+
+
+cdef bint _is_known(outcome, int64_t t) except -1:
+    if not isinstance(outcome, tuple) or PyTuple_GET_SIZE(outcome) != ENDED_FIELDS:
+        raise TypeError("not an outcome")
+    if <int64_t> <object> PyTuple_GET_ITEM(outcome, ENDED_AT) > t:
+        return False
+    return <int64_t> <object> PyTuple_GET_ITEM(outcome, ENDED_RECORDED) <= t
+
+
+cdef int _compare_times(const void* a, const void* b) noexcept nogil:
+    cdef int64_t one = (<const int64_t*> a)[0], other = (<const int64_t*> b)[0]
+    return (one > other) - (one < other)
 
 
 cdef Match _matched(tuple key, dict matching, match):

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from features.aggregates import OPERATIONS, Group
+from features.aggregates import CLOSED, OPERATIONS, Group
 from features.compiled import compiled
 from features.contract import DAY
-from features.records import Event
+from features.records import Event, Outcome
 
 Key = tuple[bool, str, str | None, str | None, str | None, str | None]  # own, type, direction, role, channel, rank
 Known = tuple[str | None, str | None]  # of a contact as of t: its role and its rank
@@ -110,9 +110,33 @@ class PlainGroups:
             for index in to.full:
                 groups[index].add(event, contact, role)
 
-    def set_times(self, index: int, times: Sequence[int]) -> None:
-        """Make these, in order, the times of a group of which nothing else is read."""
-        self._groups[index].times = list(times)
+    def add_outcomes(
+        self,
+        outcomes: Sequence[Outcome],
+        related: Sequence[Outcome],
+        siblings: Mapping[str, Any],
+        filters: Sequence[tuple[int, str, str | None]],
+    ) -> None:
+        """Put the times of the outcomes known at t into their groups, of which nothing else is read; once.
+
+        Args:
+            outcomes: those of the prospect.
+            related: those of others, of which the ones of ``siblings`` count.
+            siblings: the other prospects of the account as of t, by id.
+            filters: the groups, with the scope and the outcome (None: any) of each.
+        """
+        t = self.t
+        known = [(o, True) for o in outcomes if o.occurred_at <= t and o.recorded_at <= t]
+        known += [
+            (o, False) for o in related if o.occurred_at <= t and o.recorded_at <= t and o.prospect_id in siblings
+        ]
+        known.sort(key=lambda item: item[0].occurred_at)
+        for index, scope, outcome in filters:
+            self._groups[index].times = [
+                o.occurred_at
+                for o, own in known
+                if (own or scope == "account") and (outcome is None or o.outcome == outcome)
+            ]
 
     def reduce(self, plan: PlainPlan, row: list[Any]) -> None:
         """Set the cells of all groups that are not empty, each but those whose window is."""
@@ -188,11 +212,19 @@ def _known(events: Sequence[Event], related: Sequence[Event], siblings: Mapping[
     return known
 
 
+def plain_still_open(siblings: Mapping[str, Mapping[str, Any]], related: Sequence[Outcome], t: int) -> float:
+    """How many of an account's other prospects exist at t and are, by what is known then, neither won nor lost."""
+    closed = {o.prospect_id for o in related if o.outcome in CLOSED and o.occurred_at <= t and o.recorded_at <= t}
+    return float(sum(1 for key, row in siblings.items() if row["created_at"] <= t and key not in closed))
+
+
 if TYPE_CHECKING:
+    still_open = plain_still_open
     Groups = PlainGroups
     Match = PlainMatch
     Plan = PlainPlan
 else:
+    still_open = compiled("features._groups", "still_open", plain_still_open)
     Groups = compiled("features._groups", "Groups", PlainGroups)
     Match = compiled("features._groups", "Match", PlainMatch)
     Plan = compiled("features._groups", "Plan", PlainPlan)

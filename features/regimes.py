@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from features.contract import Dataset
 from features.expressions import RULES
+from features.firms import infer_regime
 from features.online import as_of
 from features.records import Records
 
@@ -23,24 +24,25 @@ READ = (
     ("accounts", "headcount", "float64"),
     ("accounts", "headcount_band", "string"),
 )
-
-
-_rule = RULES["regime"].online
+_NAMES = tuple((table, name) for table, name, _ in READ)
 
 
 def regime_of(records: Records, t: int, dataset: Dataset) -> str | None:
     """The regime of one prospect by what its records tell at t; None where nothing does."""
     prospect = as_of(records.prospect, t) or {}
     account_id = prospect.get("account_id")
-    versions = (records.accounts or {}).get(account_id, ()) if account_id is not None else ()
+    versions = () if account_id is None or records.accounts is None else records.accounts.get(account_id, ())
     account = as_of(versions, t) or {}
-    hidden = dataset.hindsight
     values = [
-        None if hidden and (table, name) in hidden else (prospect if table == "prospects" else account).get(name)
-        for table, name, _ in READ
+        prospect.get("regime"),
+        prospect.get("tender_deadline"),
+        account.get("headcount"),
+        account.get("headcount_band"),
     ]
-    found = _rule(None, values)
-    return None if found is None else str(found)
+    hidden = dataset.hindsight
+    if not hidden.isdisjoint(_NAMES):
+        values = [None if name in hidden else value for name, value in zip(_NAMES, values, strict=True)]
+    return infer_regime(*values)
 
 
 def with_regime(tables: Tables, rows: Any, dataset: Dataset | None = None) -> Any:

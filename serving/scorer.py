@@ -38,6 +38,7 @@ Rows = Sequence[Sequence[Any]]  # raw values in the order of the spec, as ``comp
 COMPILED = (
     "features._events",
     "features._groups",
+    "features._program",
     "serving._answers",
     "serving._rows",
     "serving._tables",

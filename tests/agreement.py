@@ -14,9 +14,10 @@ from unittest.mock import patch
 from features import online
 from features.contract import MICRO, format_time
 from features.errors import BadInput
-from features.groups import PlainGroups, PlainMatch, PlainPlan
+from features.groups import PlainGroups, PlainMatch, PlainPlan, plain_still_open
 from features.offline import feature_table
-from features.online import compile_features
+from features.online import PlainPeople, compile_features, plain_as_of
+from features.program import PlainProgram
 from features.records import Records
 from features.spec import Feature, FeatureSet
 from features.tables import Tables, read_tables
@@ -47,8 +48,17 @@ def by_oracle(features: FeatureSet, world: World) -> Answers:
 
 
 def plainly() -> Any:
-    """As where nothing was compiled: a context in which the plain groups serve."""
-    return patch.multiple(online, Groups=PlainGroups, Match=PlainMatch, Plan=PlainPlan)
+    """As where nothing was compiled: a context in which the plain forms serve."""
+    return patch.multiple(
+        online,
+        Groups=PlainGroups,
+        Match=PlainMatch,
+        Plan=PlainPlan,
+        Program=PlainProgram,
+        People=PlainPeople,
+        as_of=plain_as_of,
+        still_open=plain_still_open,
+    )
 
 
 def by_online(features: FeatureSet, world: World, seed: int = 0) -> Answers:

@@ -267,11 +267,11 @@ MUTATIONS = (
     # Outcomes count once they are known; open is who exists and is neither won nor lost.
     Mutation("offline: late outcomes known", "offline.py", "            outcomes.recorded_at <= members.as_of,\n", ""),
     Mutation(
-        "online: late outcomes known", "online.py", "o.occurred_at <= t and o.recorded_at <= t", "o.occurred_at <= t"
+        "online: late outcomes known", "groups.py", "o.occurred_at <= t and o.recorded_at <= t", "o.occurred_at <= t"
     ),
-    Mutation("online: outcomes of strangers", "online.py", " and o.prospect_id in siblings", ""),
+    Mutation("online: outcomes of strangers", "groups.py", " and o.prospect_id in siblings", ""),
     Mutation(
-        "online: outcomes out of order", "online.py", "    known.sort(key=lambda item: item[0].occurred_at)\n", ""
+        "online: outcomes out of order", "groups.py", "        known.sort(key=lambda item: item[0].occurred_at)\n", ""
     ),
     Mutation(
         "offline: closed before it is known",
@@ -287,7 +287,7 @@ MUTATIONS = (
     ),
     Mutation("offline: open counts oneself", "offline.py", "~joined.own & ", ""),
     Mutation("offline: open before creation", "offline.py", "(joined.born <= joined.as_of) & ", ""),
-    Mutation("online: open before creation", "online.py", 'row["created_at"] <= t and ', ""),
+    Mutation("online: open before creation", "groups.py", 'row["created_at"] <= t and ', ""),
     Mutation(
         "both: what is renewed is closed",
         "aggregates.py",
@@ -323,7 +323,7 @@ MUTATIONS = (
     Mutation("offline: ten are few", "expressions.py", "(own < MASS_BELOW", "(own <= MASS_BELOW"),
     # What is too large for a double is missing.
     Mutation("offline: infinite numbers", "offline.py", "number.isinf()", "number.isnan()"),
-    Mutation("online: infinite numbers", "online.py", "x if math.isfinite(x) else None", "x"),
+    Mutation("online: infinite numbers", "program.py", "x if math.isfinite(x) else None", "x"),
     # The compiled groups, which the tests compare with the plain ones.
     Mutation("compiled: window open on the wrong side", COMPILED, "if at <= time:", "if at < time:"),
     Mutation(
@@ -343,6 +343,8 @@ MUTATIONS = (
         "known = _NOBODY",
         "known = (0, -1, None, None)",
     ),
+    Mutation("compiled: late outcomes known", COMPILED, "ENDED_RECORDED) <= t", "ENDED_RECORDED) <= 2**62"),
+    Mutation("compiled: open before creation", COMPILED, 'row["created_at"] <= t and ', ""),
     Mutation("compiled: float sums", COMPILED, "cdef wide total = 0", "cdef double total = 0"),
 )
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from features.compiled import absent, compiled
-from features.contract import MICRO, ROLES, Column, Dataset, parse_time
+from features.contract import DAY, MICRO, ROLES, Column, Dataset, parse_time
 from features.errors import BadInput
-from features.groups import PlainGroups, PlainMatch, PlainPlan, Step
-from features.online import compile_features
+from features.groups import PlainGroups, PlainMatch, PlainPlan, Step, plain_still_open
+from features.online import PlainPeople, compile_features, plain_as_of
+from features.program import MADE, Input, PlainProgram
+from features.program import Step as Made
 from features.records import Event, Outcome, Version
-from features.spec import Aggregate, FeatureSet
+from features.spec import CALENDAR_PARTS, Aggregate, FeatureSet
 from serving.bundle import UsualEvent
 from serving.committee import BASIS, Committee, Missing, RoleStanding, plain_last_heard, supposed
 from serving.contributions import Forest
@@ -366,7 +370,8 @@ def test_groups_refuse_what_is_not_theirs() -> None:
         lambda: groups.reduce(plan, [0.0]),  # a row of other features
         lambda: groups.reduce(module.Plan([0.0], [[]]), [0.0]),  # other groups
         lambda: groups.suppose(plan, module.Match([7], []), event, None, None, [0.0, None]),
-        lambda: groups.set_times(2, [1]),
+        lambda: groups.add_outcomes((), (), {}, [(2, "prospect", None)]),
+        lambda: groups.add_outcomes((), (), {}, [(1, "prospect", None)]),  # one of events
         lambda: module.Plan([0.0], [[Step(1, "count", None)]]),  # no such cell
         lambda: module.Groups((False,), T).suppose(plan, match, event, None, None, [0.0, None]),
         lambda: module.Groups((False, True), T).suppose(plan, match, event, None, None, [0.0, None]),
@@ -417,6 +422,178 @@ def test_sums_of_any_size_are_exact() -> None:
         rows.append(row)
     assert rows[0] == rows[1]
     assert rows[0][0] > 9.3e12
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+CELLS = st.one_of(
+    st.none(),
+    st.floats(),
+    st.sampled_from([0.0, -0.0, 1e308, -1e308, 5e-324, math.nan, math.inf, -math.inf]),
+    st.sampled_from([T, 0, -1, 2**62, 2**62 - 1, -(2**62), -(2**62) - 1, 2**63, -(2**70)]),
+    st.integers(-(2**64), 2**64),
+    st.booleans(),
+    st.sampled_from([np.float64(0.5), "62.01Z", "11", "PME", ""]),
+)
+DETAILS = {"band": (0.0, 1.0, 10.0), "naf": "division"}
+TAKES = {"days": 2, "share": 2, "ratio": 2, "difference": 2, "naf": 1, "band_order": 1, "size_conflict": 3, "regime": 4}
+WIDTH = 9  # cells: six values, and three that are made of these and of one another
+
+
+def ran(program: Any, row: list[Any], *rows: Any) -> Any:
+    """The text of a row after a program, which tells any two values apart; or how it failed."""
+    try:
+        if rows:
+            program.read(row, *rows)
+        program.make(row)
+    except (TypeError, ValueError, OverflowError, AttributeError) as e:
+        return type(e)
+    return [(type(value), repr(value)) for value in row]
+
+
+@settings(max_examples=400 * MANY, deadline=None)
+@given(st.data(), st.lists(CELLS, min_size=6, max_size=6))
+def test_cells_are_made_of_others_as_plainly(data: st.DataObject, values: list[Any]) -> None:
+    module = built("features._program")
+    steps = []
+    for cell in range(6, WIDTH):
+        operation = data.draw(st.sampled_from([*MADE]))
+        detail = data.draw(st.sampled_from(CALENDAR_PARTS)) if operation == "calendar" else DETAILS.get(operation)
+        count = TAKES.get(operation) or (1 if detail else data.draw(st.integers(1, 4)))
+        places = data.draw(st.lists(st.integers(0, cell - 1), min_size=count, max_size=count))
+        steps.append(Made(cell, operation, MADE[operation], detail, tuple(places)))
+    row = [*values, None, None, None]
+    assert ran(module.Program(WIDTH, [], steps), [*row]) == ran(PlainProgram(WIDTH, [], steps), [*row])
+
+
+def test_days_between_times_however_far_are_the_plain_ones() -> None:
+    """And the weekdays of such times."""
+    module = built("features._program")
+    far = [sign * (2**power + more) for power in (0, 53, 62, 63, 64) for more in (-1, 0, 1) for sign in (-1, 1)]
+    step = Made(2, "days", MADE["days"], None, (0, 1))
+    for later, earlier in product([*far, T, None], repeat=2):
+        row = [later, earlier, None]
+        assert ran(module.Program(3, [], [step]), [*row]) == ran(PlainProgram(3, [], [step]), [*row])
+    for micros in [*far, T, None, *(n * DAY + more for n in range(-8, 9) for more in (-1, 0, 1))]:
+        row, step = [micros, None], Made(1, "calendar", MADE["calendar"], "weekday", (0,))
+        assert ran(module.Program(2, [], [step]), [*row]) == ran(PlainProgram(2, [], [step]), [*row])
+
+
+@settings(max_examples=100 * MANY, deadline=None)
+@given(st.lists(CELLS, min_size=3, max_size=3), st.lists(st.booleans(), min_size=6, max_size=6), st.booleans())
+def test_columns_are_read_as_plainly(values: list[Any], flags: list[bool], proxied: bool) -> None:
+    module = built("features._program")
+    rows: list[Any] = [dict(zip("ab", values, strict=False)), {"c": values[2], "d": None}]
+    if proxied:
+        rows = [MappingProxyType(row) for row in rows]
+    inputs = [Input(i, flags[i], "abc"[i], flags[3 + i]) for i in range(3)]
+    wanted = ran(PlainProgram(4, inputs, []), ["?"] * 4, *rows)
+    assert ran(module.Program(4, inputs, []), ["?"] * 4, *rows) == wanted
+
+
+def test_programs_refuse_what_is_not_theirs() -> None:
+    module = built("features._program")
+    ratio = Made(2, "ratio", MADE["ratio"], None, (0, 1))
+    program = module.Program(3, [Input(0, True, "a", True)], [ratio])
+    for wrong in (
+        lambda: module.Program(2, [], [ratio]),
+        lambda: module.Program(3, [], [ratio._replace(cell=-1)]),
+        lambda: module.Program(3, [], [ratio._replace(places=(0, 3))]),
+        lambda: module.Program(3, [], [ratio._replace(places=(0, -1))]),
+        lambda: module.Program(3, [], [ratio._replace(places=(0,))]),
+        lambda: module.Program(3, [Input(3, True, "a", True)], []),
+        lambda: program.make([1.0, 2.0]),
+        lambda: program.make([1.0, 2.0, 3.0, 4.0]),
+        lambda: program.read([1.0], {}, {}),
+    ):
+        with pytest.raises(ValueError, match=r"\w"):
+            wrong()
+    for row in ((1.0, 2.0, 3.0), None):
+        with pytest.raises(TypeError):
+            program.make(row)
+
+
+VERSIONS = st.lists(
+    st.builds(
+        Version,
+        st.integers(T - 2, T + 2),
+        st.fixed_dictionaries(
+            {"created_at": st.integers(T - 2, T + 2)},
+            optional={
+                "role": st.sampled_from([None, *ROLES]),
+                "job_title": st.sampled_from([None, "", "Responsable achats", "CTO", "xyz"]),
+            },
+        ),
+    ),
+    max_size=3,
+).map(tuple)
+ENDED = st.lists(
+    st.builds(
+        Outcome,
+        st.text("ab", max_size=2),
+        st.sampled_from("pqr"),
+        st.sampled_from(["won", "lost", "renewed"]),
+        st.integers(T - 3, T + 1),
+        st.integers(T - 3, T + 1),
+    ),
+    max_size=8,
+).map(tuple)
+
+
+@settings(max_examples=200 * MANY, deadline=None)
+@given(VERSIONS, st.sampled_from([{}, {"role": None}, {"job_title": None}, {"role": None, "job_title": None}]))
+def test_rows_and_people_as_of_a_time_are_those_that_they_are_plainly(
+    versions: tuple[Version, ...], hindsight: dict[str, None]
+) -> None:
+    module = built("features._groups")
+    for each in (versions, list(versions)):
+        assert module.as_of(each, T) is plain_as_of(each, T)
+    contacts = {"c": versions, "d": (*versions, Version(T, {}))}
+    for contact in ("c", "d", "nobody"):
+        found = module.People(contacts, T, hindsight)(contact)
+        assert found == PlainPeople(contacts, T, hindsight)(contact)
+
+
+@settings(max_examples=200 * MANY, deadline=None)
+@given(ENDED, ENDED, st.dictionaries(st.sampled_from("qr"), st.integers(T - 1, T + 1)), st.data())
+def test_outcomes_count_as_plainly(
+    own: tuple[Outcome, ...], related: tuple[Outcome, ...], born: dict[str, int], data: st.DataObject
+) -> None:
+    module = built("features._groups")
+    siblings = {key: {"created_at": at} for key, at in born.items()}
+    assert same(module.still_open(siblings, related, T), plain_still_open(siblings, related, T))
+    filters = [
+        (i, data.draw(st.sampled_from(["prospect", "account"])), data.draw(st.sampled_from([None, "won", "lost"])))
+        for i in range(3)
+    ]
+    steps = [
+        [Step(3 * i, "count", 2), Step(3 * i + 1, "days_since_first", None), Step(3 * i + 2, "days_since_last", None)]
+        for i in range(3)
+    ]
+    rows: list[Any] = []
+    for groups, plan in ((module.Groups, module.Plan), (PlainGroups, PlainPlan)):
+        here = groups((False,) * 3, T)
+        here.add_outcomes(own, related, siblings, filters)
+        rows.append([None] * 9)
+        here.reduce(plan(rows[-1], steps), rows[-1])
+    assert all(map(same, *rows)), rows
+
+
+def test_outcomes_refuse_what_is_none() -> None:
+    module = built("features._groups")
+    for wrong in ((("o1", "p", "won"),), (7,), (None,), (Outcome("o1", "q", "won", None, T),)):
+        with pytest.raises(TypeError):
+            module.still_open({}, wrong, T)
+        for own, related in ((wrong, ()), ((), wrong)):
+            with pytest.raises(TypeError):
+                module.Groups((False,), T).add_outcomes(own, related, {"q": {}}, [(0, "account", None)])
+    groups = module.Groups((False,), T)
+    groups.add_outcomes((), (), {}, [(0, "account", None)])
+    with pytest.raises(ValueError, match="no such group"):  # twice
+        groups.add_outcomes((), (), {}, [(0, "account", None)])
+    event, match = Event("e1", "p", "call", T, T), module.Match([0], [])
+    with pytest.raises(ValueError, match="no such group"):  # its times are those of outcomes
+        groups.add_events((event,), (), {}, "p", {}, lambda key: match, lambda contact: None)
 
 
 # -- what a request holds ---------------------------------------------------------------------------------------------
