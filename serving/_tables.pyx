@@ -22,132 +22,137 @@ cdef enum:
 cdef class ForestTables:
     """The tables of a ``Forest``: where rows stand in them, and what that gives."""
 
-    cdef Py_ssize_t right, left, levels, plain, lookups, columns, intervals, widest, groups, size, conditions
+    cdef Py_ssize_t right, plain, lookups, columns, intervals, widest, groups, size
     cdef double constant
-    cdef Py_ssize_t[::1] feature, coded, code, row, offsets, begin, end, slots
+    cdef Py_ssize_t[::1] coded, offsets, begin, end, slots, used
     cdef Py_ssize_t[:, ::1] of
     cdef int32_t[::1] first, places, bits  # of each condition: where it stands in which look-ups, and as which bit
     cdef double[::1] threshold, value
     cdef double[:, ::1] parts
-    cdef uint8_t[::1] known, held
-    cdef Py_ssize_t[::1] begun
+    cdef uint8_t[:, ::1] known  # which levels hold, by code + 1; the last row: of no code yet, none
+    # Conditions on one feature that treat a missing value alike are a scale of rising thresholds: those hold that come
+    # at a row's place on it or after. The levels of a column stand together too.
+    cdef Py_ssize_t[::1] scale, feature, column
+    cdef Py_ssize_t[::1] begun, zeros  # where a row of zeros stands, in the tables and on the scales
 
     def __init__(self, forest):
-        self.right, self.left, self.plain = forest._right, forest._left, forest._plain
+        cdef Py_ssize_t numbers = forest._right + forest._left, levels = len(forest._code)
+        self.right, self.plain = forest._right, forest._plain
         self.columns, self.intervals = forest.columns, forest.intervals
         self.widest, self.constant = forest._widest, forest._constant
-        self.feature, self.threshold = forest._feature, forest._threshold
-        self.coded, self.code, self.row = forest._coded, forest._code, forest._row
-        self.known = forest._known.view(np.uint8)
-        self.offsets = forest._offsets
+        self.threshold, self.coded, self.offsets = forest._threshold, forest._coded, forest._offsets
         self.begin, self.end, self.of = forest._begin, forest._end, forest._of
         self.value, self.parts, self.slots = forest._value, forest._parts, forest._slots
-        self.levels = len(self.code)
+        self.used = (forest._slots.reshape(-1, BITS) < forest.columns).sum(axis=1)
         self.lookups, self.groups, self.size = len(self.offsets), self.of.shape[1], len(self.value)
-        self.conditions = self.right + self.left + self.levels
+        known = np.zeros((self.widest + 3, levels), dtype=np.uint8)
+        known[:-1] = forest._known.reshape(levels, self.widest + 2).T
+        self.known = known
         found = forest._bits.reshape(-1)
         order = np.argsort(found, kind="stable")
-        order = order[: int((found < self.conditions).sum())]  # without the places of a byte that no condition has
+        order = order[: int((found < numbers + levels).sum())]  # without the places of a byte that no condition has
         self.places, self.bits = (order // BITS).astype(np.int32), (1 << order % BITS).astype(np.int32)
-        self.first = np.searchsorted(found[order], np.arange(self.conditions + 1)).astype(np.int32)
-        self.held = np.zeros(self.conditions, dtype=np.uint8)  # of no row yet: as if no condition held
-        self.begun = np.ascontiguousarray(self.offsets)
-        zeros = np.zeros((1, self.columns - 1))
-        held = np.empty(self.conditions, dtype=np.uint8)
-        self.begun = self._look(zeros, held)[0]
-        self.held = held  # of a row of zeros, with which every call begins
+        self.first = np.searchsorted(found[order], np.arange(numbers + levels + 1)).astype(np.int32)
+        new = np.diff(forest._feature, prepend=-1) != 0
+        if forest._left:
+            new[forest._right] = True
+        self.scale = np.append(np.flatnonzero(new), numbers)
+        self.feature = np.ascontiguousarray(forest._feature[new])
+        self.column = numbers + np.searchsorted(forest._code, np.arange(len(self.coded) + 1))
+        self.begun = np.array(self.offsets)  # as if no condition held
+        self.zeros = np.append(self.scale[1:], np.full(len(self.coded), self.widest + 2))
+        places = np.array(self.zeros)
+        self.begun = self._look(np.zeros((1, self.columns - 1)), places)[0]
+        self.zeros = places
 
     def look(self, const double[:, ::1] matrix):
         """Where in the tables each row stands, shape (rows, look-ups)."""
-        return self._look(matrix, None)
+        return self._look(matrix, np.array(self.zeros))
 
-    cdef object _look(self, const double[:, ::1] matrix, held):
-        """What ``look`` gives; a row is told from the one before, since rows are much alike."""
-        cdef Py_ssize_t rows = matrix.shape[0], width = self.columns - 1, r, i, code
-        cdef Py_ssize_t right = self.right, numbers = self.right + self.left
+    cdef object _look(self, const double[:, ::1] matrix, places):
+        """What ``look`` gives; a row is told from the one before, since rows are much alike, the first from zeros.
+
+        ``places`` is where that one stands: on each scale, and as a row of ``known`` for each column of levels.
+        """
+        cdef Py_ssize_t rows = matrix.shape[0], width = self.columns - 1, r, i, k, place, code, numbers
+        cdef Py_ssize_t scales = self.feature.shape[0], columns = self.coded.shape[0]
         cdef double x
+        cdef bint right
         found = np.empty((rows, self.lookups), dtype=np.intp)
         if matrix.shape[1] != width:
             raise ValueError(f"not a matrix of {width} columns")
         cdef Py_ssize_t[:, ::1] out = found
-        cdef const double* row
+        cdef Py_ssize_t[::1] stands = places
         cdef Py_ssize_t* at
-        cdef Py_ssize_t* before = &self.begun[0] if self.lookups else NULL
-        cdef Py_ssize_t* feature = &self.feature[0] if numbers else NULL
-        cdef double* threshold = &self.threshold[0] if numbers else NULL
-        cdef uint8_t[::1] kept
-        cdef uint8_t* hold
-        if not self.lookups or not self.conditions or not rows:
-            found[:] = self.begun
+        cdef const Py_ssize_t* before
+        if not self.lookups or not rows:
             return found
-        hold = <uint8_t*> PyMem_Malloc(self.conditions)
-        if hold == NULL:
-            raise MemoryError
-        memcpy(hold, &self.held[0], self.conditions)
+        before = &self.begun[0]
+        numbers = self.scale[scales]
         for r in range(rows):
-            row, at = &matrix[r, 0], &out[r, 0]
+            at = &out[r, 0]
             memcpy(at, before, self.lookups * sizeof(Py_ssize_t))
-            for i in range(right):
-                if (row[feature[i]] <= threshold[i]) != hold[i]:
-                    self._turn(i, hold, at)
-            for i in range(right, numbers):
-                if (not row[feature[i]] > threshold[i]) != hold[i]:
-                    self._turn(i, hold, at)
-            for i in range(self.levels):
-                x = row[self.coded[self.code[i]]]
-                code = -1 if isnan(x) or x < -1.0 else self.widest if x > self.widest else <Py_ssize_t> x
-                if self.known[code + 1 + self.row[i]] != hold[numbers + i]:
-                    self._turn(numbers + i, hold, at)
             before = at
-        if held is not None:
-            kept = held
-            memcpy(&kept[0], hold, self.conditions)
-        PyMem_Free(hold)
+            for i in range(scales):
+                x, place = matrix[r, self.feature[i]], stands[i]
+                right = self.scale[i] < self.right  # where what is missing goes
+                while place < self.scale[i + 1] and (
+                    not x <= self.threshold[place] if right else x > self.threshold[place]
+                ):
+                    self._turn(place, -1, at)
+                    place += 1
+                while place > self.scale[i] and (
+                    x <= self.threshold[place - 1] if right else not x > self.threshold[place - 1]
+                ):
+                    place -= 1
+                    self._turn(place, 1, at)
+                stands[i] = place
+            for i in range(columns):
+                x = matrix[r, self.coded[i]]
+                code = 0 if isnan(x) or x < -1.0 else self.widest + 1 if x > self.widest else <Py_ssize_t> x + 1
+                place = stands[scales + i]
+                if code == place:
+                    continue
+                for k in range(self.column[i], self.column[i + 1]):
+                    if self.known[code, k - numbers] != self.known[place, k - numbers]:
+                        self._turn(k, 1 if self.known[code, k - numbers] else -1, at)
+                stands[scales + i] = code
         return found
 
-    cdef void _turn(self, Py_ssize_t condition, uint8_t* hold, Py_ssize_t* at) noexcept:
-        """A condition holds where it did not before, or no longer: move to where that is in the tables."""
+    cdef inline void _turn(self, Py_ssize_t condition, int32_t sign, Py_ssize_t* at) noexcept:
+        """A condition holds where it did not before (sign 1), or no longer (-1): move to where that is in the tables."""
         cdef int32_t k
-        hold[condition] = not hold[condition]
-        if hold[condition]:
-            for k in range(self.first[condition], self.first[condition + 1]):
-                at[self.places[k]] += self.bits[k]
-        else:
-            for k in range(self.first[condition], self.first[condition + 1]):
-                at[self.places[k]] -= self.bits[k]
+        for k in range(self.first[condition], self.first[condition + 1]):
+            at[self.places[k]] += sign * self.bits[k]
 
     def raw(self, const Py_ssize_t[:, ::1] index):
         """The trees' sum in each interval, shape (rows, intervals)."""
         cdef Py_ssize_t rows = index.shape[0], r, k, g
-        cdef double base, total
-        found = np.empty((rows, self.intervals))
+        found = np.zeros((rows, self.intervals))
+        bases = np.zeros(rows)
         cdef double[:, ::1] out = found
+        cdef double[::1] base = bases
         self._check(index)
+        # Side by side, what is added to one sum after the other need not wait for it.
+        for k in range(self.plain):
+            for r in range(rows):
+                base[r] += self.value[index[r, k]]
         for r in range(rows):
-            base = 0.0
-            if self.plain:
-                base = self.value[index[r, 0]]
-                for k in range(1, self.plain):
-                    base += self.value[index[r, k]]
-            base += self.constant
+            for g in range(self.groups):
+                for k in range(self.intervals):
+                    out[r, k] += self.value[index[r, self.of[k, g]]]
             for k in range(self.intervals):
-                total = 0.0
-                if self.groups:
-                    total = self.value[index[r, self.of[k, 0]]]
-                    for g in range(1, self.groups):
-                        total += self.value[index[r, self.of[k, g]]]
-                out[r, k] = base + total
+                out[r, k] += base[r] + self.constant
         return found
 
     def contributions(self, const Py_ssize_t[:, ::1] index, const double[:, ::1] weights):
         """What each column adds, summed over the intervals with these weights (rows, intervals); (rows, columns)."""
         cdef Py_ssize_t rows = index.shape[0], r, k, i, at
         cdef double share
-        found = np.empty((rows, self.columns))
+        found = np.zeros((rows, self.columns))
         run = np.empty(self.intervals + 1)
-        kept = np.empty(self.columns + 1)
         cdef double[:, ::1] out = found
-        cdef double[::1] upto = run, sums = kept
+        cdef double[::1] upto = run
         self._check(index)
         if weights.shape[0] != rows or weights.shape[1] != self.intervals:
             raise ValueError("not a weight for each row and interval")
@@ -155,17 +160,15 @@ cdef class ForestTables:
             upto[0] = 0.0
             for k in range(self.intervals):
                 upto[k + 1] = weights[r, k] if k == 0 else upto[k] + weights[r, k]
-            for i in range(self.columns + 1):
-                sums[i] = 0.0
             for k in range(self.lookups):
                 share = upto[self.intervals] if k < self.plain else (
                     upto[self.end[k - self.plain]] - upto[self.begin[k - self.plain]]
                 )
+                if share == 0.0:
+                    continue
                 at = index[r, k]
-                for i in range(BITS):
-                    sums[self.slots[k * BITS + i]] += self.parts[at, i] * share
-            for i in range(self.columns):
-                out[r, i] = sums[i]
+                for i in range(self.used[k]):
+                    out[r, self.slots[k * BITS + i]] += self.parts[at, i] * share
         return found
 
     cdef int _check(self, const Py_ssize_t[:, ::1] index) except -1:

@@ -133,7 +133,8 @@ class Forest:
             if size > _MOST:
                 raise Unsupported("the tables would be too large")
         self._plain = plain
-        wanted = sorted({c for byte in bits for c in byte if c is not None}, key=lambda c: (_kind(c), repr(c)))
+        # By feature and rising threshold: those that a row's value turns lie side by side.
+        wanted = sorted({c for byte in bits for c in byte if c is not None}, key=lambda c: (_kind(c), *c[1:]))
         found = {c: i for i, c in enumerate(wanted)}
         kinds = [_kind(c) for c in wanted]
         self._right, self._left = kinds.count(0), kinds.count(1)  # conditions by where a missing value goes; levels
