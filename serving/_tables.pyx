@@ -22,10 +22,9 @@ cdef enum:
 cdef class ForestTables:
     """The tables of a ``Forest``: where rows stand in them, and what that gives."""
 
-    cdef Py_ssize_t right, plain, lookups, columns, intervals, widest, groups, size
+    cdef Py_ssize_t right, plain, lookups, columns, intervals, widest, size
     cdef double constant
-    cdef Py_ssize_t[::1] coded, offsets, begin, end, slots, used
-    cdef Py_ssize_t[:, ::1] of
+    cdef Py_ssize_t[::1] coded, begin, end, slots, used
     cdef int32_t[::1] first, places, bits  # of each condition: where it stands in which look-ups, and as which bit
     cdef double[::1] threshold, value
     cdef double[:, ::1] parts
@@ -33,20 +32,21 @@ cdef class ForestTables:
     # Conditions on one feature that treat a missing value alike are a scale of rising thresholds: those hold that come
     # at a row's place on it or after. The levels of a column stand together too.
     cdef Py_ssize_t[::1] scale, feature, column
-    cdef Py_ssize_t[::1] begun, zeros  # where a row of zeros stands, in the tables and on the scales
+    cdef int32_t[::1] begun
+    cdef Py_ssize_t[::1] zeros  # where a row of zeros stands, in the tables and on the scales
 
     def __init__(self, forest):
         cdef Py_ssize_t numbers = forest._right + forest._left, levels = len(forest._code)
         self.right, self.plain = forest._right, forest._plain
         self.columns, self.intervals = forest.columns, forest.intervals
         self.widest, self.constant = forest._widest, forest._constant
-        self.threshold, self.coded, self.offsets = forest._threshold, forest._coded, forest._offsets
-        self.begin, self.end, self.of = forest._begin, forest._end, forest._of
+        self.threshold, self.coded = forest._threshold, forest._coded
+        self.begin, self.end = forest._begin, forest._end
         self.value, self.parts, self.slots = forest._value, forest._parts, forest._slots
         self.used = (forest._slots.reshape(-1, BITS) < forest.columns).sum(axis=1)
-        self.lookups, self.groups, self.size = len(self.offsets), self.of.shape[1], len(self.value)
+        self.lookups, self.size = len(forest._offsets), len(self.value)
         known = np.zeros((self.widest + 3, levels), dtype=np.uint8)
-        known[:-1] = forest._known.reshape(levels, self.widest + 2).T
+        known[: self.widest + 2] = forest._known.reshape(levels, self.widest + 2).T
         self.known = known
         found = forest._bits.reshape(-1)
         order = np.argsort(found, kind="stable")
@@ -59,7 +59,7 @@ cdef class ForestTables:
         self.scale = np.append(np.flatnonzero(new), numbers)
         self.feature = np.ascontiguousarray(forest._feature[new])
         self.column = numbers + np.searchsorted(forest._code, np.arange(len(self.coded) + 1))
-        self.begun = np.array(self.offsets)  # as if no condition held
+        self.begun = np.array(forest._offsets)  # as if no condition held
         self.zeros = np.append(self.scale[1:], np.full(len(self.coded), self.widest + 2))
         places = np.array(self.zeros)
         self.begun = self._look(np.zeros((1, self.columns - 1)), places)[0]
@@ -78,20 +78,20 @@ cdef class ForestTables:
         cdef Py_ssize_t scales = self.feature.shape[0], columns = self.coded.shape[0]
         cdef double x
         cdef bint right
-        found = np.empty((rows, self.lookups), dtype=np.intp)
+        found = np.empty((rows, self.lookups), dtype=np.int32)
         if matrix.shape[1] != width:
             raise ValueError(f"not a matrix of {width} columns")
-        cdef Py_ssize_t[:, ::1] out = found
+        cdef int32_t[:, ::1] out = found
         cdef Py_ssize_t[::1] stands = places
-        cdef Py_ssize_t* at
-        cdef const Py_ssize_t* before
+        cdef int32_t* at
+        cdef const int32_t* before
         if not self.lookups or not rows:
             return found
         before = &self.begun[0]
         numbers = self.scale[scales]
         for r in range(rows):
             at = &out[r, 0]
-            memcpy(at, before, self.lookups * sizeof(Py_ssize_t))
+            memcpy(at, before, self.lookups * sizeof(int32_t))
             before = at
             for i in range(scales):
                 x, place = matrix[r, self.feature[i]], stands[i]
@@ -119,66 +119,78 @@ cdef class ForestTables:
                 stands[scales + i] = code
         return found
 
-    cdef inline void _turn(self, Py_ssize_t condition, int32_t sign, Py_ssize_t* at) noexcept:
+    cdef inline void _turn(self, Py_ssize_t condition, int32_t sign, int32_t* at) noexcept:
         """A condition holds where it did not before (sign 1), or no longer (-1): move to where that is in the tables."""
         cdef int32_t k
         for k in range(self.first[condition], self.first[condition + 1]):
             at[self.places[k]] += sign * self.bits[k]
 
-    def raw(self, const Py_ssize_t[:, ::1] index):
+    def raw(self, const int32_t[:, ::1] index):
         """The trees' sum in each interval, shape (rows, intervals)."""
-        cdef Py_ssize_t rows = index.shape[0], r, k, g
+        cdef Py_ssize_t rows = index.shape[0], r, k, i
+        cdef double* value = &self.value[0] if self.size else NULL
         found = np.zeros((rows, self.intervals))
         bases = np.zeros(rows)
         cdef double[:, ::1] out = found
         cdef double[::1] base = bases
         self._check(index)
-        # Side by side, what is added to one sum after the other need not wait for it.
+        # Row beside row: what is added to one sum need not wait for the one before.
         for k in range(self.plain):
             for r in range(rows):
-                base[r] += self.value[index[r, k]]
+                base[r] += value[index[r, k]]
+        for k in range(self.plain, self.lookups):
+            for r in range(rows):
+                for i in range(self.begin[k - self.plain], self.end[k - self.plain]):
+                    out[r, i] += value[index[r, k]]
         for r in range(rows):
-            for g in range(self.groups):
-                for k in range(self.intervals):
-                    out[r, k] += self.value[index[r, self.of[k, g]]]
-            for k in range(self.intervals):
-                out[r, k] += base[r] + self.constant
+            for i in range(self.intervals):
+                out[r, i] += base[r] + self.constant
         return found
 
-    def contributions(self, const Py_ssize_t[:, ::1] index, const double[:, ::1] weights):
+    def contributions(self, const int32_t[:, ::1] index, const double[:, ::1] weights):
         """What each column adds, summed over the intervals with these weights (rows, intervals); (rows, columns)."""
-        cdef Py_ssize_t rows = index.shape[0], r, k, i, at
+        cdef Py_ssize_t rows = index.shape[0], r, k, i, begin, end, used
         cdef double share
+        cdef double* sums
+        cdef double* part
+        cdef Py_ssize_t* slot
         found = np.zeros((rows, self.columns))
-        run = np.empty(self.intervals + 1)
-        cdef double[:, ::1] out = found
-        cdef double[::1] upto = run
+        run = np.zeros((rows, self.intervals + 1))
+        cdef double[:, ::1] out = found, upto = run
         self._check(index)
         if weights.shape[0] != rows or weights.shape[1] != self.intervals:
             raise ValueError("not a weight for each row and interval")
         for r in range(rows):
-            upto[0] = 0.0
             for k in range(self.intervals):
-                upto[k + 1] = weights[r, k] if k == 0 else upto[k] + weights[r, k]
-            for k in range(self.lookups):
-                share = upto[self.intervals] if k < self.plain else (
-                    upto[self.end[k - self.plain]] - upto[self.begin[k - self.plain]]
-                )
+                upto[r, k + 1] = upto[r, k] + weights[r, k]
+        for k in range(self.lookups):
+            begin, end = 0, self.intervals
+            if k >= self.plain:
+                begin, end = self.begin[k - self.plain], self.end[k - self.plain]
+            slot, used = &self.slots[k * BITS], self.used[k]
+            for r in range(rows):
+                share = upto[r, end] - upto[r, begin]
                 if share == 0.0:
-                    continue
-                at = index[r, k]
-                for i in range(self.used[k]):
-                    out[r, self.slots[k * BITS + i]] += self.parts[at, i] * share
+                    continue  # nothing of it lies within the horizon
+                sums, part = &out[r, 0], &self.parts[index[r, k], 0]
+                for i in range(used):
+                    sums[slot[i]] += part[i] * share
         return found
 
-    cdef int _check(self, const Py_ssize_t[:, ::1] index) except -1:
+    cdef int _check(self, const int32_t[:, ::1] index) except -1:
         cdef Py_ssize_t r, k
+        cdef int32_t last = <int32_t> self.size - 1, wrong = 0
+        cdef const int32_t* row
         if index.shape[1] != self.lookups:
             raise ValueError(f"not {self.lookups} look-ups")
+        if not self.lookups:
+            return 0
         for r in range(index.shape[0]):
+            row = &index[r, 0]
             for k in range(self.lookups):
-                if not 0 <= index[r, k] < self.size:
-                    raise ValueError("no such place in the tables")
+                wrong |= row[k] | (last - row[k])  # below 0 where either is
+        if wrong < 0:
+            raise ValueError("no such place in the tables")
         return 0
 
 

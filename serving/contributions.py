@@ -30,7 +30,7 @@ from features.errors import BadBundle
 from serving.linear import summed
 
 Matrix = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+Indices = npt.NDArray[np.int32]  # of the tables' entries, at most ``_MOST``
 
 BITS = 8  # splits of a group at most: one byte
 _MOST = 4_000_000  # entries of the tables at most, 72 bytes each
@@ -146,7 +146,7 @@ class Forest:
         self._bits = np.array(
             [[self._never if c is None else found[c] for c in byte] for byte in bits], dtype=np.intp
         ).reshape(len(bits), BITS)
-        self._offsets = np.array(offsets, dtype=np.intp)
+        self._offsets = np.array(offsets, dtype=np.int32)
         begin, end = np.array(runs, dtype=np.intp).reshape(-1, 2).T
         self._begin, self._end = np.ascontiguousarray(begin[plain:]), np.ascontiguousarray(end[plain:])
         self._of = np.array(of, dtype=np.intp).reshape(-1, intervals).T.copy()
