@@ -5,15 +5,23 @@ See there what they mean. Equal to them to the bit: everything is added in their
 """
 
 from cpython.dict cimport PyDict_GetItemWithError
+from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.math cimport NAN, exp, expm1, fabs, isnan, log1p
+from cpython.ref cimport Py_INCREF
+from libc.math cimport NAN, exp, expm1, fabs, floor, isnan, log, log1p
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy
 
 from math import fsum
 
 import numpy as np
+
+cdef extern from "Python.h":
+    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)  # borrowed
+    Py_ssize_t PyTuple_GET_SIZE(object t)
+    void PyTuple_SET_ITEM(object t, Py_ssize_t i, object value)  # takes the reference
+    object PyType_GenericAlloc(type of, Py_ssize_t size)
 
 cdef enum:
     BITS = 8
@@ -335,11 +343,16 @@ cdef class LinearTables:
         return found
 
 
-def encode(rows, Py_ssize_t width, list levels not None):
-    """Raw rows as the model's numbers: ``levels`` holds, for each column, None or its codes and that of any other."""
+def encode(rows, Py_ssize_t width, list levels not None, set strange not None):
+    """Raw rows as the model's numbers: ``levels`` holds, for each column, None or its codes and that of any other.
+
+    The rows with a level that has no code are added to ``strange``.
+    """
     cdef Py_ssize_t count = len(rows), r, i
     cdef PyObject* code
     cdef object value, row
+    cdef tuple coding
+    cdef double* to
     found = np.empty((count, width))
     cdef double[:, ::1] out = found
     if len(levels) != width:
@@ -348,33 +361,43 @@ def encode(rows, Py_ssize_t width, list levels not None):
         row = rows[r]
         if len(row) != width:
             raise ValueError(f"row {r} has {len(row)} values, not {width}")
+        if not width:
+            continue
+        to = &out[r, 0]
         for i in range(width):
             value = row[i]
-            if levels[i] is not None:
-                codes, other = levels[i]
+            if type(value) is float and levels[i] is None:  # nearly always
+                to[i] = PyFloat_AS_DOUBLE(value)
+            elif levels[i] is not None:
+                coding = levels[i]
+                codes, other = coding
                 if isinstance(value, str):
                     code = PyDict_GetItemWithError(codes, value)
-                    out[r, i] = <double> (other if code == NULL else <object> code)
+                    if code == NULL:
+                        strange.add(r)
+                    to[i] = <double> (other if code == NULL else <object> code)
                 else:
-                    out[r, i] = NAN
+                    to[i] = NAN
             elif value is None:
-                out[r, i] = NAN
+                to[i] = NAN
             elif isinstance(value, (str, bytes)):
-                out[r, i] = float(value)
+                to[i] = float(value)
             else:
-                out[r, i] = value
+                to[i] = value
     return found
 
 
 def finished(const double[:, ::1] log_odds, const double[::1] starting, double intercept, double slope):
-    """As ``scorer.Scorer._log_odds`` ends: calibrated, as lists."""
+    """As ``scorer.Scorer._log_odds`` ends: calibrated."""
     cdef Py_ssize_t r, k
+    found = np.empty((log_odds.shape[0], log_odds.shape[1]))
+    cdef double[:, ::1] out = found
     if log_odds.shape[1] != starting.shape[0]:
         raise ValueError("not a starting score for each interval")
-    return [
-        [intercept + slope * (starting[k] + log_odds[r, k]) for k in range(log_odds.shape[1])]
-        for r in range(log_odds.shape[0])
-    ]
+    for r in range(log_odds.shape[0]):
+        for k in range(log_odds.shape[1]):
+            out[r, k] = intercept + slope * (starting[k] + log_odds[r, k])
+    return found
 
 
 def blended(double weight, const double[:, ::1] raw, const double[:, ::1] more):
@@ -390,38 +413,97 @@ def blended(double weight, const double[:, ::1] raw, const double[:, ::1] more):
     return found
 
 
-def survival(z, Py_ssize_t count):
-    """As ``scorer.plain_survival``."""
-    cdef double total = 0.0, p = 0.0, value, now
-    cdef Py_ssize_t k
-    out = []
-    if not 0 <= count <= len(z):
-        raise ValueError("more intervals than log-odds")
-    for k in range(count):
-        value = z[k]
-        total += (value if value > 0.0 else 0.0) + log1p(exp(-fabs(value)))
-        now = -expm1(-total)
-        p = now if now > p else p
-        out.append(p)
-    return out, total
+cdef inline double _softplus(double z) noexcept nogil:
+    return (z if z > 0.0 else 0.0) + log1p(exp(-fabs(z)))
 
 
-def weights(z, counts, Py_ssize_t intervals):
-    """As ``scorer.interval_weights`` of each row, 0 beyond its count; (rows, intervals). None where one underflows."""
-    cdef Py_ssize_t rows = len(counts), r, k, count
-    cdef double total, step, value, whole
-    found = np.zeros((rows, intervals))
-    cdef double[:, ::1] out = found
-    if len(z) < rows:
+cdef inline double _sigmoid(double x) noexcept nogil:
+    cdef double power
+    if x >= 0.0:
+        return 1.0 / (1.0 + exp(-x))
+    power = exp(x)
+    return power / (1.0 + power)
+
+
+cdef double _interpolated(double x, const double[::1] knots, const double[::1] values) noexcept nogil:
+    """As ``scorer.interpolate``."""
+    cdef Py_ssize_t i = 0, end = knots.shape[0], middle
+    while i < end:  # as ``bisect_right``
+        middle = (i + end) // 2
+        if x < knots[middle]:
+            end = middle
+        else:
+            i = middle + 1
+    if i == 0:
+        return values[0]
+    if i == knots.shape[0]:
+        return values[i - 1]
+    return values[i - 1] + (x - knots[i - 1]) / (knots[i] - knots[i - 1]) * (values[i] - values[i - 1])
+
+
+cdef int _check_counts(const double[:, ::1] z, Py_ssize_t start, list counts) except -1:
+    if start < 0 or start + len(counts) > z.shape[0]:
         raise ValueError("more counts than rows")
-    for r in range(rows):
-        count, row = counts[r], z[r]
-        if not 0 <= count <= min(intervals, len(row)):
-            raise ValueError("more counts than intervals")
-        total = 0.0
+    for count in counts:
+        if not 1 <= count <= z.shape[1]:
+            raise ValueError("not so many intervals")
+    return 0
+
+
+def outlooks(
+    const double[:, ::1] z, list counts not None, tuple edges not None,
+    const double[::1] knots, const double[::1] low, const double[::1] high,
+):
+    """As ``scorer.plain_outlook`` of each of the first rows."""
+    cdef Py_ssize_t r, k, count
+    cdef double total, p, now, logit, least, most
+    cdef list out = [], curve
+    _check_counts(z, 0, counts)
+    if len(edges) <= z.shape[1] or not 0 < knots.shape[0] == low.shape[0] == high.shape[0]:
+        raise ValueError("not an edge for each interval, or a distance for each knot")
+    for r in range(len(counts)):
+        count, total, p, curve = counts[r], 0.0, 0.0, []
         for k in range(count):
-            value = row[k]
-            step = (value if value > 0.0 else 0.0) + log1p(exp(-fabs(value)))
+            total += _softplus(z[r, k])
+            now = -expm1(-total)
+            p = now if now > p else p
+            curve.append((edges[k + 1], p))
+        least = most = 0.0
+        if p > 0.0:
+            logit = total + log(p)
+            least = _sigmoid(logit - _interpolated(logit, knots, low))
+            most = _sigmoid(logit + _interpolated(logit, knots, high))
+        out.append((tuple(curve), p, p if p < least else least, p if p > most else most))
+    return out
+
+
+def chances(const double[:, ::1] z, Py_ssize_t start, list counts not None):
+    """As ``scorer.plain_chance`` of each of the rows from ``start`` on."""
+    cdef Py_ssize_t r, k, count
+    cdef double total, p, now
+    cdef list out = []
+    _check_counts(z, start, counts)
+    for r in range(len(counts)):
+        count, total, p = counts[r], 0.0, 0.0
+        for k in range(count):
+            total += _softplus(z[start + r, k])
+            now = -expm1(-total)
+            p = now if now > p else p
+        out.append(p)
+    return out
+
+
+def weights(const double[:, ::1] z, list counts not None):
+    """As ``scorer.interval_weights`` of each of the first rows, 0 beyond its count. None where one underflows."""
+    cdef Py_ssize_t r, k, count
+    cdef double total, step, whole
+    found = np.zeros((len(counts), z.shape[1]))
+    cdef double[:, ::1] out = found
+    _check_counts(z, 0, counts)
+    for r in range(len(counts)):
+        count, total = counts[r], 0.0
+        for k in range(count):
+            step = _softplus(z[r, k])
             out[r, k] = exp(-total) * -expm1(-step)
             total += step
         whole = fsum([out[r, k] for k in range(count)])
@@ -436,8 +518,56 @@ def greatest(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_t mo
     """As ``scorer.plain_greatest``."""
     if rank.shape[0] != values.shape[0]:
         raise ValueError("not a rank for each value")
-    sizes = np.abs(values)
-    return _first(sizes, rank, most)
+    return _first(values, rank, most)
+
+
+def reasons(
+    const double[:, ::1] effects, const Py_ssize_t[::1] rank, Py_ssize_t most, rows,
+    str language, dict kept not None, unkept,
+):
+    """As ``scorer.Scorer._reasons`` of each of these raw rows; ``unkept`` makes what is not ``kept``."""
+    cdef Py_ssize_t r, i, width = effects.shape[1]
+    cdef PyObject* found
+    cdef list out = [], told
+    if rank.shape[0] != width or len(rows) != effects.shape[0]:
+        raise ValueError("not a rank for each effect, or not the effects of these rows")
+    for r in range(effects.shape[0]):
+        row, told = rows[r], []
+        if len(row) != width:
+            raise ValueError("not an effect for each value")
+        for i in _first(effects[r], rank, most):
+            if effects[r, i] == 0.0:
+                break
+            value = _plain(row[i])
+            found = PyDict_GetItemWithError(kept, (i, value, language))
+            told.append(_with_effect(unkept(i, value, language) if found == NULL else <object> found, effects[r, i]))
+        out.append(tuple(told))
+    return out
+
+
+cdef object _plain(raw):
+    """As ``scorer.plain_value``."""
+    cdef double number
+    if raw is None or isinstance(raw, str):
+        return raw
+    value = raw if type(raw) is float else float(raw)
+    number = value
+    if isnan(number):
+        return None
+    return <long long> number if number == floor(number) and fabs(number) < 9007199254740992.0 else value
+
+
+cdef object _with_effect(reason, double effect):
+    """The ``scorer.Reason`` with this effect."""
+    cdef Py_ssize_t i
+    if not isinstance(reason, tuple) or PyTuple_GET_SIZE(reason) != 5:
+        raise TypeError("not a reason")
+    made = PyType_GenericAlloc(type(reason), 5)
+    for i in range(5):
+        value = effect if i == 3 else <object> PyTuple_GET_ITEM(reason, i)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(made, i, value)
+    return made
 
 
 def moved(const float[::1] before, const float[::1] after, Py_ssize_t most, float least):
@@ -449,20 +579,26 @@ def moved(const float[::1] before, const float[::1] after, Py_ssize_t most, floa
     return [i for i in _first(changes.astype(np.float64), np.arange(len(changes)), most) if by[i] >= least]
 
 
-cdef list _first(const double[::1] sizes, const Py_ssize_t[::1] rank, Py_ssize_t most):
-    """The places of the greatest sizes, the greatest first, equal ones by their rank, those that are NaN last."""
-    cdef Py_ssize_t count = sizes.shape[0], kept = 0, i, j
+cdef list _first(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_t most):
+    """The places of the values farthest from 0, the farthest first, equal ones by their rank, those that are NaN last."""
+    cdef Py_ssize_t count = values.shape[0], kept = 0, i, j
     cdef double size
+    cdef Py_ssize_t* at
+    cdef double* by
     most = max(0, min(most, count))
-    places, held = np.empty(most + 1, dtype=np.intp), np.empty(most + 1)
-    cdef Py_ssize_t[::1] at = places
-    cdef double[::1] by = held
+    at = <Py_ssize_t*> PyMem_Malloc((most + 1) * (sizeof(Py_ssize_t) + sizeof(double)))
+    if at == NULL:
+        raise MemoryError
+    by = <double*> (at + most + 1)
     for i in range(count):
-        size = -1.0 if isnan(sizes[i]) else sizes[i]
+        size = -1.0 if isnan(values[i]) else fabs(values[i])
         j = kept
         while j and (by[j - 1] < size or (by[j - 1] == size and rank[at[j - 1]] > rank[i])):
             at[j], by[j] = at[j - 1], by[j - 1]  # the last place is one too many
             j -= 1
         at[j], by[j] = i, size
         kept = min(kept + 1, most)
-    return places[:kept].tolist()
+    try:
+        return [at[i] for i in range(kept)]
+    finally:
+        PyMem_Free(at)
