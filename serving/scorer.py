@@ -27,7 +27,7 @@ from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from features.standard import family
 from serving.bundle import GRADES, Bundle, Constants
-from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing
+from serving.committee import Committee, RoleStanding, Sign, ranked, trio
 from serving.explain import label
 from serving.hazards import Hazards, Seen
 
@@ -416,9 +416,8 @@ class Scorer:
         if records.contacts is None:
             return None
         account_id = (row_as_of(records.prospect, t) or {}).get("account_id")
-        persons = people(records.contacts, records.events or (), account_id, t).values()
-        roles = standing(persons, t, records.events is not None)
-        return roles, signs(roles, persons, self.constants.committee, records.prospect_id, account_id, t)
+        usual, whose = self.constants.committee, records.prospect_id
+        return trio(records.contacts, records.events, usual, whose, account_id, t)
 
     def probabilities(self, prospects: Iterable[Records], as_of: int) -> list[float]:
         """The probability alone of each prospect, with the bits of ``score``; without reasons it costs little."""
