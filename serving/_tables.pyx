@@ -10,7 +10,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport NAN, exp, expm1, fabs, floor, isnan, log, log1p
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from math import fsum
@@ -136,6 +136,7 @@ cdef class ForestTables:
     def raw(self, const int32_t[:, ::1] index):
         """The trees' sum in each interval, shape (rows, intervals)."""
         cdef Py_ssize_t rows = index.shape[0], r, k, i
+        cdef double one
         cdef double* value = &self.value[0] if self.size else NULL
         found = np.zeros((rows, self.intervals))
         bases = np.zeros(rows)
@@ -145,11 +146,12 @@ cdef class ForestTables:
         # Row beside row: what is added to one sum need not wait for the one before.
         for k in range(self.plain):
             for r in range(rows):
-                base[r] += value[index[r, k]]
+                base[r] += value[self._place(index[r, k])]
         for k in range(self.plain, self.lookups):
             for r in range(rows):
+                one = value[self._place(index[r, k])]
                 for i in range(self.begin[k - self.plain], self.end[k - self.plain]):
-                    out[r, i] += value[index[r, k]]
+                    out[r, i] += one
         for r in range(rows):
             for i in range(self.intervals):
                 out[r, i] += base[r] + self.constant
@@ -180,26 +182,21 @@ cdef class ForestTables:
                 share = upto[r, end] - upto[r, begin]
                 if share == 0.0:
                     continue  # nothing of it lies within the horizon
-                sums, part = &out[r, 0], &self.parts[index[r, k], 0]
+                sums, part = &out[r, 0], &self.parts[self._place(index[r, k]), 0]
                 for i in range(used):
                     sums[slot[i]] += part[i] * share
         return found
 
     cdef int _check(self, const int32_t[:, ::1] index) except -1:
-        cdef Py_ssize_t r, k
-        cdef int32_t last = <int32_t> self.size - 1, wrong = 0
-        cdef const int32_t* row
         if index.shape[1] != self.lookups:
             raise ValueError(f"not {self.lookups} look-ups")
-        if not self.lookups:
-            return 0
-        for r in range(index.shape[0]):
-            row = &index[r, 0]
-            for k in range(self.lookups):
-                wrong |= row[k] | (last - row[k])  # below 0 where either is
-        if wrong < 0:
-            raise ValueError("no such place in the tables")
         return 0
+
+    cdef inline Py_ssize_t _place(self, int32_t at) except -1:
+        """A place of the index, which stands in the tables."""
+        if <uint32_t> at >= <size_t> self.size:
+            raise ValueError("no such place in the tables")
+        return at
 
 
 cdef class LinearTables:
@@ -350,7 +347,8 @@ def encode(rows, Py_ssize_t width, list levels not None, set strange not None):
     """
     cdef Py_ssize_t count = len(rows), r, i
     cdef PyObject* code
-    cdef object value, row
+    cdef object value
+    cdef list row
     cdef tuple coding
     cdef double* to
     found = np.empty((count, width))
@@ -358,7 +356,7 @@ def encode(rows, Py_ssize_t width, list levels not None, set strange not None):
     if len(levels) != width:
         raise ValueError("not a coding for each column")
     for r in range(count):
-        row = rows[r]
+        row = rows[r] if type(rows[r]) is list else list(rows[r])
         if len(row) != width:
             raise ValueError(f"row {r} has {len(row)} values, not {width}")
         if not width:
