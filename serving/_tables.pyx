@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The encoder of ``serving.scorer`` and the look-ups of ``serving.contributions`` and ``serving.linear``, compiled.
+"""The encoder and the outlooks of ``serving.scorer``, the look-ups of ``serving.contributions`` and ``serving.linear``,
+and the trio of ``serving.committee``, compiled.
 
-See there what they mean. Equal to them to the bit: everything is added in their order, and what is multiplied and added is rounded in between.
+See there what they mean. Equal to them to the bit: everything is added in their order, and what is multiplied and added
+is rounded in between.
 """
 
 from cpython.dict cimport PyDict_GetItemWithError
@@ -16,6 +18,11 @@ from libc.string cimport memcpy
 from math import fsum
 
 import numpy as np
+
+from features.contract import ALWAYS, DAY, ROLES
+from features.online import as_of
+from features.records import Event, Version
+from features.titles import buying_role
 
 cdef extern from "Python.h":
     PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)  # borrowed
@@ -600,3 +607,58 @@ cdef list _first(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_
         return [at[i] for i in range(kept)]
     finally:
         PyMem_Free(at)
+
+
+def trio(tuple of not None, dict heard not None, contacts, bint known, usual, prospect_id, account_id, t):
+    """As ``committee.plain_trio``, with what ``last_heard`` gives; ``of`` is ``committee._TRIO``."""
+    cdef type standing, sign
+    cdef list who = [None] * len(ROLES), when = [None] * len(ROLES), roles = [], signs = []
+    cdef Py_ssize_t i
+    standing, sign, span, unreal = of
+    if not issubclass(standing, tuple) or not issubclass(sign, tuple):
+        raise TypeError("not named tuples")
+    for contact, versions in contacts.items():
+        row = as_of(versions, t) if len(versions) != 1 else versions[0][1] if versions[0][0] <= t else None
+        if row is None:
+            continue
+        home = row.get("account_id")
+        if account_id is not None and home is not None and home != account_id:
+            continue
+        role = row.get("role")
+        role = buying_role(row) if role is None else role
+        if role not in ROLES:
+            continue
+        i = ROLES.index(role)
+        last = heard.get(contact)
+        at = None if last is None else last[1]
+        if who[i] is not None:
+            now, before = ALWAYS if at is None else at, ALWAYS if when[i] is None else when[i]
+            if now < before or (now == before and contact > who[i]):
+                continue
+        who[i], when[i] = contact, at
+    begun = t - span
+    for i, role in enumerate(ROLES):
+        at = when[i] if known else None
+        engaged = None if not known else at is not None and at > begun
+        roles.append(_named(standing, (role, who[i] is not None, engaged, None if at is None else (t - at) / DAY)))
+        if engaged is False and role in usual:
+            kind, channel = usual[role]
+            contact, person = who[i], None
+            if contact is None:
+                contact = unreal + role
+                row = {"contact_id": contact, "account_id": account_id, "role": role}
+                person = (contact, (_named(Version, (ALWAYS, row)),))
+            event = (unreal, prospect_id, kind, t, t, contact, "inbound", channel, None, None)
+            signs.append(_named(sign, (role, _named(Event, event), person)))
+    return tuple(roles), signs
+
+
+cdef object _named(type of, tuple fields):
+    """A named tuple of these fields, past its constructor."""
+    cdef Py_ssize_t size = PyTuple_GET_SIZE(fields), i
+    made = PyType_GenericAlloc(of, size)
+    for i in range(size):
+        value = <object> PyTuple_GET_ITEM(fields, i)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(made, i, value)
+    return made

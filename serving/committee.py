@@ -21,7 +21,6 @@ from serving.bundle import UsualEvent
 
 ENGAGED_DAYS = 90  # a role is engaged where one of its people has an event in (t - 90 days, t]
 BASIS = "model_sensitivity"
-_new = tuple.__new__  # of a named tuple: in half the time of its own
 _UNREAL = "\0"  # begins the ids of what is only supposed: no id of a request or a table holds it
 
 
@@ -80,6 +79,12 @@ class Sign(NamedTuple):
         return contacts if self.person is None else {**(contacts or {}), self.person[0]: self.person[1]}
 
 
+Trio = tuple[tuple[RoleStanding, ...], list[Sign]]
+
+_trio: Any = compiled("serving._tables", "trio", None)
+_TRIO = (RoleStanding, Sign, ENGAGED_DAYS * DAY, _UNREAL)
+
+
 def people(
     contacts: Mapping[str, Versions], events: Iterable[Event], account_id: str | None, t: int
 ) -> dict[str, Person]:
@@ -88,7 +93,10 @@ def people(
     out = {}
     for contact in sorted(contacts):
         row = as_of(contacts[contact], t)
-        if row is not None and _belongs(row, account_id):
+        if row is None:
+            continue
+        home = row.get("account_id")
+        if account_id is None or home is None or home == account_id:
             out[contact] = Person(contact, row, buying_role(row), *heard.get(contact, (0, None)))
     return out
 
@@ -115,27 +123,31 @@ last_heard: Callable[[Iterable[Event], int], dict[str, tuple[int, int]]] = compi
 )
 
 
-_Latest = Mapping[str, tuple[str, int | None]]  # by role: who was last heard of, and when
-
-
-def _latest(persons: Iterable[tuple[str, str | None, int | None]]) -> _Latest:
-    """Of each role the person (id, role, last) who was last heard of, the first by id among equals."""
-    out: dict[str, tuple[str, int | None]] = {}
-    for contact, role, last in persons:
-        if role is None:
+def _latest(persons: Iterable[Person]) -> dict[str, Person]:
+    """Of each role the person who was last heard of, the first by id among equals."""
+    out: dict[str, Person] = {}
+    for person in persons:
+        if person.role is None:
             continue
-        known = out.get(role)
+        known = out.get(person.role)
         if known is not None:
-            at, before = ALWAYS if last is None else last, ALWAYS if known[1] is None else known[1]
-            if at < before or (at == before and contact > known[0]):
+            at, before = (ALWAYS if p.last is None else p.last for p in (person, known))
+            if at < before or (at == before and person.contact_id > known.contact_id):
                 continue
-        out[role] = contact, last
+        out[person.role] = person
     return out
 
 
 def standing(persons: Iterable[Person], t: int, events_known: bool) -> tuple[RoleStanding, ...]:
     """Each role as of t; where the events are unknown, only whether it is known."""
-    return _standing(_latest((p.contact_id, p.role, p.last) for p in persons), t, events_known)
+    latest = _latest(persons)
+    out = []
+    for role in ROLES:
+        person = latest.get(role)
+        at = None if person is None or not events_known else person.last
+        engaged = None if not events_known else at is not None and at > t - ENGAGED_DAYS * DAY
+        out.append(RoleStanding(role, person is not None, engaged, None if at is None else (t - at) / DAY))
+    return tuple(out)
 
 
 def signs(
@@ -151,70 +163,52 @@ def signs(
     The event comes from the person of that role who was last heard of, or from one that is supposed with it. There is
     none where the events are unknown: one added to an unknown list would make it a known one.
     """
-    latest = _latest((p.contact_id, p.role, p.last) for p in persons)
-    return _signs(roles, latest, usual, prospect_id, account_id, t)
+    latest = _latest(persons)
+    out = []
+    for role, _, engaged, _ in roles:
+        if engaged is False and role in usual:
+            of = latest.get(role)
+            contact = _UNREAL + role if of is None else of.contact_id
+            row = {"contact_id": contact, "account_id": account_id, "role": role}
+            person = (contact, (Version(ALWAYS, row),)) if of is None else None
+            out.append(Sign(role, supposed(usual[role], prospect_id, contact, t), person))
+    return out
 
 
-def trio(
+def plain_trio(
     contacts: Mapping[str, Versions],
     events: Iterable[Event] | None,
     usual: Mapping[str, UsualEvent],
     prospect_id: str,
     account_id: str | None,
     t: int,
-) -> tuple[tuple[RoleStanding, ...], list[Sign]]:
-    """The ``standing`` and the ``signs`` of ``people``, without making these."""
-    heard = last_heard(events or (), t)
-    persons = []
-    for contact, versions in contacts.items():
-        row = as_of(versions, t)
-        if row is not None and _belongs(row, account_id):
-            persons.append((contact, buying_role(row), heard[contact][1] if contact in heard else None))
-    latest = _latest(persons)
-    roles = _standing(latest, t, events is not None)
-    return roles, _signs(roles, latest, usual, prospect_id, account_id, t)
+) -> Trio:
+    """The ``standing`` and the ``signs`` of the people; the events are None where they are unknown."""
+    persons = people(contacts, events or (), account_id, t).values()
+    roles = standing(persons, t, events is not None)
+    return roles, signs(roles, persons, usual, prospect_id, account_id, t)
 
 
-def _belongs(row: Mapping[str, Any], account_id: str | None) -> bool:
-    home = row.get("account_id")
-    return account_id is None or home is None or home == account_id
-
-
-def _standing(latest: _Latest, t: int, events_known: bool) -> tuple[RoleStanding, ...]:
-    out, begun = [], t - ENGAGED_DAYS * DAY
-    for role in ROLES:
-        person = latest.get(role)
-        at = None if person is None or not events_known else person[1]
-        engaged = None if not events_known else at is not None and at > begun
-        since = None if at is None else (t - at) / DAY
-        out.append(_new(RoleStanding, (role, person is not None, engaged, since)))
-    return tuple(out)
-
-
-def _signs(
-    roles: Iterable[RoleStanding],
-    latest: _Latest,
+def _compiled_trio(
+    contacts: Mapping[str, Versions],
+    events: Iterable[Event] | None,
     usual: Mapping[str, UsualEvent],
     prospect_id: str,
     account_id: str | None,
     t: int,
-) -> list[Sign]:
-    out = []
-    for role, _, engaged, _ in roles:
-        if engaged is False and role in usual:
-            of = latest.get(role)
-            contact, person = (_UNREAL + role if of is None else of[0]), None
-            if of is None:
-                row = {"contact_id": contact, "account_id": account_id, "role": role}
-                person = contact, (_new(Version, (ALWAYS, row)),)
-            out.append(_new(Sign, (role, supposed(usual[role], prospect_id, contact, t), person)))
-    return out
+) -> Trio:
+    """As ``plain_trio``, without making the people."""
+    heard, known = last_heard(events or (), t), events is not None
+    found: Trio = _trio(_TRIO, heard, contacts, known, usual, prospect_id, account_id, t)
+    return found
+
+
+trio = plain_trio if _trio is None else _compiled_trio
 
 
 def supposed(usual: UsualEvent, prospect_id: str, contact_id: str, t: int) -> Event:
     """One more inbound event at t."""
-    kind, channel = usual
-    return _new(Event, (_UNREAL, prospect_id, kind, t, t, contact_id, "inbound", channel, None, None))
+    return Event(_UNREAL, prospect_id, usual.type, t, t, contact_id, "inbound", usual.channel)
 
 
 def with_sign(records: Records, sign: Sign) -> Records:

@@ -27,7 +27,7 @@ from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from features.standard import family
 from serving.bundle import GRADES, Bundle, Constants
-from serving.committee import Committee, RoleStanding, Sign, ranked, trio
+from serving.committee import Committee, Trio, ranked, trio
 from serving.explain import label
 from serving.hazards import Hazards, Seen
 
@@ -307,9 +307,6 @@ def unwatched(stage: str) -> None:
     """What is told of the stages where nobody times them."""
 
 
-_Looked = tuple[tuple[RoleStanding, ...], list[Sign]]  # a prospect's roles, and the signs that are supposed of it
-
-
 class Scorer:
     """A bundle made ready to score. Pure from here on: no clock, no file, no environment; safe in threads.
 
@@ -388,7 +385,7 @@ class Scorer:
         ids: list[str] = []
         times: list[int] = []
         warnings: list[tuple[Warned, ...]] = []
-        looked_at: list[_Looked | None] = []
+        looked_at: list[Trio | None] = []
         supposed: list[list[Any]] = []
         # Some at a time, and one kind of work after the other: what each kind needs of the processor's cache is there
         # for the next prospect.
@@ -411,7 +408,7 @@ class Scorer:
         ended("reasons")
         return scores
 
-    def _committee(self, records: Records, t: int) -> _Looked | None:
+    def _committee(self, records: Records, t: int) -> Trio | None:
         """The roles as of t and the signs to suppose; None where the contacts are unknown."""
         if records.contacts is None:
             return None
@@ -485,7 +482,7 @@ class Scorer:
         times: Sequence[int],
         warnings: Sequence[tuple[Warned, ...]],
         language: str,
-        looked_at: Sequence[_Looked | None] = (),
+        looked_at: Sequence[Trio | None] = (),
         supposed: Rows = (),
         ended: Ended = unwatched,
     ) -> list[Score]:
