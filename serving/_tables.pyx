@@ -1,19 +1,34 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The encoder of ``serving.scorer`` and the look-ups of ``serving.contributions`` and ``serving.linear``, compiled.
+"""The encoder and the outlooks of ``serving.scorer``, the look-ups of ``serving.contributions`` and ``serving.linear``,
+and the trio of ``serving.committee``, compiled.
 
-See there what they mean. Equal to them to the bit: everything is added in their order, and what is multiplied and added is rounded in between.
+See there what they mean. Equal to them to the bit: everything is added in their order, and what is multiplied and added
+is rounded in between.
 """
 
 from cpython.dict cimport PyDict_GetItemWithError
+from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.math cimport NAN, exp, expm1, fabs, isnan, log1p
-from libc.stdint cimport int32_t, uint8_t
+from cpython.ref cimport Py_INCREF
+from libc.math cimport NAN, exp, expm1, fabs, floor, isnan, log, log1p
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from math import fsum
 
 import numpy as np
+
+from features.contract import ALWAYS, DAY, ROLES
+from features.online import as_of
+from features.records import Event, Version
+from features.titles import buying_role
+
+cdef extern from "Python.h":
+    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)  # borrowed
+    Py_ssize_t PyTuple_GET_SIZE(object t)
+    void PyTuple_SET_ITEM(object t, Py_ssize_t i, object value)  # takes the reference
+    object PyType_GenericAlloc(type of, Py_ssize_t size)
 
 cdef enum:
     BITS = 8
@@ -22,161 +37,173 @@ cdef enum:
 cdef class ForestTables:
     """The tables of a ``Forest``: where rows stand in them, and what that gives."""
 
-    cdef Py_ssize_t right, left, levels, plain, lookups, columns, intervals, widest, groups, size, conditions
+    cdef Py_ssize_t right, plain, lookups, columns, intervals, widest, size
     cdef double constant
-    cdef Py_ssize_t[::1] feature, coded, code, row, offsets, begin, end, slots
-    cdef Py_ssize_t[:, ::1] of
+    cdef Py_ssize_t[::1] coded, begin, end, slots, used
     cdef int32_t[::1] first, places, bits  # of each condition: where it stands in which look-ups, and as which bit
     cdef double[::1] threshold, value
     cdef double[:, ::1] parts
-    cdef uint8_t[::1] known, held
-    cdef Py_ssize_t[::1] begun
+    cdef uint8_t[:, ::1] known  # which levels hold, by code + 1; the last row: of no code yet, none
+    # Conditions on one feature that treat a missing value alike are a scale of rising thresholds: those hold that come
+    # at a row's place on it or after. The levels of a column stand together too.
+    cdef Py_ssize_t[::1] scale, feature, column
+    cdef int32_t[::1] begun
+    cdef Py_ssize_t[::1] zeros  # where a row of zeros stands, in the tables and on the scales
 
     def __init__(self, forest):
-        self.right, self.left, self.plain = forest._right, forest._left, forest._plain
+        cdef Py_ssize_t numbers = forest._right + forest._left, levels = len(forest._code)
+        self.right, self.plain = forest._right, forest._plain
         self.columns, self.intervals = forest.columns, forest.intervals
         self.widest, self.constant = forest._widest, forest._constant
-        self.feature, self.threshold = forest._feature, forest._threshold
-        self.coded, self.code, self.row = forest._coded, forest._code, forest._row
-        self.known = forest._known.view(np.uint8)
-        self.offsets = forest._offsets
-        self.begin, self.end, self.of = forest._begin, forest._end, forest._of
+        self.threshold, self.coded = forest._threshold, forest._coded
+        self.begin, self.end = forest._begin, forest._end
         self.value, self.parts, self.slots = forest._value, forest._parts, forest._slots
-        self.levels = len(self.code)
-        self.lookups, self.groups, self.size = len(self.offsets), self.of.shape[1], len(self.value)
-        self.conditions = self.right + self.left + self.levels
+        self.used = (forest._slots.reshape(-1, BITS) < forest.columns).sum(axis=1)
+        self.lookups, self.size = len(forest._offsets), len(self.value)
+        known = np.zeros((self.widest + 3, levels), dtype=np.uint8)
+        known[: self.widest + 2] = forest._known.reshape(levels, self.widest + 2).T
+        self.known = known
         found = forest._bits.reshape(-1)
         order = np.argsort(found, kind="stable")
-        order = order[: int((found < self.conditions).sum())]  # without the places of a byte that no condition has
+        order = order[: int((found < numbers + levels).sum())]  # without the places of a byte that no condition has
         self.places, self.bits = (order // BITS).astype(np.int32), (1 << order % BITS).astype(np.int32)
-        self.first = np.searchsorted(found[order], np.arange(self.conditions + 1)).astype(np.int32)
-        self.held = np.zeros(self.conditions, dtype=np.uint8)  # of no row yet: as if no condition held
-        self.begun = np.ascontiguousarray(self.offsets)
-        zeros = np.zeros((1, self.columns - 1))
-        held = np.empty(self.conditions, dtype=np.uint8)
-        self.begun = self._look(zeros, held)[0]
-        self.held = held  # of a row of zeros, with which every call begins
+        self.first = np.searchsorted(found[order], np.arange(numbers + levels + 1)).astype(np.int32)
+        new = np.diff(forest._feature, prepend=-1) != 0
+        if forest._left:
+            new[forest._right] = True
+        self.scale = np.append(np.flatnonzero(new), numbers)
+        self.feature = np.ascontiguousarray(forest._feature[new])
+        self.column = numbers + np.searchsorted(forest._code, np.arange(len(self.coded) + 1))
+        self.begun = np.array(forest._offsets)  # as if no condition held
+        self.zeros = np.append(self.scale[1:], np.full(len(self.coded), self.widest + 2))
+        places = np.array(self.zeros)
+        self.begun = self._look(np.zeros((1, self.columns - 1)), places)[0]
+        self.zeros = places
 
     def look(self, const double[:, ::1] matrix):
         """Where in the tables each row stands, shape (rows, look-ups)."""
-        return self._look(matrix, None)
+        return self._look(matrix, np.array(self.zeros))
 
-    cdef object _look(self, const double[:, ::1] matrix, held):
-        """What ``look`` gives; a row is told from the one before, since rows are much alike."""
-        cdef Py_ssize_t rows = matrix.shape[0], width = self.columns - 1, r, i, code
-        cdef Py_ssize_t right = self.right, numbers = self.right + self.left
+    cdef object _look(self, const double[:, ::1] matrix, places):
+        """What ``look`` gives; a row is told from the one before, since rows are much alike, the first from zeros.
+
+        ``places`` is where that one stands: on each scale, and as a row of ``known`` for each column of levels.
+        """
+        cdef Py_ssize_t rows = matrix.shape[0], width = self.columns - 1, r, i, k, place, code, numbers
+        cdef Py_ssize_t scales = self.feature.shape[0], columns = self.coded.shape[0]
         cdef double x
-        found = np.empty((rows, self.lookups), dtype=np.intp)
+        cdef bint right
+        found = np.empty((rows, self.lookups), dtype=np.int32)
         if matrix.shape[1] != width:
             raise ValueError(f"not a matrix of {width} columns")
-        cdef Py_ssize_t[:, ::1] out = found
-        cdef const double* row
-        cdef Py_ssize_t* at
-        cdef Py_ssize_t* before = &self.begun[0] if self.lookups else NULL
-        cdef Py_ssize_t* feature = &self.feature[0] if numbers else NULL
-        cdef double* threshold = &self.threshold[0] if numbers else NULL
-        cdef uint8_t[::1] kept
-        cdef uint8_t* hold
-        if not self.lookups or not self.conditions or not rows:
-            found[:] = self.begun
+        cdef int32_t[:, ::1] out = found
+        cdef Py_ssize_t[::1] stands = places
+        cdef int32_t* at
+        cdef const int32_t* before
+        if not self.lookups or not rows:
             return found
-        hold = <uint8_t*> PyMem_Malloc(self.conditions)
-        if hold == NULL:
-            raise MemoryError
-        memcpy(hold, &self.held[0], self.conditions)
+        before = &self.begun[0]
+        numbers = self.scale[scales]
         for r in range(rows):
-            row, at = &matrix[r, 0], &out[r, 0]
-            memcpy(at, before, self.lookups * sizeof(Py_ssize_t))
-            for i in range(right):
-                if (row[feature[i]] <= threshold[i]) != hold[i]:
-                    self._turn(i, hold, at)
-            for i in range(right, numbers):
-                if (not row[feature[i]] > threshold[i]) != hold[i]:
-                    self._turn(i, hold, at)
-            for i in range(self.levels):
-                x = row[self.coded[self.code[i]]]
-                code = -1 if isnan(x) or x < -1.0 else self.widest if x > self.widest else <Py_ssize_t> x
-                if self.known[code + 1 + self.row[i]] != hold[numbers + i]:
-                    self._turn(numbers + i, hold, at)
+            at = &out[r, 0]
+            memcpy(at, before, self.lookups * sizeof(int32_t))
             before = at
-        if held is not None:
-            kept = held
-            memcpy(&kept[0], hold, self.conditions)
-        PyMem_Free(hold)
+            for i in range(scales):
+                x, place = matrix[r, self.feature[i]], stands[i]
+                right = self.scale[i] < self.right  # where what is missing goes
+                while place < self.scale[i + 1] and (
+                    not x <= self.threshold[place] if right else x > self.threshold[place]
+                ):
+                    self._turn(place, -1, at)
+                    place += 1
+                while place > self.scale[i] and (
+                    x <= self.threshold[place - 1] if right else not x > self.threshold[place - 1]
+                ):
+                    place -= 1
+                    self._turn(place, 1, at)
+                stands[i] = place
+            for i in range(columns):
+                x = matrix[r, self.coded[i]]
+                code = 0 if isnan(x) or x < -1.0 else self.widest + 1 if x > self.widest else <Py_ssize_t> x + 1
+                place = stands[scales + i]
+                if code == place:
+                    continue
+                for k in range(self.column[i], self.column[i + 1]):
+                    if self.known[code, k - numbers] != self.known[place, k - numbers]:
+                        self._turn(k, 1 if self.known[code, k - numbers] else -1, at)
+                stands[scales + i] = code
         return found
 
-    cdef void _turn(self, Py_ssize_t condition, uint8_t* hold, Py_ssize_t* at) noexcept:
-        """A condition holds where it did not before, or no longer: move to where that is in the tables."""
+    cdef inline void _turn(self, Py_ssize_t condition, int32_t sign, int32_t* at) noexcept:
+        """A condition holds where it did not before (sign 1), or no longer (-1): move to where that is in the tables."""
         cdef int32_t k
-        hold[condition] = not hold[condition]
-        if hold[condition]:
-            for k in range(self.first[condition], self.first[condition + 1]):
-                at[self.places[k]] += self.bits[k]
-        else:
-            for k in range(self.first[condition], self.first[condition + 1]):
-                at[self.places[k]] -= self.bits[k]
+        for k in range(self.first[condition], self.first[condition + 1]):
+            at[self.places[k]] += sign * self.bits[k]
 
-    def raw(self, const Py_ssize_t[:, ::1] index):
+    def raw(self, const int32_t[:, ::1] index):
         """The trees' sum in each interval, shape (rows, intervals)."""
-        cdef Py_ssize_t rows = index.shape[0], r, k, g
-        cdef double base, total
-        found = np.empty((rows, self.intervals))
+        cdef Py_ssize_t rows = index.shape[0], r, k, i
+        cdef double one
+        cdef double* value = &self.value[0] if self.size else NULL
+        found = np.zeros((rows, self.intervals))
+        bases = np.zeros(rows)
         cdef double[:, ::1] out = found
+        cdef double[::1] base = bases
         self._check(index)
+        # Row beside row: what is added to one sum need not wait for the one before.
+        for k in range(self.plain):
+            for r in range(rows):
+                base[r] += value[self._place(index[r, k])]
+        for k in range(self.plain, self.lookups):
+            for r in range(rows):
+                one = value[self._place(index[r, k])]
+                for i in range(self.begin[k - self.plain], self.end[k - self.plain]):
+                    out[r, i] += one
         for r in range(rows):
-            base = 0.0
-            if self.plain:
-                base = self.value[index[r, 0]]
-                for k in range(1, self.plain):
-                    base += self.value[index[r, k]]
-            base += self.constant
-            for k in range(self.intervals):
-                total = 0.0
-                if self.groups:
-                    total = self.value[index[r, self.of[k, 0]]]
-                    for g in range(1, self.groups):
-                        total += self.value[index[r, self.of[k, g]]]
-                out[r, k] = base + total
+            for i in range(self.intervals):
+                out[r, i] += base[r] + self.constant
         return found
 
-    def contributions(self, const Py_ssize_t[:, ::1] index, const double[:, ::1] weights):
+    def contributions(self, const int32_t[:, ::1] index, const double[:, ::1] weights):
         """What each column adds, summed over the intervals with these weights (rows, intervals); (rows, columns)."""
-        cdef Py_ssize_t rows = index.shape[0], r, k, i, at
+        cdef Py_ssize_t rows = index.shape[0], r, k, i, begin, end, used
         cdef double share
-        found = np.empty((rows, self.columns))
-        run = np.empty(self.intervals + 1)
-        kept = np.empty(self.columns + 1)
-        cdef double[:, ::1] out = found
-        cdef double[::1] upto = run, sums = kept
+        cdef double* sums
+        cdef double* part
+        cdef Py_ssize_t* slot
+        found = np.zeros((rows, self.columns))
+        run = np.zeros((rows, self.intervals + 1))
+        cdef double[:, ::1] out = found, upto = run
         self._check(index)
         if weights.shape[0] != rows or weights.shape[1] != self.intervals:
             raise ValueError("not a weight for each row and interval")
         for r in range(rows):
-            upto[0] = 0.0
             for k in range(self.intervals):
-                upto[k + 1] = weights[r, k] if k == 0 else upto[k] + weights[r, k]
-            for i in range(self.columns + 1):
-                sums[i] = 0.0
-            for k in range(self.lookups):
-                share = upto[self.intervals] if k < self.plain else (
-                    upto[self.end[k - self.plain]] - upto[self.begin[k - self.plain]]
-                )
-                at = index[r, k]
-                for i in range(BITS):
-                    sums[self.slots[k * BITS + i]] += self.parts[at, i] * share
-            for i in range(self.columns):
-                out[r, i] = sums[i]
+                upto[r, k + 1] = upto[r, k] + weights[r, k]
+        for k in range(self.lookups):
+            begin, end = 0, self.intervals
+            if k >= self.plain:
+                begin, end = self.begin[k - self.plain], self.end[k - self.plain]
+            slot, used = &self.slots[k * BITS], self.used[k]
+            for r in range(rows):
+                share = upto[r, end] - upto[r, begin]
+                if share == 0.0:
+                    continue  # nothing of it lies within the horizon
+                sums, part = &out[r, 0], &self.parts[self._place(index[r, k]), 0]
+                for i in range(used):
+                    sums[slot[i]] += part[i] * share
         return found
 
-    cdef int _check(self, const Py_ssize_t[:, ::1] index) except -1:
-        cdef Py_ssize_t r, k
+    cdef int _check(self, const int32_t[:, ::1] index) except -1:
         if index.shape[1] != self.lookups:
             raise ValueError(f"not {self.lookups} look-ups")
-        for r in range(index.shape[0]):
-            for k in range(self.lookups):
-                if not 0 <= index[r, k] < self.size:
-                    raise ValueError("no such place in the tables")
         return 0
+
+    cdef inline Py_ssize_t _place(self, int32_t at) except -1:
+        """A place of the index, which stands in the tables."""
+        if <uint32_t> at >= <size_t> self.size:
+            raise ValueError("no such place in the tables")
+        return at
 
 
 cdef class LinearTables:
@@ -320,46 +347,62 @@ cdef class LinearTables:
         return found
 
 
-def encode(rows, Py_ssize_t width, list levels not None):
-    """Raw rows as the model's numbers: ``levels`` holds, for each column, None or its codes and that of any other."""
+def encode(rows, Py_ssize_t width, list levels not None, set strange not None):
+    """Raw rows as the model's numbers: ``levels`` holds, for each column, None or its codes and that of any other.
+
+    The rows with a level that has no code are added to ``strange``.
+    """
     cdef Py_ssize_t count = len(rows), r, i
     cdef PyObject* code
-    cdef object value, row
+    cdef object value
+    cdef list row
+    cdef tuple coding
+    cdef double* to
     found = np.empty((count, width))
     cdef double[:, ::1] out = found
     if len(levels) != width:
         raise ValueError("not a coding for each column")
     for r in range(count):
-        row = rows[r]
+        row = rows[r] if type(rows[r]) is list else list(rows[r])
         if len(row) != width:
             raise ValueError(f"row {r} has {len(row)} values, not {width}")
+        if not width:
+            continue
+        to = &out[r, 0]
         for i in range(width):
             value = row[i]
-            if levels[i] is not None:
-                codes, other = levels[i]
+            if type(value) is float and levels[i] is None:  # nearly always
+                to[i] = PyFloat_AS_DOUBLE(value)
+            elif levels[i] is not None:
+                coding = levels[i]
+                codes, other = coding
                 if isinstance(value, str):
                     code = PyDict_GetItemWithError(codes, value)
-                    out[r, i] = <double> (other if code == NULL else <object> code)
+                    if code == NULL:
+                        strange.add(r)
+                    to[i] = <double> (other if code == NULL else <object> code)
                 else:
-                    out[r, i] = NAN
+                    to[i] = NAN
             elif value is None:
-                out[r, i] = NAN
+                to[i] = NAN
             elif isinstance(value, (str, bytes)):
-                out[r, i] = float(value)
+                to[i] = float(value)
             else:
-                out[r, i] = value
+                to[i] = value
     return found
 
 
 def finished(const double[:, ::1] log_odds, const double[::1] starting, double intercept, double slope):
-    """As ``scorer.Scorer._log_odds`` ends: calibrated, as lists."""
+    """As ``scorer.Scorer._log_odds`` ends: calibrated."""
     cdef Py_ssize_t r, k
+    found = np.empty((log_odds.shape[0], log_odds.shape[1]))
+    cdef double[:, ::1] out = found
     if log_odds.shape[1] != starting.shape[0]:
         raise ValueError("not a starting score for each interval")
-    return [
-        [intercept + slope * (starting[k] + log_odds[r, k]) for k in range(log_odds.shape[1])]
-        for r in range(log_odds.shape[0])
-    ]
+    for r in range(log_odds.shape[0]):
+        for k in range(log_odds.shape[1]):
+            out[r, k] = intercept + slope * (starting[k] + log_odds[r, k])
+    return found
 
 
 def blended(double weight, const double[:, ::1] raw, const double[:, ::1] more):
@@ -375,38 +418,97 @@ def blended(double weight, const double[:, ::1] raw, const double[:, ::1] more):
     return found
 
 
-def survival(z, Py_ssize_t count):
-    """As ``scorer.plain_survival``."""
-    cdef double total = 0.0, p = 0.0, value, now
-    cdef Py_ssize_t k
-    out = []
-    if not 0 <= count <= len(z):
-        raise ValueError("more intervals than log-odds")
-    for k in range(count):
-        value = z[k]
-        total += (value if value > 0.0 else 0.0) + log1p(exp(-fabs(value)))
-        now = -expm1(-total)
-        p = now if now > p else p
-        out.append(p)
-    return out, total
+cdef inline double _softplus(double z) noexcept nogil:
+    return (z if z > 0.0 else 0.0) + log1p(exp(-fabs(z)))
 
 
-def weights(z, counts, Py_ssize_t intervals):
-    """As ``scorer.interval_weights`` of each row, 0 beyond its count; (rows, intervals). None where one underflows."""
-    cdef Py_ssize_t rows = len(counts), r, k, count
-    cdef double total, step, value, whole
-    found = np.zeros((rows, intervals))
-    cdef double[:, ::1] out = found
-    if len(z) < rows:
+cdef inline double _sigmoid(double x) noexcept nogil:
+    cdef double power
+    if x >= 0.0:
+        return 1.0 / (1.0 + exp(-x))
+    power = exp(x)
+    return power / (1.0 + power)
+
+
+cdef double _interpolated(double x, const double[::1] knots, const double[::1] values) noexcept nogil:
+    """As ``scorer.interpolate``."""
+    cdef Py_ssize_t i = 0, end = knots.shape[0], middle
+    while i < end:  # as ``bisect_right``
+        middle = (i + end) // 2
+        if x < knots[middle]:
+            end = middle
+        else:
+            i = middle + 1
+    if i == 0:
+        return values[0]
+    if i == knots.shape[0]:
+        return values[i - 1]
+    return values[i - 1] + (x - knots[i - 1]) / (knots[i] - knots[i - 1]) * (values[i] - values[i - 1])
+
+
+cdef int _check_counts(const double[:, ::1] z, Py_ssize_t start, list counts) except -1:
+    if start < 0 or start + len(counts) > z.shape[0]:
         raise ValueError("more counts than rows")
-    for r in range(rows):
-        count, row = counts[r], z[r]
-        if not 0 <= count <= min(intervals, len(row)):
-            raise ValueError("more counts than intervals")
-        total = 0.0
+    for count in counts:
+        if not 1 <= count <= z.shape[1]:
+            raise ValueError("not so many intervals")
+    return 0
+
+
+def outlooks(
+    const double[:, ::1] z, list counts not None, tuple edges not None,
+    const double[::1] knots, const double[::1] low, const double[::1] high,
+):
+    """As ``scorer.plain_outlook`` of each of the first rows."""
+    cdef Py_ssize_t r, k, count
+    cdef double total, p, now, logit, least, most
+    cdef list out = [], curve
+    _check_counts(z, 0, counts)
+    if len(edges) <= z.shape[1] or not 0 < knots.shape[0] == low.shape[0] == high.shape[0]:
+        raise ValueError("not an edge for each interval, or a distance for each knot")
+    for r in range(len(counts)):
+        count, total, p, curve = counts[r], 0.0, 0.0, []
         for k in range(count):
-            value = row[k]
-            step = (value if value > 0.0 else 0.0) + log1p(exp(-fabs(value)))
+            total += _softplus(z[r, k])
+            now = -expm1(-total)
+            p = now if now > p else p
+            curve.append((edges[k + 1], p))
+        least = most = 0.0
+        if p > 0.0:
+            logit = total + log(p)
+            least = _sigmoid(logit - _interpolated(logit, knots, low))
+            most = _sigmoid(logit + _interpolated(logit, knots, high))
+        out.append((tuple(curve), p, p if p < least else least, p if p > most else most))
+    return out
+
+
+def chances(const double[:, ::1] z, Py_ssize_t start, list counts not None):
+    """As ``scorer.plain_chance`` of each of the rows from ``start`` on."""
+    cdef Py_ssize_t r, k, count
+    cdef double total, p, now
+    cdef list out = []
+    _check_counts(z, start, counts)
+    for r in range(len(counts)):
+        count, total, p = counts[r], 0.0, 0.0
+        for k in range(count):
+            total += _softplus(z[start + r, k])
+            now = -expm1(-total)
+            p = now if now > p else p
+        out.append(p)
+    return out
+
+
+def weights(const double[:, ::1] z, list counts not None):
+    """As ``scorer.interval_weights`` of each of the first rows, 0 beyond its count. None where one underflows."""
+    cdef Py_ssize_t r, k, count
+    cdef double total, step, whole
+    found = np.zeros((len(counts), z.shape[1]))
+    cdef double[:, ::1] out = found
+    _check_counts(z, 0, counts)
+    for r in range(len(counts)):
+        count, total = counts[r], 0.0
+        for k in range(count):
+            step = _softplus(z[r, k])
             out[r, k] = exp(-total) * -expm1(-step)
             total += step
         whole = fsum([out[r, k] for k in range(count)])
@@ -421,24 +523,133 @@ def greatest(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_t mo
     """As ``scorer.plain_greatest``."""
     if rank.shape[0] != values.shape[0]:
         raise ValueError("not a rank for each value")
-    sizes = np.abs(values)
-    return _first(sizes, rank, most)
+    return _first(values, rank, most)
 
 
-cdef list _first(const double[::1] sizes, const Py_ssize_t[::1] rank, Py_ssize_t most):
-    """The places of the greatest sizes, the greatest first, equal ones by their rank, those that are NaN last."""
-    cdef Py_ssize_t count = sizes.shape[0], kept = 0, i, j
+def reasons(
+    const double[:, ::1] effects, const Py_ssize_t[::1] rank, Py_ssize_t most, rows,
+    str language, dict kept not None, unkept,
+):
+    """As ``scorer.Scorer._reasons`` of each of these raw rows; ``unkept`` makes what is not ``kept``."""
+    cdef Py_ssize_t r, i, width = effects.shape[1]
+    cdef PyObject* found
+    cdef list out = [], told
+    if rank.shape[0] != width or len(rows) != effects.shape[0]:
+        raise ValueError("not a rank for each effect, or not the effects of these rows")
+    for r in range(effects.shape[0]):
+        row, told = rows[r], []
+        if len(row) != width:
+            raise ValueError("not an effect for each value")
+        for i in _first(effects[r], rank, most):
+            if effects[r, i] == 0.0:
+                break
+            value = _plain(row[i])
+            found = PyDict_GetItemWithError(kept, (i, value, language))
+            told.append(_with_effect(unkept(i, value, language) if found == NULL else <object> found, effects[r, i]))
+        out.append(tuple(told))
+    return out
+
+
+cdef object _plain(raw):
+    """As ``scorer.plain_value``."""
+    cdef double number
+    if raw is None or isinstance(raw, str):
+        return raw
+    value = raw if type(raw) is float else float(raw)
+    number = value
+    if isnan(number):
+        return None
+    return <long long> number if number == floor(number) and fabs(number) < 9007199254740992.0 else value
+
+
+cdef object _with_effect(reason, double effect):
+    """The ``scorer.Reason`` with this effect."""
+    cdef Py_ssize_t i
+    if not isinstance(reason, tuple) or PyTuple_GET_SIZE(reason) != 5:
+        raise TypeError("not a reason")
+    made = PyType_GenericAlloc(type(reason), 5)
+    for i in range(5):
+        value = effect if i == 3 else <object> PyTuple_GET_ITEM(reason, i)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(made, i, value)
+    return made
+
+
+cdef list _first(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_t most):
+    """The places of the values farthest from 0, the farthest first, equal ones by their rank, those that are NaN last."""
+    cdef Py_ssize_t count = values.shape[0], kept = 0, i, j
     cdef double size
+    cdef Py_ssize_t* at
+    cdef double* by
     most = max(0, min(most, count))
-    places, held = np.empty(most + 1, dtype=np.intp), np.empty(most + 1)
-    cdef Py_ssize_t[::1] at = places
-    cdef double[::1] by = held
+    at = <Py_ssize_t*> PyMem_Malloc((most + 1) * (sizeof(Py_ssize_t) + sizeof(double)))
+    if at == NULL:
+        raise MemoryError
+    by = <double*> (at + most + 1)
     for i in range(count):
-        size = -1.0 if isnan(sizes[i]) else sizes[i]
+        size = -1.0 if isnan(values[i]) else fabs(values[i])
         j = kept
         while j and (by[j - 1] < size or (by[j - 1] == size and rank[at[j - 1]] > rank[i])):
             at[j], by[j] = at[j - 1], by[j - 1]  # the last place is one too many
             j -= 1
         at[j], by[j] = i, size
         kept = min(kept + 1, most)
-    return places[:kept].tolist()
+    try:
+        return [at[i] for i in range(kept)]
+    finally:
+        PyMem_Free(at)
+
+
+def trio(tuple of not None, dict heard not None, contacts, bint known, usual, prospect_id, account_id, t):
+    """As ``committee.plain_trio``, with what ``last_heard`` gives; ``of`` is ``committee._TRIO``."""
+    cdef type standing, sign
+    cdef list who = [None] * len(ROLES), when = [None] * len(ROLES), roles = [], signs = []
+    cdef Py_ssize_t i
+    standing, sign, span, unreal = of
+    if not issubclass(standing, tuple) or not issubclass(sign, tuple):
+        raise TypeError("not named tuples")
+    for contact, versions in contacts.items():
+        row = as_of(versions, t) if len(versions) != 1 else versions[0][1] if versions[0][0] <= t else None
+        if row is None:
+            continue
+        home = row.get("account_id")
+        if account_id is not None and home is not None and home != account_id:
+            continue
+        role = row.get("role")
+        role = buying_role(row) if role is None else role
+        if role not in ROLES:
+            continue
+        i = ROLES.index(role)
+        last = heard.get(contact)
+        at = None if last is None else last[1]
+        if who[i] is not None:
+            now, before = ALWAYS if at is None else at, ALWAYS if when[i] is None else when[i]
+            if now < before or (now == before and contact > who[i]):
+                continue
+        who[i], when[i] = contact, at
+    begun = t - span
+    for i, role in enumerate(ROLES):
+        at = when[i] if known else None
+        engaged = None if not known else at is not None and at > begun
+        roles.append(_named(standing, (role, who[i] is not None, engaged, None if at is None else (t - at) / DAY)))
+        if engaged is False and role in usual:
+            kind, channel = usual[role]
+            contact, person = who[i], None
+            if contact is None:
+                contact = unreal + role
+                row = {"contact_id": contact, "account_id": account_id, "role": role}
+                person = (contact, (_named(Version, (ALWAYS, row)),))
+            event = (unreal, prospect_id, kind, t, t, contact, "inbound", channel, None, None)
+            signs.append(_named(sign, (role, _named(Event, event), person)))
+    return tuple(roles), signs
+
+
+cdef object _named(type of, tuple fields):
+    """A named tuple of these fields, past its constructor."""
+    cdef Py_ssize_t size = PyTuple_GET_SIZE(fields), i
+    made = PyType_GenericAlloc(of, size)
+    for i in range(size):
+        value = <object> PyTuple_GET_ITEM(fields, i)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(made, i, value)
+    return made

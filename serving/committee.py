@@ -79,6 +79,12 @@ class Sign(NamedTuple):
         return contacts if self.person is None else {**(contacts or {}), self.person[0]: self.person[1]}
 
 
+Trio = tuple[tuple[RoleStanding, ...], list[Sign]]
+
+_trio: Any = compiled("serving._tables", "trio", None)
+_TRIO = (RoleStanding, Sign, ENGAGED_DAYS * DAY, _UNREAL)
+
+
 def people(
     contacts: Mapping[str, Versions], events: Iterable[Event], account_id: str | None, t: int
 ) -> dict[str, Person]:
@@ -169,6 +175,37 @@ def signs(
     return out
 
 
+def plain_trio(
+    contacts: Mapping[str, Versions],
+    events: Iterable[Event] | None,
+    usual: Mapping[str, UsualEvent],
+    prospect_id: str,
+    account_id: str | None,
+    t: int,
+) -> Trio:
+    """The ``standing`` and the ``signs`` of the people; the events are None where they are unknown."""
+    persons = people(contacts, events or (), account_id, t).values()
+    roles = standing(persons, t, events is not None)
+    return roles, signs(roles, persons, usual, prospect_id, account_id, t)
+
+
+def _compiled_trio(
+    contacts: Mapping[str, Versions],
+    events: Iterable[Event] | None,
+    usual: Mapping[str, UsualEvent],
+    prospect_id: str,
+    account_id: str | None,
+    t: int,
+) -> Trio:
+    """As ``plain_trio``, without making the people."""
+    heard, known = last_heard(events or (), t), events is not None
+    found: Trio = _trio(_TRIO, heard, contacts, known, usual, prospect_id, account_id, t)
+    return found
+
+
+trio = plain_trio if _trio is None else _compiled_trio
+
+
 def supposed(usual: UsualEvent, prospect_id: str, contact_id: str, t: int) -> Event:
     """One more inbound event at t."""
     return Event(_UNREAL, prospect_id, usual.type, t, t, contact_id, "inbound", usual.channel)
@@ -182,4 +219,6 @@ def with_sign(records: Records, sign: Sign) -> Records:
 def ranked(signs: Sequence[Sign], probabilities: Sequence[float]) -> tuple[Missing, ...]:
     """What is missing, the highest probability first; equal ones in the order of the roles."""
     out = [Missing(s.role, s.event.type, p) for s, p in zip(signs, probabilities, strict=True)]
-    return tuple(sorted(out, key=lambda m: (-m.probability, ROLES.index(m.role))))
+    if len(out) > 1:
+        out.sort(key=lambda m: (-m.probability, ROLES.index(m.role)))
+    return tuple(out)

@@ -30,7 +30,7 @@ from features.errors import BadBundle
 from serving.linear import summed
 
 Matrix = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+Indices = npt.NDArray[np.int32]  # of the tables' entries, at most ``_MOST``
 
 BITS = 8  # splits of a group at most: one byte
 _MOST = 4_000_000  # entries of the tables at most, 72 bytes each
@@ -133,7 +133,8 @@ class Forest:
             if size > _MOST:
                 raise Unsupported("the tables would be too large")
         self._plain = plain
-        wanted = sorted({c for byte in bits for c in byte if c is not None}, key=lambda c: (_kind(c), repr(c)))
+        # By feature and rising threshold: those that a row's value turns lie side by side.
+        wanted = sorted({c for byte in bits for c in byte if c is not None}, key=lambda c: (_kind(c), *c[1:]))
         found = {c: i for i, c in enumerate(wanted)}
         kinds = [_kind(c) for c in wanted]
         self._right, self._left = kinds.count(0), kinds.count(1)  # conditions by where a missing value goes; levels
@@ -145,7 +146,7 @@ class Forest:
         self._bits = np.array(
             [[self._never if c is None else found[c] for c in byte] for byte in bits], dtype=np.intp
         ).reshape(len(bits), BITS)
-        self._offsets = np.array(offsets, dtype=np.intp)
+        self._offsets = np.array(offsets, dtype=np.int32)
         begin, end = np.array(runs, dtype=np.intp).reshape(-1, 2).T
         self._begin, self._end = np.ascontiguousarray(begin[plain:]), np.ascontiguousarray(end[plain:])
         self._of = np.array(of, dtype=np.intp).reshape(-1, intervals).T.copy()

@@ -27,7 +27,7 @@ from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from features.standard import family
 from serving.bundle import GRADES, Bundle, Constants
-from serving.committee import Committee, RoleStanding, Sign, people, ranked, signs, standing
+from serving.committee import Committee, Trio, ranked, trio
 from serving.explain import label
 from serving.hazards import Hazards, Seen
 
@@ -45,6 +45,7 @@ COMPILED = (
 )  # what a score spends its time in, where built
 _SOME = 20  # prospects whose records are at hand at a time
 _LABELS = 20_000  # phrases kept: they are made of values that come from outside
+_GRADES = ("D", *reversed(GRADES))  # the worst first
 
 
 class Warned(NamedTuple):
@@ -131,7 +132,7 @@ class Score:
 def _made_score(**fields: Any) -> Score:
     """A score of all its fields, in a quarter of the time that a frozen class takes to set them one by one."""
     score = object.__new__(Score)
-    score.__dict__.update(fields)
+    object.__setattr__(score, "__dict__", fields)
     return score
 
 
@@ -156,9 +157,13 @@ def encode(
     return _Encoder(names, categories, has_other).encode(data)
 
 
+# Compiled where that was built; each stands for what is beside its use.
 _encode: Any = compiled("serving._tables", "encode", None)
 _finished: Any = compiled("serving._tables", "finished", None)
 _weights: Any = compiled("serving._tables", "weights", None)
+_outlooks: Any = compiled("serving._tables", "outlooks", None)
+_chances: Any = compiled("serving._tables", "chances", None)
+_reasons: Any = compiled("serving._tables", "reasons", None)
 
 
 class _Encoder:
@@ -178,20 +183,24 @@ class _Encoder:
         for i, levels, other in self.codes:
             self._levels[i] = (levels, other)
 
-    def encode(self, data: Rows | Columns) -> Matrix:
+    def encode(self, data: Rows | Columns, strange: set[int] | None = None) -> Matrix:
+        """The matrix; the rows with a level that has no code are added to ``strange``."""
+        strange = set() if strange is None else strange
         if isinstance(data, Mapping):
-            return self._columns(data)
+            return self._columns(data, strange)
         if _encode is not None:
-            return np.asarray(_encode(data, len(self.names), self._levels))
+            return np.asarray(_encode(data, len(self.names), self._levels, strange))
         rows = [list(row) for row in data]
         for i, codes, other in self.codes:
-            for row in rows:
+            for r, row in enumerate(rows):
                 level = row[i]
+                if isinstance(level, str) and level not in codes:
+                    strange.add(r)
                 row[i] = codes.get(level, other) if isinstance(level, str) else None
         # numpy reads None as NaN
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.names))
 
-    def _columns(self, data: Columns) -> Matrix:
+    def _columns(self, data: Columns, strange: set[int]) -> Matrix:
         count = len(data[self.names[0]]) if self.names else 0
         out = np.empty((count, len(self.names)), dtype=np.float64)
         coded = {i for i, _, _ in self.codes}
@@ -200,6 +209,7 @@ class _Encoder:
                 out[:, i] = np.asarray(data[name], dtype=np.float64)
         for i, codes, other in self.codes:
             levels = data[self.names[i]]
+            strange.update(r for r, v in enumerate(levels) if isinstance(v, str) and v not in codes)
             out[:, i] = np.fromiter(
                 (codes.get(v, other) if isinstance(v, str) else math.nan for v in levels), np.float64, count
             )
@@ -243,9 +253,31 @@ def plain_survival(z: Sequence[float], count: int) -> tuple[list[float], float]:
     return out, total
 
 
-survival: Callable[[Sequence[float], int], tuple[list[float], float]] = compiled(
-    "serving._tables", "survival", plain_survival
-)
+def plain_chance(z: Sequence[float], count: int) -> float:
+    """The probability by the end of the last of the first intervals."""
+    return plain_survival(z, count)[0][-1]
+
+
+_Outlook = tuple[tuple[tuple[int, float], ...], float, float, float]
+
+
+def plain_outlook(
+    z: Sequence[float],
+    count: int,
+    edges: Sequence[int],
+    knots: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+) -> _Outlook:
+    """The curve, its last probability and that one's interval, from the log-odds of the first hazards."""
+    found, total = plain_survival(z, count)
+    curve, p = tuple(zip(edges[1 : count + 1], found, strict=True)), found[-1]
+    if p <= 0.0:
+        return curve, 0.0, 0.0, 0.0
+    logit = total + math.log(p)  # log(p / (1 - p)), exact also where p rounds to 1
+    least = sigmoid(logit - interpolate(logit, knots, low))
+    most = sigmoid(logit + interpolate(logit, knots, high))
+    return curve, p, min(least, p), max(most, p)
 
 
 def plain_greatest(values: Matrix, rank: npt.NDArray[np.intp], most: int) -> list[int]:
@@ -277,9 +309,6 @@ def unwatched(stage: str) -> None:
     """What is told of the stages where nobody times them."""
 
 
-_Looked = tuple[tuple[RoleStanding, ...], list[Sign]]  # a prospect's roles, and the signs that are supposed of it
-
-
 class Scorer:
     """A bundle made ready to score. Pure from here on: no clock, no file, no environment; safe in threads.
 
@@ -302,7 +331,10 @@ class Scorer:
         intervals = len(self.constants.edges) - 1
         self._hazards = Hazards(bundle.model_text, self._names, intervals, self.constants.linear)
         self._starting = np.array(self.constants.starting_score, dtype=np.float64)[:intervals]
-        self._labels: dict[tuple[int, Any, str], str] = {}
+        interval = self.constants.knots, self.constants.low, self.constants.high
+        self._interval = tuple(np.array(each, dtype=np.float64) for each in interval)
+        self._cuts = tuple(reversed(self.constants.grade_cuts))
+        self._told: dict[tuple[int, Any, str], Reason] = {}  # by feature, value and language; without the effect
         self._reference = bundle.reference
         self.needs = _needs(self._names, self.spec.features)  # by list of a request: the features missing without it
         self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
@@ -355,7 +387,7 @@ class Scorer:
         ids: list[str] = []
         times: list[int] = []
         warnings: list[tuple[Warned, ...]] = []
-        looked_at: list[_Looked | None] = []
+        looked_at: list[Trio | None] = []
         supposed: list[list[Any]] = []
         # Some at a time, and one kind of work after the other: what each kind needs of the processor's cache is there
         # for the next prospect.
@@ -378,14 +410,13 @@ class Scorer:
         ended("reasons")
         return scores
 
-    def _committee(self, records: Records, t: int) -> _Looked | None:
+    def _committee(self, records: Records, t: int) -> Trio | None:
         """The roles as of t and the signs to suppose; None where the contacts are unknown."""
         if records.contacts is None:
             return None
         account_id = (row_as_of(records.prospect, t) or {}).get("account_id")
-        persons = people(records.contacts, records.events or (), account_id, t).values()
-        roles = standing(persons, t, records.events is not None)
-        return roles, signs(roles, persons, self.constants.committee, records.prospect_id, account_id, t)
+        usual, whose = self.constants.committee, records.prospect_id
+        return trio(records.contacts, records.events, usual, whose, account_id, t)
 
     def probabilities(self, prospects: Iterable[Records], as_of: int) -> list[float]:
         """The probability alone of each prospect, with the bits of ``score``; without reasons it costs little."""
@@ -401,13 +432,13 @@ class Scorer:
         matrix = self._encoder.encode(rows)
         out: list[float] = []
         for part in self._chunks(len(counts)):
-            z = self._log_odds(self._hazards.see(matrix[part]))
-            out += [self._probability(each, count) for each, count in zip(z, counts[part], strict=True)]
+            out += self._chances(self._log_odds(self._hazards.see(matrix[part])), 0, counts[part])
         return out
 
     def _counts(self, regimes: Sequence[str | None]) -> list[int]:
         """How many intervals lie within each one's horizon."""
-        return [self.constants.edges.index(self.goal.horizon(regime)) for regime in regimes]
+        by = {regime: self.constants.edges.index(self.goal.horizon(regime)) for regime in {*regimes}}
+        return [by[regime] for regime in regimes]
 
     def score_rows(
         self,
@@ -453,7 +484,7 @@ class Scorer:
         times: Sequence[int],
         warnings: Sequence[tuple[Warned, ...]],
         language: str,
-        looked_at: Sequence[_Looked | None] = (),
+        looked_at: Sequence[Trio | None] = (),
         supposed: Rows = (),
         ended: Ended = unwatched,
     ) -> list[Score]:
@@ -461,12 +492,13 @@ class Scorer:
         if not counts:
             return []
         whose = [r for r, looked in enumerate(looked_at) if looked is not None for _ in looked[1]]
-        everything = self._encoder.encode(data if isinstance(data, Mapping) else [*data, *supposed])
+        strange: set[int] = set()
+        everything = self._encoder.encode(data if isinstance(data, Mapping) else [*data, *supposed], strange)
         matrix = everything[: len(counts)]
         if len(everything) <= self._hazards.step:  # in one go, with what is supposed
             seen = self._hazards.see(everything)
             z = self._log_odds(seen)
-            after = [self._probability(z[len(counts) + i], counts[r]) for i, r in enumerate(whose)]
+            after = self._chances(z, len(counts), [counts[r] for r in whose])
         else:
             seen = None
             after = self._alone(supposed, [regimes[r] for r in whose])
@@ -478,15 +510,16 @@ class Scorer:
                 z = self._log_odds(seen)
             ended("model")
             effects = self._effects(seen, z, counts[part]) if reasons > 0 else None
-            for i, r in enumerate(range(part.start, part.stop)):
-                curve, p, low, high = self._probabilities(z[i], counts[r])
-                cells = self._cells(data, r)
+            told = None if effects is None else self._reasons(effects, data, part, reasons, language)
+            for i, (curve, p, low, high) in enumerate(self._outlooks(z, counts[part])):
+                r = part.start + i
                 moved = None if effects is None else effects[i]
                 committee = None
                 looked = looked_at[r] if looked_at else None
                 if looked is not None:
                     committee = Committee(looked[0], ranked(looked[1], after[begun : begun + len(looked[1])]))
                     begun += len(looked[1])
+                unseen = self._unseen(self._cells(data, r)) if r in strange else ()
                 out.append(
                     _made_score(
                         prospect_id=ids[r],
@@ -499,9 +532,9 @@ class Scorer:
                         curve=curve,
                         score=self._rank_of(p, regimes[r]),
                         grade=self._grade(p),
-                        reasons=() if moved is None else self._reasons(moved, cells, reasons, language),
+                        reasons=() if told is None else told[i],
                         committee=committee,
-                        warnings=(*warnings[r], *self._unseen(cells), *self._card_warnings),
+                        warnings=(*warnings[r], *unseen, *self._card_warnings),
                         model_version=self.version,
                         evidence=None if isinstance(data, Mapping) else Evidence(data[r], regimes[r], moved),
                     )
@@ -513,22 +546,20 @@ class Scorer:
         step = self._hazards.step
         return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
-    def _log_odds(self, seen: Seen) -> list[list[float]]:
+    def _log_odds(self, seen: Seen) -> Matrix:
         """The log-odds of the hazard in every interval of every row."""
         constants, log_odds = self.constants, self._hazards.log_odds(seen)
         if _finished is not None:
-            return list(_finished(log_odds, self._starting, constants.intercept, constants.slope))
-        z = constants.intercept + constants.slope * (self._starting + log_odds)
-        out: list[list[float]] = z.tolist()
-        return out
+            return np.asarray(_finished(log_odds, self._starting, constants.intercept, constants.slope))
+        return np.asarray(constants.intercept + constants.slope * (self._starting + log_odds))
 
-    def _effects(self, seen: Seen, z: Sequence[Sequence[float]], counts: Sequence[int]) -> Matrix:
+    def _effects(self, seen: Seen, z: Matrix, counts: list[int]) -> Matrix:
         """The features' effects in the first rows, as many as there are counts."""
-        weights = None if _weights is None else _weights(z, counts, self._hazards.intervals)
+        weights = None if _weights is None else _weights(z, counts)
         if weights is None:
             weights = np.zeros((len(counts), self._hazards.intervals))
             for r, count in enumerate(counts):
-                weights[r, :count] = interval_weights(z[r][:count])
+                weights[r, :count] = interval_weights(z[r, :count].tolist())
         return self._hazards.effects(seen, weights) * self.constants.slope
 
     def _cells(self, data: Rows | Columns, r: int) -> Callable[[int], Any]:
@@ -537,57 +568,63 @@ class Scorer:
             return lambda i: columns[names[i]][r]
         return data[r].__getitem__
 
-    def _probabilities(
-        self, z: Sequence[float], count: int
-    ) -> tuple[tuple[tuple[int, float], ...], float, float, float]:
-        """The curve, its last probability and that one's interval, from the log-odds of the first hazards."""
-        found, total = survival(z, count)
-        curve, p = tuple(zip(self.constants.edges[1 : count + 1], found, strict=True)), found[-1]
-        if p <= 0.0:
-            return curve, 0.0, 0.0, 0.0
-        constants = self.constants
-        logit = total + math.log(p)  # log(p / (1 - p)), exact also where p rounds to 1
-        low = sigmoid(logit - interpolate(logit, constants.knots, constants.low))
-        high = sigmoid(logit + interpolate(logit, constants.knots, constants.high))
-        return curve, p, min(low, p), max(high, p)
+    def _outlooks(self, z: Matrix, counts: list[int]) -> list[_Outlook]:
+        """The outlook of the first rows, as many as there are counts."""
+        edges = self.constants.edges
+        if _outlooks is not None:
+            return list(_outlooks(z, counts, edges, *self._interval))
+        interval = self.constants.knots, self.constants.low, self.constants.high
+        return [plain_outlook(z[r].tolist(), count, edges, *interval) for r, count in enumerate(counts)]
 
-    def _probability(self, z: Sequence[float], count: int) -> float:
-        """The last probability of the curve, to the bit."""
-        return survival(z, count)[0][-1]
+    def _chances(self, z: Matrix, start: int, counts: list[int]) -> list[float]:
+        """The probability alone of the rows from ``start`` on, to the bit."""
+        if _chances is not None:
+            return list(_chances(z, start, counts))
+        return [plain_chance(z[start + i].tolist(), count) for i, count in enumerate(counts)]
 
     def _rank_of(self, p: float, regime: str | None) -> int:
         """The share of the population up to p, in percent; of those who have p themselves, half."""
         quantiles = self._reference.get(regime or "", self._reference[""])
-        below, upto = bisect_left(quantiles, p), bisect_right(quantiles, p)
+        below = bisect_left(quantiles, p)
+        upto = bisect_right(quantiles, p, below)
         return 100 * (below + (upto - below + 1) // 2) // len(quantiles)
 
     def _grade(self, p: float) -> str:
-        for grade, cut in zip(GRADES, self.constants.grade_cuts, strict=True):
-            if p >= cut:
-                return grade
-        return "D"
+        return _GRADES[bisect_right(self._cuts, p)]
 
-    def _reasons(self, effects: Matrix, cells: Callable[[int], Any], most: int, language: str) -> tuple[Reason, ...]:
+    def _reasons(
+        self, effects: Matrix, data: Rows | Columns, part: slice, most: int, language: str
+    ) -> list[tuple[Reason, ...]]:
+        """The reasons of each of the rows of a part, the greatest effect first."""
+        if _reasons is not None and not isinstance(data, Mapping):
+            return list(_reasons(effects, self._rank, most, data[part], language, self._told, self._reason))
         out = []
-        for i in greatest(effects, self._rank, most):
-            effect = float(effects[i])
-            if effect == 0.0:
-                break
-            value, text = self.described(i, cells(i), language)
-            out.append(Reason(self._names[i], text, value, effect, self._families[i]))
-        return tuple(out)
+        for r, mine in zip(range(part.start, part.stop), effects, strict=True):
+            cells, told = self._cells(data, r), []
+            for i in greatest(mine, self._rank, most):
+                effect = float(mine[i])
+                if effect == 0.0:
+                    break
+                told.append(self._reason(i, plain_value(cells(i)), language)._replace(effect=effect))
+            out.append(tuple(told))
+        return out
 
     def described(self, i: int, raw: Any, language: str = "en") -> tuple[float | int | str | None, str]:
         """The i-th feature with a raw value: the value as plain JSON, and what it says in words."""
         value = plain_value(raw)
+        return value, self._reason(i, value, language).label
+
+    def _reason(self, i: int, value: float | int | str | None, language: str) -> Reason:
+        """The i-th feature with a value as plain JSON, as a reason of no effect."""
         key = (i, value, language)
-        text = self._labels.get(key)
-        if text is None:
+        found = self._told.get(key)
+        if found is None:
             other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
             text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
-            if len(self._labels) < _LABELS:
-                self._labels[key] = text
-        return value, text
+            found = Reason(self._names[i], text, value, 0.0, self._families[i])
+            if len(self._told) < _LABELS:
+                self._told[key] = found
+        return found
 
     def _unseen(self, cells: Callable[[int], Any]) -> list[Warned]:
         out = []

@@ -15,7 +15,7 @@ from features.contract import ALWAYS, DAY, ROLES
 from features.records import Event, Records, Version, Versions
 from serving import openapi
 from serving.bundle import UsualEvent
-from serving.committee import ENGAGED_DAYS, people, signs, standing
+from serving.committee import ENGAGED_DAYS, RoleStanding, Sign, people, signs, standing, trio
 from serving.scorer import Score, Scorer
 from tests.fixtures_bundle import make_records, make_scorer, request_records, training_rows
 
@@ -175,6 +175,31 @@ def test_the_event_comes_from_the_one_who_was_last_heard_of() -> None:
     assert who(contacts, older) == "c2"
     assert who(contacts) == "c1"  # of nobody heard yet, the first by id
     assert who(dict([person("c1", role="user")])) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_at_once_they_are_the_standing_and_the_signs_of_the_people(data: st.DataObject) -> None:
+    ids = st.sampled_from(["c0", "c1", "c2", "c3", "c4", "c10"])
+    times = st.sampled_from([ALWAYS, T - 91 * DAY, T - 90 * DAY, T - 90 * DAY + 1, T - 1, T, T + 1])
+    rows = st.fixed_dictionaries(
+        {
+            "account_id": st.sampled_from([None, "a1", "a1", "a2"]),
+            "role": st.sampled_from([None, *ROLES, "cook"]),
+            "job_title": st.sampled_from([None, "Head of purchasing", "Acheteur", "?"]),
+        }
+    )
+    versions = st.lists(st.builds(Version, times, rows), min_size=1, max_size=3).map(tuple)
+    contacts = dict(data.draw(st.lists(st.tuples(ids, versions), max_size=5)))
+    events = data.draw(st.none() | st.lists(st.builds(event, st.none() | ids, times, times), max_size=6))
+    usual = {role: UsualEvent("call", None) for role in data.draw(st.sets(st.sampled_from(ROLES)))}
+    account = data.draw(st.sampled_from([None, "a1"]))
+    persons = people(contacts, events or (), account, T).values()
+    roles = standing(persons, T, events is not None)
+    found = trio(contacts, events, usual, "p1", account, T)
+    assert found == (roles, signs(roles, persons, usual, "p1", account, T))
+    assert all(type(role) is RoleStanding for role in found[0])
+    assert all((type(sign), type(sign.event)) == (Sign, Event) for sign in found[1])
 
 
 def test_an_engaged_role_and_one_without_a_usual_event_are_not_missing() -> None:

@@ -48,21 +48,24 @@ from serving.scorer import (
     Reason,
     Score,
     Warned,
-    encode,
+    _Encoder,
     interval_weights,
+    plain_chance,
     plain_greatest,
     plain_later,
-    plain_survival,
+    plain_outlook,
+    plain_value,
 )
 from serving.values import plain_keys
 from serving.wire import encode as to_text
 from tests.agreement import as_read, plainly, same
-from tests.fixtures_bundle import request_records
+from tests.fixtures_bundle import LEVELS, SPEC, make_records, make_scorer, request_records
 from tests.histories import records_of_all
 from tests.test_contributions import COLUMNS, INTERVALS, rows_of, trained
 
 MANY = 10 if os.environ.get("LEADSCORE_PROOFS", "") not in ("", "0") else 1
 T = parse_time("2026-03-01T09:00:00Z")
+NAMES = SPEC.names
 
 
 def built(name: str) -> Any:
@@ -867,10 +870,25 @@ def test_the_tables_have_the_bits_that_they_have_plainly(seed: int, regimes: boo
 
 def test_rows_are_encoded_as_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     built("serving._tables")
-    rows = [["a", 1, None, True], ["b", 2.5, 0.0, None], [None, -0.0, float("nan"), 3], [7, 1e300, 2, 1.0]]
-    found = encode(rows, ("c", "x", "y", "z"), {"c": ("b", "a")}, ["c"])
-    monkeypatch.setattr("serving.scorer._encode", None)
-    assert bits(found, encode(rows, ("c", "x", "y", "z"), {"c": ("b", "a")}, ["c"]))
+    rows = [
+        ["a", 1, None, True],
+        ["b", 2.5, 0.0, None],
+        [None, -0.0, float("nan"), 3],
+        [7, 1e300, 2, 1.0],
+        ["z", "1.5", 1.0, np.float32(0.1)],
+        [0.0, 2**60, -1, 0.0],
+        ["", 1.0, 1.0, 1.0],
+    ]
+    columns = dict(zip("cxyz", map(list, zip(*rows, strict=True)), strict=True))
+    for has_other in ([], ["c"]):
+        encoder = _Encoder(("c", "x", "y", "z"), {"c": ("b", "a")}, has_other)
+        strange: list[set[int]] = [set(), set(), set()]
+        found = encoder.encode(rows, strange[0])
+        with monkeypatch.context() as plain:
+            plain.setattr("serving.scorer._encode", None)
+            assert bits(found, encoder.encode(rows, strange[1]))
+        assert bits(found, encoder.encode(columns, strange[2]))
+        assert strange == [{4, 6}] * 3
 
 
 @settings(max_examples=30 * MANY, deadline=None)
@@ -883,15 +901,109 @@ def test_the_greatest_are_those_that_sorting_finds(values: list[float], most: in
     assert module.greatest(array, rank, most) == plain_greatest(array, rank, most)
 
 
-@settings(max_examples=20 * MANY, deadline=None)
-@given(st.lists(st.floats(-700, 700), min_size=1, max_size=9), st.data())
-def test_survival_and_weights_are_the_plain_ones(z: list[float], data: Any) -> None:
+HAZARDS = st.one_of(st.floats(-800, 800), st.floats(-9, 3), st.sampled_from([-1e300, 1e300, -0.0, -745.2, 36.8]))
+
+
+@settings(max_examples=100 * MANY, deadline=None)
+@given(st.lists(st.lists(HAZARDS, min_size=9, max_size=9), min_size=1, max_size=4), st.data())
+def test_probabilities_and_weights_are_the_plain_ones(z: list[list[float]], data: Any) -> None:
     module = built("serving._tables")
-    count = data.draw(st.integers(1, len(z)))
-    assert module.survival(z, count) == plain_survival(z, count)
-    found = module.weights([z], [count], len(z))
-    if found is not None:
-        assert found[0].tolist() == [*interval_weights(z[:count]), *[0.0] * (len(z) - count)]
+    counts = data.draw(st.lists(st.integers(1, 9), min_size=len(z), max_size=len(z)))
+    knots = sorted(data.draw(st.sets(st.floats(-40, 10), min_size=1, max_size=6)))
+    low, high = (data.draw(st.lists(st.floats(0, 9), min_size=len(knots), max_size=len(knots))) for _ in range(2))
+    edges, matrix, interval = tuple(range(0, 100, 10)), np.array(z), (knots, low, high)
+    found = module.outlooks(matrix, counts, edges, *map(np.array, interval))
+    wanted = [plain_outlook(row, count, edges, *interval) for row, count in zip(z, counts, strict=True)]
+    assert repr(found) == repr(wanted)  # all digits, and the sign of 0
+    for start in range(len(z)):
+        some = [plain_chance(row, count) for row, count in zip(z[start:], counts[start:], strict=True)]
+        assert repr(module.chances(matrix, start, counts[start:])) == repr(some)
+    weights = module.weights(matrix, counts)
+    if weights is not None:
+        shares = [interval_weights(row[:count]) + [0.0] * (9 - count) for row, count in zip(z, counts, strict=True)]
+        assert repr(weights.tolist()) == repr(shares)
+
+
+def test_ordinary_weights_are_made_by_what_is_compiled() -> None:
+    assert built("serving._tables").weights(np.full((2, 3), -4.0), [3, 1]) is not None
+
+
+VALUES = st.one_of(
+    st.sampled_from([None, "", "web", "never met", True, -0.0, float("nan"), float("inf"), 2.0**53, 2.0**53 - 1, 7]),
+    st.floats(),
+    st.integers(-(2**60), 2**60),
+)
+
+
+@settings(max_examples=100 * MANY, deadline=None)
+@given(st.lists(st.lists(VALUES, min_size=3, max_size=3), max_size=3), st.integers(0, 4), st.data())
+def test_reasons_are_the_plain_ones(rows: list[list[Any]], most: int, data: Any) -> None:
+    module = built("serving._tables")
+    sizes = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-300, 3.5, float("nan")])
+    effects = np.array([[data.draw(sizes) for _ in row] for row in rows]).reshape(-1, 3)
+    rank = np.array([2, 0, 1])
+    kept: dict[Any, Reason] = {}
+    asked = []
+
+    def unkept(i: int, value: Any, language: str) -> Reason:
+        asked.append((i, value, language))
+        return kept.setdefault((i, value, language), Reason(f"f{i}", f"{value!r}", value, 0.0, "family"))
+
+    wanted = []
+    for row, mine in zip(rows, effects, strict=True):
+        told = []
+        for i in plain_greatest(mine, rank, most):
+            if mine[i] == 0.0:
+                break
+            value = plain_value(row[i])
+            told.append(Reason(f"f{i}", f"{value!r}", value, float(mine[i]), "family"))
+        wanted.append(tuple(told))
+    for _ in range(2):
+        found = module.reasons(effects, rank, most, rows, "en", kept, unkept)
+        assert repr(found) == repr(wanted)
+    assert all(type(reason) is Reason for told in found for reason in told)
+    assert len(asked) == len(set(asked))  # the second time, all are kept
+    assert all(reason.effect == 0.0 for reason in kept.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_score_is_the_one_that_plain_parts_give(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in COMPILED:
+        built(name)
+    rng = random.Random(seed)
+    asked = [make_records(rng.randrange(10**6)) for _ in range(40)]
+    rows = [
+        [
+            rng.choice([None, rng.choice([*LEVELS[n], "never met"]) if n in LEVELS else rng.uniform(-9, 99)])
+            for n in NAMES
+        ]
+        for _ in range(80)
+    ]
+
+    def scores() -> list[Any]:
+        scorer = make_scorer()
+        if plain:
+            scorer._hazards.forest._tables = None  # type: ignore[union-attr]
+        by_name = {name: [row[i] for row in rows] for i, name in enumerate(NAMES)}
+        found = [*scorer.score_each(asked), *scorer.score_rows(rows, reasons=9), *scorer.score_rows(by_name, reasons=9)]
+        found += scorer.score_each(asked, reasons=0, committee=False)
+        effects = [
+            None if s.evidence is None or s.evidence.effects is None else s.evidence.effects.tolist() for s in found
+        ]
+        return [
+            *map(repr, found),
+            repr(effects),
+            repr(scorer.probabilities([r for r, _ in asked], asked[0][1] + 10**14)),
+        ]
+
+    plain = False
+    fast = scores()
+    plain = True
+    for name in ("_encode", "_finished", "_weights", "_outlooks", "_chances", "_reasons"):
+        monkeypatch.setattr(f"serving.scorer.{name}", None)
+    monkeypatch.setattr("serving.scorer.greatest", plain_greatest)
+    assert fast == scores()
+    assert any("never met" in text for text in fast)
 
 
 def test_tables_refuse_what_would_lead_out_of_them() -> None:
@@ -903,6 +1015,7 @@ def test_tables_refuse_what_would_lead_out_of_them() -> None:
     parts = linear.see(np.zeros((2, 5)))
     level = np.zeros((1, 5))
     level[0, 4] = 99.0
+    z, edges, one = np.zeros((2, 3)), (0, 1, 2, 3), np.zeros(1)
     for error, wrong in (
         (ValueError, lambda: forest.look(np.zeros((1, COLUMNS + 1)))),
         (ValueError, lambda: forest.raw(index[:, :-1].copy())),
@@ -912,12 +1025,30 @@ def test_tables_refuse_what_would_lead_out_of_them() -> None:
         (ValueError, lambda: linear.see(np.zeros((1, 4)))),
         (IndexError, lambda: linear.see(level)),
         (ValueError, lambda: linear._tables.of(parts.soon, parts.late[:1], parts.tables)),
-        (ValueError, lambda: module.encode([[1.0]], 2, [None, None])),
-        (ValueError, lambda: module.encode([[1.0]], 1, [])),
-        (ValueError, lambda: module.survival([0.0], 2)),
-        (ValueError, lambda: module.survival([0.0], -1)),
-        (ValueError, lambda: module.weights([[0.0]], [2], 3)),
-        (ValueError, lambda: module.weights([[0.0]], [1, 1], 3)),
+        (ValueError, lambda: module.encode([[1.0]], 2, [None, None], set())),
+        (ValueError, lambda: module.encode([[1.0]], 1, [], set())),
+        (ValueError, lambda: module.encode([[]], 1, [None], set())),
+        (ValueError, lambda: module.outlooks(z, [4], edges, one, one, one)),
+        (ValueError, lambda: module.outlooks(z, [0], edges, one, one, one)),
+        (ValueError, lambda: module.outlooks(z, [-1], edges, one, one, one)),
+        (ValueError, lambda: module.outlooks(z, [1, 1, 1], edges, one, one, one)),
+        (ValueError, lambda: module.outlooks(z, [1], edges[:3], one, one, one)),
+        (ValueError, lambda: module.outlooks(z, [1], edges, np.zeros(2), one, np.zeros(2))),
+        (ValueError, lambda: module.outlooks(z, [1], edges, np.zeros(2), np.zeros(2), one)),
+        (ValueError, lambda: module.outlooks(z, [1], edges, one[:0], one[:0], one[:0])),
+        (ValueError, lambda: module.chances(z, 1, [1, 1])),
+        (ValueError, lambda: module.chances(z, -1, [1])),
+        (ValueError, lambda: module.chances(z, 0, [4])),
+        (ValueError, lambda: module.weights(z, [4])),
+        (ValueError, lambda: module.weights(z, [1, 1, 1])),
+        (ValueError, lambda: module.reasons(z, np.zeros(2, np.intp), 1, [[1, 1, 1]] * 2, "en", {}, None)),
+        (ValueError, lambda: module.reasons(z, np.zeros(3, np.intp), 1, [[1, 1, 1]], "en", {}, None)),
+        (ValueError, lambda: module.reasons(z, np.zeros(3, np.intp), 1, [[1, 1]] * 2, "en", {}, None)),
+        (TypeError, lambda: module.reasons(z + 1, np.zeros(3, np.intp), 1, [[1] * 3] * 2, "en", {}, lambda *_: (1, 2))),
+        (
+            TypeError,
+            lambda: module.reasons(z + 1, np.zeros(3, np.intp), 1, [[1] * 3] * 2, "en", {}, lambda *_: "abcde"),
+        ),
         (ValueError, lambda: module.greatest(np.zeros(2), np.zeros(3, np.intp), 1)),
         (ValueError, lambda: module.finished(np.zeros((1, 2)), np.zeros(3), 0.0, 1.0)),
         (ValueError, lambda: module.blended(1.0, np.zeros((1, 2)), np.zeros((2, 2)))),
