@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The straight lines of ``serving.values`` and ``serving.rows``, compiled: see there what they read.
+"""The straight lines of ``serving.values``, ``serving.rows`` and ``serving.schema``, compiled: see there what is read.
 
 What they do not take, the careful readers do, and tell what is wrong with it: nothing is refused here.
 """
@@ -43,7 +43,7 @@ cdef tuple _MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 cdef int[13] _DAYS  # of each month
 for _i in range(12):
     _DAYS[_i + 1] = _MONTHS[_i]
-cdef unsigned char[256] _PLAIN  # which bytes stand for themselves in a text: visible ASCII, but the quote and the backslash
+cdef unsigned char[256] _PLAIN  # the bytes that stand for themselves in a text: visible ASCII but quote and backslash
 for _i in range(256):
     _PLAIN[_i] = 0x20 <= _i <= 0x7E and _i != 0x22 and _i != 0x5C
 cdef double[16] _TENS  # powers of ten
@@ -777,7 +777,7 @@ cdef class ReadRequest:
         if at[i] != c"{" or level > LEVELS:
             return -1
         i = _past_blanks(at, i + 1)
-        while at[i] != c"}" or count:
+        while at[i] != c"}" or count:  # behind a comma there is a key
             if at[i] != c'"' or count == KEYS:
                 return -1
             begin = i + 1
@@ -864,7 +864,7 @@ cdef class ReadRequest:
 
 
 cdef str _text_of(const unsigned char* at, Token* token, bint word):
-    """As ``_plain``: a text that nothing is done to; None for all else."""
+    """A text that nothing is done to, as ``_plain`` tells; None for all else."""
     cdef Py_ssize_t size = token.size
     at += token.begin
     if token.kind != A_TEXT or not _plain_at(at, size, word):
@@ -899,8 +899,8 @@ cdef object _event_of(ReadRequest request, int32_t i, str own, dict created):
     cdef Token* token = request.token
     cdef Token* value
     cdef int32_t behind = token[i].behind
-    cdef object event_id = None, kind = None, contact_id = None, channel = None, direction = None, micros = None, named = None
-    cdef object text
+    cdef object event_id = None, kind = None, contact_id = None, channel = None, direction = None, micros = None
+    cdef object named = None, text
     cdef int64_t occurred_at = _NONE, recorded_at = _NONE, moment
     cdef double real
     cdef int field
@@ -1229,7 +1229,8 @@ cdef class _Columns:
                 continue  # no plain text names it
             place = self._place(PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name))
             place.at, place.size = PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name)
-            place.name, place.kind, place.kept, place.values = <PyObject*> name, column[1], column[2], <PyObject*> column[3]
+            place.kind, place.kept = column[1], column[2]
+            place.name, place.values = <PyObject*> name, <PyObject*> column[3]
 
     def __dealloc__(self):
         PyMem_Free(self.place)
@@ -1294,7 +1295,9 @@ cdef class StateColumns:
                     return False
                 if value.kind == IS_NULL:
                     continue
-                if value.kind != AN_OBJECT or not self._take(request, <int32_t> (value - token), self.inside, row, False):
+                if value.kind != AN_OBJECT:
+                    return False
+                if not self._take(request, <int32_t> (value - token), self.inside, row, False):
                     return False
                 continue
             if value.kind == IS_NULL:

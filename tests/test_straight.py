@@ -230,6 +230,7 @@ ODD = [
     ('"a_time":"2026-03-05T09:00:00Z"', '"a_time":"2026-03-05T09:00:00"'),
     ('"a_time":"2026-03-05T09:00:00Z"', '"a_date":"2026-03-05"'),
     ('"a_category":"one"', '"source":"one"'),
+    ('"a_category":"one"', '"attributes":{}'),
     ('"a_category":"one"', '"a_cl\u00e9":"one"'),
     ('"attributes":{"a_cat', '"attributes":[],"more":{"a_cat'),
     ('"outcome":"lost"', '"outcome":null'),
