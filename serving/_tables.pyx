@@ -39,6 +39,7 @@ cdef class ForestTables:
 
     cdef Py_ssize_t right, plain, lookups, columns, intervals, widest, size
     cdef double constant
+    cdef bint finite  # all that is in the tables
     cdef Py_ssize_t[::1] coded, begin, end, slots, used
     cdef int32_t[::1] first, places, bits  # of each condition: where it stands in which look-ups, and as which bit
     cdef double[::1] threshold, value
@@ -58,6 +59,7 @@ cdef class ForestTables:
         self.threshold, self.coded = forest._threshold, forest._coded
         self.begin, self.end = forest._begin, forest._end
         self.value, self.parts, self.slots = forest._value, forest._parts, forest._slots
+        self.finite = np.isfinite(forest._parts).all()
         self.used = (forest._slots.reshape(-1, BITS) < forest.columns).sum(axis=1)
         self.lookups, self.size = len(forest._offsets), len(self.value)
         known = np.zeros((self.widest + 3, levels), dtype=np.uint8)
@@ -187,7 +189,7 @@ cdef class ForestTables:
             slot, used = &self.slots[k * BITS], self.used[k]
             for r in range(rows):
                 share = upto[r, end] - upto[r, begin]
-                if share == 0.0:
+                if share == 0.0 and self.finite:
                     continue  # nothing of it lies within the horizon
                 sums, part = &out[r, 0], &self.parts[self._place(index[r, k]), 0]
                 for i in range(used):
@@ -347,10 +349,10 @@ cdef class LinearTables:
         return found
 
 
-def encode(rows, Py_ssize_t width, list levels not None, set strange not None):
+def encode(rows, Py_ssize_t width, list levels not None, set strange):
     """Raw rows as the model's numbers: ``levels`` holds, for each column, None or its codes and that of any other.
 
-    The rows with a level that has no code are added to ``strange``.
+    The rows with a level that has no code are added to ``strange``, where that is given.
     """
     cdef Py_ssize_t count = len(rows), r, i
     cdef PyObject* code
@@ -378,7 +380,7 @@ def encode(rows, Py_ssize_t width, list levels not None, set strange not None):
                 codes, other = coding
                 if isinstance(value, str):
                     code = PyDict_GetItemWithError(codes, value)
-                    if code == NULL:
+                    if code == NULL and strange is not None:
                         strange.add(r)
                     to[i] = <double> (other if code == NULL else <object> code)
                 else:

@@ -247,6 +247,8 @@ def _read(block: dict[str, str]) -> _Tree:
         if missing == 1:
             raise Unsupported("zeros that count as missing")
         value = float(threshold)
+        if np.isnan(value):
+            raise Unsupported("a split at no number")
         left = bool(kind & 2) if missing == 2 else value >= 0.0  # none known in training: counts as 0
         conditions.append(("left" if left else "right", feature, value))
     return _Tree(

@@ -184,8 +184,7 @@ class _Encoder:
             self._levels[i] = (levels, other)
 
     def encode(self, data: Rows | Columns, strange: set[int] | None = None) -> Matrix:
-        """The matrix; the rows with a level that has no code are added to ``strange``."""
-        strange = set() if strange is None else strange
+        """The matrix; the rows with a level that has no code are added to ``strange``, where that is given."""
         if isinstance(data, Mapping):
             return self._columns(data, strange)
         if _encode is not None:
@@ -194,13 +193,13 @@ class _Encoder:
         for i, codes, other in self.codes:
             for r, row in enumerate(rows):
                 level = row[i]
-                if isinstance(level, str) and level not in codes:
+                if strange is not None and isinstance(level, str) and level not in codes:
                     strange.add(r)
                 row[i] = codes.get(level, other) if isinstance(level, str) else None
         # numpy reads None as NaN
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.names))
 
-    def _columns(self, data: Columns, strange: set[int]) -> Matrix:
+    def _columns(self, data: Columns, strange: set[int] | None) -> Matrix:
         count = len(data[self.names[0]]) if self.names else 0
         out = np.empty((count, len(self.names)), dtype=np.float64)
         coded = {i for i, _, _ in self.codes}
@@ -209,7 +208,8 @@ class _Encoder:
                 out[:, i] = np.asarray(data[name], dtype=np.float64)
         for i, codes, other in self.codes:
             levels = data[self.names[i]]
-            strange.update(r for r, v in enumerate(levels) if isinstance(v, str) and v not in codes)
+            if strange is not None:
+                strange.update(r for r, v in enumerate(levels) if isinstance(v, str) and v not in codes)
             out[:, i] = np.fromiter(
                 (codes.get(v, other) if isinstance(v, str) else math.nan for v in levels), np.float64, count
             )

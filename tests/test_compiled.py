@@ -811,6 +811,10 @@ def test_the_trees_have_the_bits_that_they_have_plainly(seed: int, leaves: int, 
     if rows > 5:
         matrix[:6, 4] = (30.0, 999.0, -1.0, 1e9, 8.0, -0.5)
         matrix[:3, 0] = (np.inf, -np.inf, 1e300)
+    for r in range(rows):  # from some conditions' thresholds to those of others
+        for c in rng.integers(0, len(fast._feature), 6):
+            matrix[r, fast._feature[c]] = fast._threshold[c] if rng.random() < 0.8 else -fast._threshold[c]
+    weights[rng.random(rows) < 0.5, INTERVALS // 2 :] = 0.0
     index = fast.look(matrix)
     assert bits(index, plain.look(matrix))
     assert bits(fast.raw(index), plain.raw(index))

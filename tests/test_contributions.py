@@ -124,6 +124,14 @@ def test_what_the_tables_do_not_hold_is_asked_of_lightgbm(params: dict[str, Any]
         )
 
 
+def test_a_split_at_no_number_is_left_to_lightgbm() -> None:
+    head, _, tail = trained(7).partition("threshold=")
+    thresholds, _, rest = tail.partition("\n")
+    first = next(text for text in thresholds.split() if "." in text)  # that of a category is a whole number
+    with pytest.raises(Unsupported, match="no number"):
+        Forest(f"{head}threshold={thresholds.replace(first, 'nan', 1)}\n{rest}", COLUMNS + 1, INTERVALS)
+
+
 def test_a_row_by_itself_has_the_bits_that_it_has_among_others() -> None:
     rng = np.random.default_rng(11)
     forest = Forest(trained(11, rounds=60), COLUMNS + 1, INTERVALS)
