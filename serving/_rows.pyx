@@ -1122,6 +1122,14 @@ def events_apart(bytes body not None):
     return found.apart(body, i)
 
 
+def request_read(bytes body not None):
+    """A request as ``ReadRequest``; None where it is not plainly one."""
+    cdef const unsigned char* at = <const unsigned char*> <char*> body
+    cdef Py_ssize_t i = _past_blanks(at, 0)
+    cdef ReadRequest read = ReadRequest.__new__(ReadRequest, body)
+    return read if at[i] == c"{" and read.take(at, i) and _past_blanks(at, read.end) == len(body) else None
+
+
 def items_apart(bytes body not None):
     """Each item of a batch ``{"items": [{...}, ...]}`` as ``ReadRequest``; None where it is not plainly one.
 

@@ -48,7 +48,7 @@ from serving.scorer import COMPILED, Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.together import MOST, Together
-from serving.values import ReadEvents, ReadRequest, decode, decode_request
+from serving.values import ReadEvents, ReadRequest, decode, decode_score
 from serving.wire import crashed, encode, error_answer, json_answer, logger, read_body, text_answer
 
 _PUBLIC = (
@@ -438,7 +438,7 @@ class LeadScore:
             if isinstance(body, LeadscoreError):
                 raise body
             watch = Watch(self.metrics)
-            data = decode_request(body)
+            data = decode_score(body)
             watch("parse")
             return text_answer(await self._score(_Item(data, self.champions.state)))
         except Exception as e:

@@ -123,6 +123,7 @@ ReadEvents: type[Any] = compiled("features._events", "ReadEvents", _NeverRead)
 ReadRequest: type[Any] = compiled("serving._rows", "ReadRequest", _NeverRead)
 _Apart = tuple[bytes, Any]  # a text without its events, and these, None where they stand in it
 _events_apart: Callable[[bytes], _Apart | None] = compiled("serving._rows", "events_apart", lambda body: None)
+_request_read: Callable[[bytes], Any] = compiled("serving._rows", "request_read", lambda body: None)
 _items_apart: Callable[[bytes], list[Any] | None] = compiled("serving._rows", "items_apart", lambda body: None)
 
 
@@ -144,6 +145,12 @@ def decode_request(body: bytes) -> Any:
     found = _events_apart(body)
     data = None if found is None else _joined(*found)
     return decode(body) if data is None else data
+
+
+def decode_score(body: bytes) -> Any:
+    """A request for a score as ``ReadRequest``, or as ``decode_request`` gives it."""
+    read = _request_read(body)
+    return decode_request(body) if read is None else read
 
 
 def decode_items(body: bytes) -> list[Any] | None:
