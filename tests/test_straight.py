@@ -99,7 +99,12 @@ def is_read(item: Any, reader: Any) -> bool:
 
 
 def assert_read_alike(body: bytes, reader: Any) -> bool:
-    """A batch is the same by both ways; returns whether all of its items were read straight."""
+    """A batch is the same by both ways; returns whether all of its items were read straight.
+
+    So is what stands in the list, sent by itself.
+    """
+    alone = body[len(b'{"items":[') : -len(b"]}")]
+    assert repr(outcome(_decoded, alone)) == repr(outcome(decode, alone))
     try:
         wanted = schema.items_of(decode(body), 9)
     except BadInput as e:
@@ -117,6 +122,13 @@ def assert_read_alike(body: bytes, reader: Any) -> bool:
             assert item.prospect_id == completion.id_of(data, "prospect", "prospect_id")
             assert item.bare == completion.only_names(data)
     return all(is_read(item, reader) for item in found)
+
+
+def _decoded(body: bytes) -> Any:
+    found = values.decode_score(body)
+    if type(found) is ReadRequest:
+        assert found.text == body.strip(b" \n\r\t")
+    return values.listed(found)
 
 
 def built() -> None:
