@@ -914,7 +914,9 @@ def test_probabilities_and_weights_are_the_plain_ones(z: list[list[float]], data
     module = built("serving._tables")
     counts = data.draw(st.lists(st.integers(1, 9), min_size=len(z), max_size=len(z)))
     knots = sorted(data.draw(st.sets(st.floats(-40, 10), min_size=1, max_size=6)))
-    low, high = (data.draw(st.lists(st.floats(0, 9), min_size=len(knots), max_size=len(knots))) for _ in range(2))
+    low, high = (
+        data.draw(st.lists(st.just(0.0) | st.floats(0, 9), min_size=len(knots), max_size=len(knots))) for _ in range(2)
+    )
     edges, matrix, interval = tuple(range(0, 100, 10)), np.array(z), (knots, low, high)
     found = module.outlooks(matrix, counts, edges, *map(np.array, interval))
     wanted = [plain_outlook(row, count, edges, *interval) for row, count in zip(z, counts, strict=True)]
