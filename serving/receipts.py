@@ -491,11 +491,12 @@ def _insert_new(connection: Connection, table: sa.Table) -> Any:
     return dialect.insert(table).on_conflict_do_nothing()
 
 
-_STONES = sa.select(NAMES.c.kind, NAMES.c.id).where(
-    NAMES.c.kind.in_(("prospects", "contacts")),
-    NAMES.c.id.in_(sa.bindparam("ids", expanding=True)),
-    NAMES.c.erased.is_(True),
+_OF_PEOPLE = sa.select(NAMES.c.kind, NAMES.c.id).where(
+    NAMES.c.kind.in_(("prospects", "contacts")), NAMES.c.erased.is_(True)
 )
+_STONES = _OF_PEOPLE.where(NAMES.c.id.in_(sa.bindparam("ids", expanding=True)))
+_LISTED = sa.func.json_each(sa.bindparam("ids", type_=sa.String)).table_valued("value")
+_STONES_OF_FILE = _OF_PEOPLE.where(NAMES.c.id.in_(sa.select(_LISTED.c.value)))  # one parameter for all of them
 
 
 def _erased(connection: Connection, names: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -505,7 +506,13 @@ def _erased(connection: Connection, names: Iterable[tuple[str, str]]) -> set[tup
     asked = sorted({stone for _, stone in stones})
     found: set[tuple[str, str]] = set()
     for start in range(0, len(asked), _OLD):
-        some = connection.execute(_STONES, {"ids": asked[start : start + _OLD]})
+        ids = asked[start : start + _OLD]
+        of_file = connection.dialect.name == "sqlite"
+        some = (
+            connection.execute(_STONES_OF_FILE, {"ids": encode(ids)})
+            if of_file
+            else connection.execute(_STONES, {"ids": ids})
+        )
         found.update(stones[kind, id] for kind, id in some if (kind, id) in stones)
     return found
 
