@@ -182,7 +182,7 @@ cdef class Groups:
         """Put the events known at t into their groups, in order; once."""
         cdef bint read = type(events) is ReadEvents and not (siblings and related)
         cdef tuple made = () if read else tuple(events)
-        cdef Py_ssize_t most = len(events) + len(related), n, i, k
+        cdef Py_ssize_t most = (len(events) if read else len(made)) + len(related), n, i, k
         cdef Entry* entries
         cdef Match to
         cdef list matches = []

@@ -16,7 +16,9 @@ from features.compiled import compiled
 from features.contract import DAY
 from features.records import Event, Outcome
 
-Key = tuple[bool, str, str | None, str | None, str | None, str | None]  # own, type, direction, role, channel, rank
+Key = tuple[
+    bool, str | None, str | None, str | None, str | None, str | None
+]  # own, type, direction, role, channel, rank
 Known = tuple[str | None, str | None]  # of a contact as of t: its role and its rank
 
 

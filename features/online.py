@@ -97,7 +97,12 @@ class Compiled:
         self._wide_events = any(filters[0] == "events" for filters in wide)
         self._of_events = tuple((wanted[1:], i) for wanted, i in cells.groups.items() if wanted[0] == "events")
         self._of_outcomes = tuple((i, *wanted[1:3]) for wanted, i in cells.groups.items() if wanted[0] == "outcomes")
-        self._stages = {type_: stage for stage, types in features.dataset.stages for type_ in types}
+        self._stages: dict[str | None, str] = {
+            type_: stage for stage, types in features.dataset.stages for type_ in types
+        }
+        # The types and the channels that a group or a stage names.
+        self._kinds = frozenset((*self._stages, *(wanted[1] for wanted, _ in self._of_events)))
+        self._channels = frozenset(wanted[4] for wanted, _ in self._of_events)
         columns = features.dataset.columns("contacts")
         # These tell nothing.
         self._hindsight = {name: None for name in ("role", "job_title") if columns[name].known == "never"}
@@ -202,18 +207,21 @@ class Compiled:
 
     def _match(self, key: Key) -> Match:
         """The groups that an event belongs to."""
+        own, kind, direction, role, channel, rank = key
+        # What no group asks for is all the same: what comes from outside is not kept, and fills no room.
+        kind = kind if kind in self._kinds else None
+        channel = channel if channel in self._channels else None
+        key = (own, kind, direction, role, channel, rank)
         found = self._matching.get(key)
         if found is None:
-            own, *have = key
-            have.append(self._stages.get(key[1]))
+            have = (kind, direction, role, channel, rank, self._stages.get(kind))
             every = [
                 index
                 for (scope, *wanted), index in self._of_events
                 if (own or scope == "account") and all(w is None or w == h for w, h in zip(wanted, have, strict=True))
             ]
             found = Match([i for i in every if not self._whole[i]], [i for i in every if self._whole[i]])
-            if len(self._matching) < 10_000:  # the texts come from outside: bounded
-                self._matching[key] = found
+            self._matching[key] = found
         return found
 
     def _made_of(self, groups: tuple[int, ...]) -> Program:

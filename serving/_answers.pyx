@@ -288,9 +288,11 @@ def answer(score, receipt_id, previous, basis):
         return None
 
 
-def values(list row not None):
+def values(row):
     """As ``wire.encode`` writes a list of raw values; None where that is to write it."""
     cdef _Text text = _Text()
+    if type(row) is not list:
+        return None
     try:
         text.value(row, 1)
         return text.done()

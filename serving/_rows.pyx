@@ -656,9 +656,13 @@ cdef class ReadRequest:
         return self.body[self.begin : self.events.begin] + b"[]" + self.body[self.events.behind : self.end], self.events
 
     def listed(self):
-        """How many events it lists, its own and those of related prospects."""
+        """How many contacts and events it lists, its own and those of related prospects."""
         cdef Py_ssize_t count = 0 if self.events is None else self.events.count
-        cdef int32_t i = self._within(RELATED, b"events")
+        return count + self._length(self.field[CONTACTS]) + self._length(self._within(RELATED, b"events"))
+
+    cdef Py_ssize_t _length(self, int32_t i) noexcept:
+        """How many values there are in the list that is this token; 0 where it is none."""
+        cdef Py_ssize_t count = 0
         cdef int32_t behind
         if i >= 0 and self.token[i].kind == A_LIST:
             behind = self.token[i].behind
@@ -1130,8 +1134,8 @@ def request_read(bytes body not None):
     return read if at[i] == c"{" and read.take(at, i) and _past_blanks(at, read.end) == len(body) else None
 
 
-def items_apart(bytes body not None):
-    """Each item of a batch ``{"items": [{...}, ...]}`` as ``ReadRequest``; None where it is not plainly one.
+def items_apart(bytes body not None, Py_ssize_t most):
+    """Each item of a batch ``{"items": [{...}, ...]}`` as ``ReadRequest``; None where it is not plainly one, of ``most``.
 
     Of an item that is none there is what ``events_apart`` gives, with None for events that are not ordinary: they
     stand in the text then.
@@ -1154,7 +1158,7 @@ def items_apart(bytes body not None):
         return None
     while at[i] != c"]":
         i = _past_blanks(at, i + 1)  # behind the bracket, or the comma
-        if at[i] != c"{":
+        if at[i] != c"{" or len(out) == most:  # an item takes more room than its text
             return None
         read = ReadRequest.__new__(ReadRequest, body)
         if read.take(at, i):

@@ -611,7 +611,7 @@ def trio(tuple of not None, dict heard not None, contacts, bint known, usual, pr
     if not issubclass(standing, tuple) or not issubclass(sign, tuple):
         raise TypeError("not named tuples")
     for contact, versions in contacts.items():
-        row = as_of(versions, t) if len(versions) != 1 else versions[0][1] if versions[0][0] <= t else None
+        row = as_of(versions, t)
         if row is None:
             continue
         home = row.get("account_id")

@@ -561,7 +561,6 @@ def tombstone_key(connection: Connection) -> bytes:
     return bytes.fromhex(get_meta(connection, TOMBSTONE_KEY) or "")
 
 
-@lru_cache(maxsize=8_192)  # who scores asks, and soon who writes the receipt
 def tombstone(key: bytes, kind: str, id: str) -> str:
     """What stands for an erased id, an HMAC-SHA-256: nobody reads the id out of it, and who knows the id finds it."""
     begun = _begun(key, kind)

@@ -359,6 +359,8 @@ def plain_greatest_changes(before: Effects, after: Effects, most: int, least: fl
 
     Raises ValueError where the two are not of the same features.
     """
+    if len(before) != len(after):
+        raise ValueError("not of the same features")
     changes = np.abs(np.frombuffer(after, np.float32) - np.frombuffer(before, np.float32))
     order: list[int] = np.argsort(-changes, kind="stable")[:most].tolist()
     return [i for i in order if changes[i] >= least]

@@ -449,7 +449,7 @@ def items_of(data: Any, most: int) -> list[Any]:
 
 def items_in(body: bytes, most: int) -> list[Any]:
     """The items of a batch's body, each as ``decode_items`` gives it. Raises as ``decode`` and ``items_of``."""
-    items = decode_items(body)
+    items = decode_items(body, most)
     return items_of(decode(body) if items is None else {"items": items}, most)
 
 

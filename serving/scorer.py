@@ -622,8 +622,9 @@ class Scorer:
             other = isinstance(value, str) and value not in self.constants.categories[self._names[i]]
             text = label(self.spec.features[i], value, language, kind=self._kinds[i], other=other)
             found = Reason(self._names[i], text, value, 0.0, self._families[i])
-            if len(self._told) < _LABELS:
-                self._told[key] = found
+            if len(self._told) >= _LABELS:
+                self._told.clear()
+            self._told[key] = found
         return found
 
     def _unseen(self, cells: Callable[[int], Any]) -> list[Warned]:

@@ -82,7 +82,7 @@ _PATHS = frozenset(
 _UNUSED = frozenset({"TimeoutMiddleware", "RunnerTrafficMetricsMiddleware"})
 _STORE_SECONDS = 2.0  # between two looks at the store of live records
 _SWITCH = 0.0005  # seconds: the event loop waits no longer for a thread that writes receipts, by default 0.005
-_EVENTS = 200  # weigh as much as the rest of a score
+_EVENTS = 200  # or contacts, weigh as much as the rest of a score
 
 
 @lru_cache(maxsize=1)
@@ -287,13 +287,14 @@ def _parts(items: Sequence[Any]) -> Iterator[range]:
 
 
 def _weight(data: Any) -> float:
-    """About how long the score of a request takes, by the events that it lists; that of one with few is taken as 1."""
+    """About how long the score of a request takes, by the events and contacts in it; that of one with few is 1."""
     if type(data) is ReadRequest:
         weight: float = 1 + data.listed() / _EVENTS
         return weight
     if type(data) is not dict:
         return 1.0
     lists = [part.get("events") for part in (data, data.get("related")) if type(part) is dict]
+    lists.append(data.get("contacts"))
     return 1 + sum(len(each) for each in lists if isinstance(each, (list, ReadEvents))) / _EVENTS
 
 

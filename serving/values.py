@@ -124,7 +124,9 @@ ReadRequest: type[Any] = compiled("serving._rows", "ReadRequest", _NeverRead)
 _Apart = tuple[bytes, Any]  # a text without its events, and these, None where they stand in it
 _events_apart: Callable[[bytes], _Apart | None] = compiled("serving._rows", "events_apart", lambda body: None)
 _request_read: Callable[[bytes], Any] = compiled("serving._rows", "request_read", lambda body: None)
-_items_apart: Callable[[bytes], list[Any] | None] = compiled("serving._rows", "items_apart", lambda body: None)
+_items_apart: Callable[[bytes, int], list[Any] | None] = compiled(
+    "serving._rows", "items_apart", lambda body, most: None
+)
 
 
 def _joined(rest: bytes, events: Any) -> Any:
@@ -153,10 +155,13 @@ def decode_score(body: bytes) -> Any:
     return decode_request(body) if read is None else read
 
 
-def decode_items(body: bytes) -> list[Any] | None:
-    """Each item of a batch as ``ReadRequest``, or as ``decode_request`` gives it; None where the batch is not plain."""
+def decode_items(body: bytes, most: int) -> list[Any] | None:
+    """Each item of a batch as ``ReadRequest``, or as ``decode_request`` gives it.
+
+    None where the batch is not plain, or of more than ``most`` items.
+    """
     items = []
-    for found in _items_apart(body) or ():
+    for found in _items_apart(body, most) or ():
         data = found if type(found) is ReadRequest else _joined(*found)
         if data is None:
             return None

@@ -189,6 +189,10 @@ def test_raw_values_are_the_text_that_they_are_plainly(row: list[Any]) -> None:
     assert found in (None, written(to_text, row))
 
 
+def test_values_that_are_no_list_are_left_to_the_plain_form() -> None:
+    assert values_text((1.0, None)) == "[1.0,null]"
+
+
 def test_ordinary_values_are_taken() -> None:
     row = ["mass", None, 1.5, -3.0, 0.0, True, 12, "é"]
     assert built("serving._answers").values(row) == to_text(row)
@@ -211,8 +215,21 @@ def test_what_moved_is_what_sorting_finds(values: list[float], most: int) -> Non
         assert built("serving._answers").moved(before, after, most, least) == wanted
     for wrong in (after + bytes(4), after + b"x"):
         for one, other in ((before, wrong), (wrong, before)):
-            with pytest.raises(ValueError, match="features"):
-                built("serving._answers").moved(one, other, most, 0.0)
+            for find in (built("serving._answers").moved, plain_greatest_changes):
+                with pytest.raises(ValueError, match="features"):
+                    find(one, other, most, 0.0)
+
+
+def test_what_no_group_asks_for_is_not_kept() -> None:
+    """Types and channels are texts from outside: kept, they would fill the room for those that are asked for."""
+    records, t = request_records()
+    own = [
+        Event(f"e{i}", records.prospect_id, f"type {i}", t - i, t - i, None, "inbound", f"channel {i}")
+        for i in range(500)
+    ]
+    features = compile_features(SPEC)
+    assert features(replace(records, events=tuple(own)), t)
+    assert 0 < len(features._matching) < 20
 
 
 # -- groups -----------------------------------------------------------------------------------------------------------

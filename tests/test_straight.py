@@ -476,3 +476,19 @@ def test_of_strangers_that_are_read_straight_the_store_is_asked_as_of_others(tmp
     assert str(found[2]) == str(wanted[2])
     asked = [[(each, READERS["few"]) for each in some] for some in (items, requests)]
     assert repr(live.at_once(asked[0], 5)) == repr(live.at_once(asked[1], 5))
+
+
+def test_a_batch_of_too_many_items_takes_no_room_for_them() -> None:
+    """An item that is read straight takes more room than its text."""
+    built()
+    body = body_of(",".join([written(make_request())] * 3))
+    assert values.decode_items(body, 2) is None
+    assert len(values.decode_items(body, 3) or ()) == 3
+    with pytest.raises(BadInput, match="3 items, more than 2"):
+        schema.items_in(body, 2)
+
+
+def test_contacts_weigh_too() -> None:
+    request = {**make_request(), "contacts": [{"contact_id": f"c{i}"} for i in range(400)]}
+    (item,) = schema.items_in(body_of(written(request)), 1)
+    assert service._weight(item) == service._weight(decode(written(request))) >= 3.0
