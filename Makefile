@@ -5,7 +5,7 @@ TEST_JOBS ?= 2
 PYTHON_ENV := .venv/bin
 STAMP := .venv/.installed
 # One thread a process: the test processes share the cores among themselves.
-TESTS := OMP_NUM_THREADS=1 $(PYTHON_ENV)/python -m pytest -n $(TEST_JOBS) --dist loadfile
+TESTS := OMP_NUM_THREADS=1 $(PYTHON_ENV)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo serve notebooks test check format proofs lock
 .DEFAULT_GOAL := help

@@ -1,0 +1,18 @@
+"""The files that take longest come first, so that no process is left alone with one at the end."""
+
+from __future__ import annotations
+
+import pytest
+
+LONGEST = (
+    "test_notebook.py",
+    "test_end_to_end.py",
+    "test_gate.py",
+    "test_registry.py",
+    "test_how_firms_buy.py",
+    "test_own_features.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
