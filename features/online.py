@@ -229,8 +229,7 @@ class Compiled:
         found = self._dependent.get(groups)
         if found is None:
             found = Program(self._room, (), [step for step, of in self._steps if not of.isdisjoint(groups)])
-            if len(self._dependent) < 10_000:  # the texts that events are told apart by come from outside: bounded
-                self._dependent[groups] = found
+            self._dependent[groups] = found
         return found
 
 

@@ -602,12 +602,15 @@ cdef list _first(const double[::1] values, const Py_ssize_t[::1] rank, Py_ssize_
         PyMem_Free(at)
 
 
-def trio(tuple of not None, dict heard not None, contacts, bint known, usual, prospect_id, account_id, t):
-    """As ``committee.plain_trio``, with what ``last_heard`` gives; ``of`` is ``committee._TRIO``."""
+def trio(tuple of not None, contacts, events, usual, prospect_id, account_id, t):
+    """As ``committee.plain_trio``; ``of`` is ``committee._TRIO``."""
     cdef type standing, sign
+    cdef bint known = events is not None
+    cdef dict heard
     cdef list who = [None] * len(ROLES), when = [None] * len(ROLES), roles = [], signs = []
     cdef Py_ssize_t i
-    standing, sign, span, unreal = of
+    standing, sign, span, unreal, last_heard = of
+    heard = last_heard(events or (), t)
     if not issubclass(standing, tuple) or not issubclass(sign, tuple):
         raise TypeError("not named tuples")
     for contact, versions in contacts.items():

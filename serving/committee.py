@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from features.compiled import compiled
@@ -80,9 +81,6 @@ class Sign(NamedTuple):
 
 
 Trio = tuple[tuple[RoleStanding, ...], list[Sign]]
-
-_trio: Any = compiled("serving._tables", "trio", None)
-_TRIO = (RoleStanding, Sign, ENGAGED_DAYS * DAY, _UNREAL)
 
 
 def people(
@@ -189,21 +187,10 @@ def plain_trio(
     return roles, signs(roles, persons, usual, prospect_id, account_id, t)
 
 
-def _compiled_trio(
-    contacts: Mapping[str, Versions],
-    events: Iterable[Event] | None,
-    usual: Mapping[str, UsualEvent],
-    prospect_id: str,
-    account_id: str | None,
-    t: int,
-) -> Trio:
-    """As ``plain_trio``, without making the people."""
-    heard, known = last_heard(events or (), t), events is not None
-    found: Trio = _trio(_TRIO, heard, contacts, known, usual, prospect_id, account_id, t)
-    return found
-
-
-trio = plain_trio if _trio is None else _compiled_trio
+# Compiled where that was built, which makes no people.
+_trio: Any = compiled("serving._tables", "trio", None)
+_TRIO = (RoleStanding, Sign, ENGAGED_DAYS * DAY, _UNREAL, last_heard)
+trio: Callable[..., Trio] = plain_trio if _trio is None else partial(_trio, _TRIO)
 
 
 def supposed(usual: UsualEvent, prospect_id: str, contact_id: str, t: int) -> Event:

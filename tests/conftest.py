@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-LONGEST = (
+LONGEST = (  # by `make test ARGS=--durations=25`, and those of that list that would come last by name
     "test_notebook.py",
     "test_end_to_end.py",
-    "test_gate.py",
-    "test_registry.py",
+    "test_tracking_server.py",
     "test_how_firms_buy.py",
     "test_own_features.py",
+    "test_gate.py",
+    "test_search.py",
+    "test_swaps.py",
+    "test_truth.py",
+    "test_verdicts.py",
 )
 
 

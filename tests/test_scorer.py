@@ -675,3 +675,14 @@ def test_the_order_of_warnings_is_fixed(scorer: Scorer) -> None:
     more = answer.with_warnings([{"code": "first", "text": "said by the reader"}])
     assert [w.code for w in more.warnings][:2] == ["first", "prospect_closed"]
     assert answer.with_warnings([]) == answer
+
+
+def test_phrases_are_forgotten_when_there_are_too_many_and_new_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made of values that come from outside: a bound that keeps the first ones keeps none of today's."""
+    monkeypatch.setattr("serving.scorer._LABELS", 3)
+    scorer = make_scorer()
+    i = next(i for i, kind in enumerate(scorer._kinds) if kind == "number")
+    for value in range(10):
+        scorer.described(i, float(value))
+    assert len(scorer._told) <= 3
+    assert (i, 9, "en") in scorer._told
