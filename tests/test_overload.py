@@ -203,11 +203,12 @@ def memory(pid: int) -> int:
 
 
 # A score that is mostly its body: a flood of these costs who sends them as much as who answers, so that a machine with
-# two cores cannot offer ten times what is carried; and a batch, that is little to send and much to answer.
+# two cores cannot offer ten times what is carried; and a batch, that is little to send and much to answer, so much that ten
+# times what is carried can be offered beside another process of tests.
 FLOODS = {
     "/score": busy_request(200),
     "/score_batch": {
-        "items": [{"prospect": {"prospect_id": f"p{n}", "created_at": "2026-03-01T09:00:00Z"}} for n in range(200)]
+        "items": [{"prospect": {"prospect_id": f"p{n}", "created_at": "2026-03-01T09:00:00Z"}} for n in range(400)]
     },
 }
 
@@ -237,8 +238,8 @@ def test_ten_times_the_load_it_can_carry(server: Server, path: str) -> None:
         probing = pool.submit(probe)
         try:
             overloaded = server.metric('leadscore_errors_total{code="overloaded"}')
-            # A fifth more than is asked for, since who waits for an answer does not send meanwhile.
-            most = flood(server, path=path, body=body, callers=AT_A_TIME * 10, seconds=SECONDS, rate=12 * carried)
+            # A third more than is asked for, since who waits for an answer does not send meanwhile.
+            most = flood(server, path=path, body=body, callers=AT_A_TIME * 10, seconds=SECONDS, rate=40 / 3 * carried)
         finally:
             flooding.set()
         probing.result()
