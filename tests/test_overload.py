@@ -203,7 +203,7 @@ def memory(pid: int) -> int:
 
 
 # A score that is mostly its body: a flood of these costs who sends them as much as who answers, so that a machine with
-# two cores cannot offer ten times what is carried; and a batch, that is little to send and much to answer, so much that ten
+# two cores cannot offer ten times what is carried; and a batch, that is little to send and so much to answer that ten
 # times what is carried can be offered beside another process of tests.
 FLOODS = {
     "/score": busy_request(200),
