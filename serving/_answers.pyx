@@ -9,7 +9,7 @@ from cpython.dict cimport PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
-from libc.math cimport fabsf, floor, isfinite, signbit
+from libc.math cimport fabsf, isfinite, signbit
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
@@ -69,6 +69,12 @@ cdef class _Text:
         self.size += size
         return 0
 
+    cdef inline int byte(self, char one) except -1:
+        self.room_for(1)
+        self.at[self.size] = one
+        self.size += 1
+        return 0
+
     cdef inline int mark(self, bytes text) except -1:
         return self.put(<const char*> text, len(text))
 
@@ -90,15 +96,19 @@ cdef class _Text:
             self.ascii = False
         if not plain:
             return self.mark(to_json(text))
-        self.put(b'"', 1)
+        self.byte(c'"')
         self.put(<const char*> at, size)
-        return self.put(b'"', 1)
+        return self.byte(c'"')
 
     cdef int whole(self, int64_t number) except -1:
         cdef char[20] digits
         cdef int i = 20
         cdef uint64_t left = <uint64_t> number
         self.room_for(24)
+        if 0 <= number < 10:
+            self.at[self.size] = <char> (48 + number)
+            self.size += 1
+            return 0
         if number < 0:
             left = 0 - left
             self.at[self.size] = c"-"
@@ -117,15 +127,16 @@ cdef class _Text:
 
     cdef int number(self, number) except -1:
         cdef double x = PyFloat_AS_DOUBLE(number)
-        cdef Py_ssize_t count = len(self.numbers)
+        cdef Py_ssize_t count
         cdef Py_ssize_t* places
-        if not isfinite(x):
-            raise _Unusual
-        if -_WHOLE < x < _WHOLE and floor(x) == x:
+        if -_WHOLE < x < _WHOLE and <double> <int64_t> x == x:
             if x == 0.0 and signbit(x):
-                self.put(b"-", 1)
+                self.byte(c"-")
             self.whole(<int64_t> x)
             return self.put(b".0", 2)
+        if not isfinite(x):
+            raise _Unusual
+        count = len(self.numbers)
         if count == self.places_room:
             places = <Py_ssize_t*> PyMem_Realloc(self.places, (2 * count + 64) * sizeof(Py_ssize_t))
             if places == NULL:
@@ -157,24 +168,24 @@ cdef class _Text:
         if deep <= 0:
             raise _Unusual
         if type(value) is list:
-            self.put(b"[", 1)
+            self.byte(c"[")
             for one in <list> value:
                 if not first:
-                    self.put(b",", 1)
+                    self.byte(c",")
                 first = False
                 self.value(one, deep - 1)
-            return self.put(b"]", 1)
+            return self.byte(c"]")
         if type(value) is not dict:
             raise _Unusual
-        self.put(b"{", 1)
+        self.byte(c"{")
         while PyDict_Next(value, &i, &key, &held):
             if not first:
-                self.put(b",", 1)
+                self.byte(c",")
             first = False
             self.string(<object> key)
-            self.put(b":", 1)
+            self.byte(c":")
             self.value(<object> held, deep - 1)
-        return self.put(b"}", 1)
+        return self.byte(c"}")
 
     cdef int named(self, rows, tuple names) except -1:
         """Rows of so many values, as a list of objects of these names; a name stands as it is to be written."""
@@ -182,18 +193,18 @@ cdef class _Text:
         cdef bint first = True
         if type(rows) is not tuple:
             raise _Unusual
-        self.put(b"[", 1)
+        self.byte(c"[")
         for row in <tuple> rows:
             if not PyTuple_Check(row) or PyTuple_GET_SIZE(row) != count:
                 raise _Unusual
             if not first:
-                self.put(b",", 1)
+                self.byte(c",")
             first = False
             for i in range(count):
                 self.mark(<bytes> names[i])
                 self.value(<object> PyTuple_GET_ITEM(row, i), 0)
-            self.put(b"}", 1)
-        return self.put(b"]", 1)
+            self.byte(c"}")
+        return self.byte(c"]")
 
     cdef str done(self):
         """The text, with its numbers."""

@@ -1629,6 +1629,29 @@ def later(facts, int64_t t):
     return count
 
 
+def future(records, int64_t t):
+    """As ``scorer.plain_future``."""
+    cdef Py_ssize_t count = _versions_later(records.prospect, t)
+    for rows in (records.accounts, records.contacts, records.related):
+        if rows:
+            for versions in rows.values():
+                count += _versions_later(versions, t)
+    for facts in (records.events, records.outcomes, records.related_events, records.related_outcomes):
+        if facts is not None:
+            count += later(facts, t)
+    return count
+
+
+cdef Py_ssize_t _versions_later(tuple versions, int64_t t) except -1:
+    cdef Py_ssize_t count = 0
+    cdef object version
+    for version in versions:
+        if not isinstance(version, tuple) or PyTuple_GET_SIZE(version) != 2:
+            raise TypeError("not a version")
+        count += <int64_t> <object> PyTuple_GET_ITEM(version, 0) > t
+    return count
+
+
 def ordinary_events(list items not None, Py_ssize_t start, scope, dict seen not None):
     """As ``rows.plain_events``."""
     cdef Py_ssize_t i

@@ -445,27 +445,13 @@ def values_text(row: Sequence[Any]) -> str:
 
 def _waiting(receipt: Receipt) -> Waiting:
     """A receipt with its values in the order of the table's columns."""
-    model = receipt.model
-    features = None if receipt.features is None else values_text(receipt.features)
-    row = (
-        receipt.id,
-        receipt.kind,
-        receipt.subject,
-        receipt.part_of,
-        model.goal,
-        model.version,
-        model.digest,
-        receipt.as_of,
-        receipt.language,
-        receipt.probability,
-        receipt.regime,
-        features,
-        receipt.effects,
-        receipt.answer,
-    )
-    own = (("prospects", receipt.subject),) if receipt.kind == "prospect" else ()
-    size = len(receipt.answer) + len(features or "")
-    return Waiting(receipt.id, (*own, *receipt.mentions), receipt.mentions, model, features, row, size)
+    id, kind, subject, model, as_of, language, probability, answer, regime, raw, effects, part_of, mentions = receipt
+    features = None if raw is None else values_text(raw)
+    goal, version, digest, _ = model
+    said = regime, features, effects, answer
+    row = id, kind, subject, part_of, goal, version, digest, as_of, language, probability, *said
+    names = (("prospects", subject), *mentions) if kind == "prospect" else mentions
+    return Waiting(id, names, mentions, model, features, row, len(answer) + len(features or ""))
 
 
 def _step(connection: Connection) -> int:

@@ -655,9 +655,9 @@ class Scorer:
         if deadline is not None and deadline < t:
             text = f"the deadline of the tender has passed: it was {format_time(deadline)}."
             out.append(Warned("tender_closed", text))
-        future = _future(records, t)
-        if future:
-            what = "1 record is" if future == 1 else f"{future} records are"
+        ahead = future(records, t)
+        if ahead:
+            what = "1 record is" if ahead == 1 else f"{ahead} records are"
             out.append(Warned("future_records", f"{what} stamped after this time; what comes later is left out."))
         for name in _unknown(records):
             users = self.needs[name]
@@ -740,7 +740,15 @@ def _needs(names: Sequence[str], features: Sequence[Any]) -> dict[str, list[str]
     return out
 
 
-def _future(records: Records, t: int) -> int:
+def plain_later(facts: Iterable[Event | Outcome], t: int) -> int:
+    """How many of the facts are stamped after t."""
+    return sum(1 for fact in facts if fact.occurred_at > t or fact.recorded_at > t)
+
+
+later: Callable[[Iterable[Event | Outcome], int], int] = compiled("serving._rows", "later", plain_later)
+
+
+def plain_future(records: Records, t: int) -> int:
     """How many of the records are stamped after t."""
     count = 0
     for version in records.prospect:
@@ -758,12 +766,7 @@ def _future(records: Records, t: int) -> int:
     return count
 
 
-def plain_later(facts: Iterable[Event | Outcome], t: int) -> int:
-    """How many of the facts are stamped after t."""
-    return sum(1 for fact in facts if fact.occurred_at > t or fact.recorded_at > t)
-
-
-later: Callable[[Iterable[Event | Outcome], int], int] = compiled("serving._rows", "later", plain_later)
+future: Callable[[Records, int], int] = compiled("serving._rows", "future", plain_future)
 
 
 def plain_value(raw: Any) -> float | int | str | None:

@@ -36,6 +36,8 @@ _BUSY_SECONDS = 5.0  # how long a write waits for another one
 _STATEMENT_SECONDS = 10
 _CONNECT_SECONDS = 3
 _POOL = 8
+_PAGE = 8_192  # bytes of a page of a new file: a receipt takes three thousand, and would fill one of 4,096 alone
+_CACHE = 8_192  # KiB that a connection remembers of the file: all that the largest transaction changes
 _STEP = 20_000  # of SQLite's instructions, between two looks at how many a question on the event loop has taken
 _STEPS = 200_000  # of these at most: rows that are passed over take them too
 _TRIES = 6
@@ -535,7 +537,7 @@ def _sqlite(url: URL, file: _File) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
         _write_ahead(connection)
-        for pragma in ("synchronous=FULL", "secure_delete=ON", "temp_store=MEMORY"):
+        for pragma in ("synchronous=FULL", "secure_delete=ON", "temp_store=MEMORY", f"cache_size=-{_CACHE}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -555,6 +557,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
     end = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
+            connection.execute(f"PRAGMA page_size={_PAGE}")  # of a file that is there already, it stays as it is
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as e:

@@ -33,7 +33,7 @@ from features.groups import PlainGroups, PlainMatch, PlainPlan, Step, plain_stil
 from features.online import PlainPeople, compile_features, plain_as_of
 from features.program import MADE, Input, PlainProgram
 from features.program import Step as Made
-from features.records import Event, Outcome, Version
+from features.records import Event, Outcome, Records, Version
 from features.spec import CALENDAR_PARTS, Aggregate, FeatureSet
 from serving.bundle import UsualEvent
 from serving.committee import BASIS, Committee, Missing, RoleStanding, plain_last_heard, supposed
@@ -51,6 +51,7 @@ from serving.scorer import (
     _Encoder,
     interval_weights,
     plain_chance,
+    plain_future,
     plain_greatest,
     plain_later,
     plain_outlook,
@@ -376,6 +377,30 @@ def test_what_is_later_is_counted_as_plainly(stamps: list[tuple[int, int, bool]]
     for wrong in ([("e1",)], [7], [None]):
         with pytest.raises(TypeError):
             module.later(wrong, T)
+
+
+_STAMPS = st.integers(-2, 2)
+_STATES = st.none() | st.dictionaries(st.integers(0, 9), st.lists(_STAMPS, max_size=3), max_size=3)
+_FACTS = st.none() | st.lists(st.tuples(_STAMPS, _STAMPS), max_size=3)
+
+
+@settings(max_examples=100 * MANY, deadline=None)
+@given(st.lists(_STAMPS, max_size=3), st.tuples(_STATES, _STATES, _STATES), st.tuples(_FACTS, _FACTS, _FACTS, _FACTS))
+def test_records_of_the_future_are_counted_as_plainly(own: list[int], states: Any, facts: Any) -> None:
+    def versions(stamps: list[int]) -> tuple[Version, ...]:
+        return tuple(Version(T + stamp, {}) for stamp in stamps)
+
+    accounts, contacts, related = [each and {i: versions(stamps) for i, stamps in each.items()} for each in states]
+    events, related_events = [
+        each and tuple(Event("e", "p", "call", T + a, T + b) for a, b in each) for each in facts[:2]
+    ]
+    ends, related_ends = [each and tuple(Outcome("o", "p", "won", T + a, T + b) for a, b in each) for each in facts[2:]]
+    records = Records("p", versions(own), accounts, contacts, events, ends, related, related_events, related_ends)
+    module = built("serving._rows")
+    assert module.future(records, T) == plain_future(records, T)
+    for wrong in ([Version(T, {})], (7,), ((T,),), ((None, {}),)):
+        with pytest.raises(TypeError):
+            module.future(replace(records, prospect=wrong), T)
 
 
 def test_groups_refuse_what_is_not_theirs() -> None:

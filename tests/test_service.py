@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 import json
 import socket
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +121,42 @@ def test_a_goal_is_asked_for_by_name(server: Server) -> None:
     error = shape(answer)
     assert (error["code"], error["where"]) == ("unknown_goal", "goal")
     assert "won" in error["remedy"]
+
+
+def test_the_collector_rests_during_a_batch_and_never_after_it() -> None:
+    """Whatever becomes of the batch."""
+    from serving.service import LeadScore
+
+    score_many = LeadScore.inner.score_many
+    during: list[bool] = []
+    go = asyncio.Event()
+
+    class Service:
+        async def _batch(self, body: bytes) -> str:
+            during.append(gc.isenabled())
+            if body == b"slow":
+                await go.wait()
+            if body == b"bad":
+                raise BadInput("invalid_json", "no JSON.", where="body", remedy="Send JSON.")
+            return "{}"
+
+        def told(self, e: Any) -> Any:
+            return e
+
+    async def check() -> None:
+        for body, status in ((b"good", 200), (b"bad", 422)):
+            assert (await score_many(Service(), body)).status_code == status
+            assert gc.isenabled()
+        slow = asyncio.create_task(score_many(Service(), b"slow"))
+        await asyncio.sleep(0)
+        assert not gc.isenabled()
+        slow.cancel()
+        with suppress(asyncio.CancelledError):
+            await slow
+        assert gc.isenabled()
+
+    asyncio.run(check())
+    assert during == [False] * 3
 
 
 def test_a_batch_answers_in_order_and_a_bad_item_spoils_no_other(server: Server) -> None:

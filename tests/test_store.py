@@ -581,6 +581,20 @@ def test_an_eraser_that_fails_leaves_everything(live: LiveRecords) -> None:
     assert ids(body(live)["events"]) == ["e1"]
 
 
+def test_two_receipts_fit_in_a_page_of_a_new_file_and_an_older_file_stays_as_it_is(tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    with sqlite3.connect(old) as connection:
+        connection.execute("CREATE TABLE other (id TEXT)")  # made with SQLite's own pages
+    for path, size in ((tmp_path / "new.db", 8192), (old, 4096)):
+        live = records(f"sqlite:///{path}", DATASET)
+        put(live, "p1")
+        assert body(live, "p1")["prospect"]["prospect_id"] == "p1"
+        live.close()
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("PRAGMA page_size").fetchall() == [(size,)]
+            assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+
+
 def test_sqlite_keeps_no_bytes_of_what_was_erased(tmp_path: Path) -> None:
     live = records(store_url("", tmp_path))
     put(live, "someone", source="whispering")
