@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from training.dataset import TrainingSet, build, labels
 from training.hazard import Pooled
 from training.interval import LEVEL, interval
 from training.model import DEFAULTS, Model, columns, fit
+from training.run import seldom_collected
 from training.start import start
 
 ORIGIN_SIZE = (Attribute("prospects", "origin"), Attribute("prospects", "size"))
@@ -461,3 +463,21 @@ def test_a_model_scores_as_its_bundle_does(rows: TrainingSet, model: Model, tmp_
     scorer = Scorer(read_bundle(tmp_path / "bundle"), "1")
     scores = scorer.score_rows(columns(rows.values, rows.features), rows.rows["regime"].tolist())
     assert [s.probability for s in scores] == model.predict(rows).tolist()
+
+
+def test_the_collector_comes_seldom_during_a_training_and_as_before_after_it() -> None:
+    usual, during = gc.get_threshold(), []
+
+    @seldom_collected()
+    def fail() -> None:
+        during.append(gc.get_threshold()[0])
+        raise RuntimeError
+
+    gc.set_threshold(700, 10, 10)
+    try:
+        with pytest.raises(RuntimeError):
+            fail()
+        assert gc.get_threshold() == (700, 10, 10)
+        assert during == [50_000]
+    finally:
+        gc.set_threshold(*usual)
