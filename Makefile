@@ -4,7 +4,8 @@ ARGS ?=
 TEST_JOBS ?= 2
 PYTHON_ENV := .venv/bin
 STAMP := .venv/.installed
-# One thread a process: the test processes share the cores among themselves.
+# One thread a process: the test processes share the cores among themselves, and take the files in the order of
+# tests/conftest.py.
 TESTS := OMP_NUM_THREADS=1 $(PYTHON_ENV)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo serve notebooks test check format proofs lock

@@ -745,9 +745,6 @@ def plain_later(facts: Iterable[Event | Outcome], t: int) -> int:
     return sum(1 for fact in facts if fact.occurred_at > t or fact.recorded_at > t)
 
 
-later: Callable[[Iterable[Event | Outcome], int], int] = compiled("serving._rows", "later", plain_later)
-
-
 def plain_future(records: Records, t: int) -> int:
     """How many of the records are stamped after t."""
     count = 0
@@ -762,7 +759,7 @@ def plain_future(records: Records, t: int) -> int:
                         count += 1
     for facts in (records.events, records.outcomes, records.related_events, records.related_outcomes):
         if facts:
-            count += later(facts, t)
+            count += plain_later(facts, t)
     return count
 
 

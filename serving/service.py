@@ -36,7 +36,7 @@ from serving.hook import Hook, LiveWriter
 from serving.hubspot import PATH
 from serving.keys import Keys
 from serving.live import Champion, Champions, State
-from serving.load import Load, current
+from serving.load import Load, Passage, current
 from serving.log import structured
 from serving.metrics import FLUSH_SECONDS, Metrics, Watch
 from serving.openapi_document import document
@@ -465,31 +465,33 @@ class LeadScore:
         try:
             if isinstance(body, LeadscoreError):
                 raise body
-            with _uncollected():
-                return text_answer(await self._batch(body))
+            state = self.champions.state  # one state for the whole batch
+            if not state.champions:
+                state.champion(None)
+            passage = current()
+            async with passage.turn():
+                with _uncollected():
+                    results = await self._batch(body, state, passage)
+            return text_answer(f'{{"results":[{",".join(results)}]}}')
         except Exception as e:
             return error_answer(self.told(e))
 
-    async def _batch(self, body: bytes) -> str:
-        state = self.champions.state  # one state for the whole batch
-        if not state.champions:
-            state.champion(None)
+    async def _batch(self, body: bytes, state: State, passage: Passage) -> list[str]:
+        """A score or an error for each item, scored in parts."""
         results: list[str] = []
-        passage = current()
-        async with passage.turn():
-            watch = Watch(self.metrics)
-            items = items_in(body, self.settings.batch_items)
-            watch("parse")
-            now = time.time_ns() // 1000
-            looked = self.live.alone(items, now)
-            watch("lookup")
-            for part in _parts(items):
-                if part.start:
-                    await passage.pause()
-                results += await self._score_part(
-                    [_Item(items[i], state, f"items[{i}]", looked[i], now, True) for i in part]
-                )
-        return f'{{"results":[{",".join(results)}]}}'
+        watch = Watch(self.metrics)
+        items = items_in(body, self.settings.batch_items)
+        watch("parse")
+        now = time.time_ns() // 1000
+        looked = self.live.alone(items, now)
+        watch("lookup")
+        for part in _parts(items):
+            if part.start:
+                await passage.pause()
+            results += await self._score_part(
+                [_Item(items[i], state, f"items[{i}]", looked[i], now, True) for i in part]
+            )
+        return results
 
     @bentoml.api(input_spec=Body, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def score_account(self, body: bytes | LeadscoreError, /) -> Response:

@@ -1,11 +1,13 @@
-"""How the tests are run: the longest files first, so that no process is left alone with one at the end, and seldom
-collected, since what Ibis makes of its queries has the collector take a tenth of the time."""
+"""How the tests are run: the longest files first, so that no process is left alone with one at the end, and with the
+garbage collector of a training, since most of their time is spent in what trainings do."""
 
 from __future__ import annotations
 
-import gc
+from collections.abc import Iterator
 
 import pytest
+
+from training.run import seldom_collected
 
 LONGEST = (  # by `make test ARGS=--durations=25`, and those of that list that would come last by name
     "test_notebook.py",
@@ -25,5 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
-def pytest_configure() -> None:
-    gc.set_threshold(50_000, 20, 50)
+@pytest.fixture(scope="session", autouse=True)
+def collector() -> Iterator[None]:
+    with seldom_collected():
+        yield

@@ -246,7 +246,7 @@ MUTATIONS = (
     ),
     # How firms buy: stages of types, roles by title, the most active contact.
     Mutation("offline: stages ignored", "offline.py", "rows.type.isin(stages[aggregate.stage])", "rows.type.notnull()"),
-    Mutation("online: stages ignored", "online.py", "self._stages.get(key[1])", "None"),
+    Mutation("online: stages ignored", "online.py", "self._stages.get(kind)", "None"),
     Mutation("offline: only a given role", "offline.py", 'role="buying_role"', 'role="role"'),
     Mutation("online: only a given role", "online.py", "buying_role(row)", 'row.get("role")'),
     Mutation("online: the title before the role", "online.py", "buying_role(row)", TITLE_FIRST),

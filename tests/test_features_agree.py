@@ -43,6 +43,7 @@ from tests.histories import (
     records_of,
     write_folder,
 )
+from tests.mutations import MUTATIONS, ROOT, Mutation
 
 PROOF = 10 if os.environ.get("LEADSCORE_PROOFS", "") not in ("", "0") else 1
 BATCHES, WORLDS = 18 * PROOF, 60  # 1080 histories, ten times as many in the proofs
@@ -1092,3 +1093,9 @@ def test_the_same_records_in_any_order_give_the_same_row() -> None:
     _, worlds, features = batch(1)
     busy = max(worlds, key=lambda w: len(w.rows["events"]))
     assert by_online(features, busy, 1) == by_online(features, busy, 2) == by_oracle(features, busy)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_the_text_of_a_known_mistake_stands_in_its_source(mutation: Mutation) -> None:
+    """The mutations themselves run in the long proofs; one whose text is gone would prove nothing there."""
+    assert mutation.old in (ROOT / "features" / mutation.file).read_text(encoding="utf-8")

@@ -581,7 +581,7 @@ def test_an_eraser_that_fails_leaves_everything(live: LiveRecords) -> None:
     assert ids(body(live)["events"]) == ["e1"]
 
 
-def test_two_receipts_fit_in_a_page_of_a_new_file_and_an_older_file_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_new_file_has_larger_pages_and_an_older_one_stays_as_it_is(tmp_path: Path) -> None:
     old = tmp_path / "old.db"
     with sqlite3.connect(old) as connection:
         connection.execute("CREATE TABLE other (id TEXT)")  # made with SQLite's own pages

@@ -87,7 +87,7 @@ class Trained:
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """The garbage collector comes seldom: what Ibis makes of a query has it take a tenth of a training's time."""
+    """The garbage collector comes seldom: what Ibis makes of a query would have it come all the time, for nothing."""
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 50)
     try:
