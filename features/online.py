@@ -153,7 +153,8 @@ class Compiled:
                 if contact is not None:
                     found = People(supposed.among(records.contacts) or {}, t, self._hindsight)(contact)
                     contact, role, rank = (None, None, None) if found is None else (contact, *found)
-                to = self._match((True, event.type, event.direction, role, event.channel, rank))
+                key = (True, event.type, event.direction, role, event.channel, rank)
+                to = self._matching.get(key) or self._match(key)
                 groups.suppose(plan, to, event, contact, role, changed)
                 self._made_of((*to.plain, *to.full)).make(changed)
             out.append(changed)

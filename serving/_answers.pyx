@@ -5,6 +5,8 @@
 What they do not take, the plain forms write, and raise what is to be raised.
 """
 
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
@@ -341,6 +343,26 @@ def moved(bytes before not None, bytes after not None, Py_ssize_t most, float le
     finally:
         PyMem_Free(sizes)
         PyMem_Free(places)
+
+
+def narrowed(effects):
+    """As ``previous.plain_narrowed``. Raises TypeError where they are no row of float64."""
+    cdef Py_buffer held
+    cdef const double* from_
+    cdef float* to
+    cdef Py_ssize_t i, count
+    PyObject_GetBuffer(effects, &held, PyBUF_ND | PyBUF_FORMAT)
+    try:
+        if held.ndim != 1 or held.format == NULL or held.format[0] != c"d" or held.format[1] != 0:
+            raise TypeError("no row of float64")
+        count = held.shape[0]
+        found = PyBytes_FromStringAndSize(NULL, count * sizeof(float))
+        from_, to = <const double*> held.buf, <float*> PyBytes_AS_STRING(found)
+        for i in range(count):
+            to[i] = <float> from_[i]
+        return found
+    finally:
+        PyBuffer_Release(&held)
 
 
 def identifier(int64_t now, uint64_t random):

@@ -9,7 +9,7 @@ the table would raise the chance so: those who came by themselves differ from th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,8 +42,7 @@ class Missing(NamedTuple):
     probability: float
 
 
-@dataclass(frozen=True)
-class Committee:
+class Committee(NamedTuple):
     """The trio in the order of ``ROLES``, and ``missing``, the most promising first."""
 
     roles: tuple[RoleStanding, ...]

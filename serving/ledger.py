@@ -561,6 +561,7 @@ def tombstone_key(connection: Connection) -> bytes:
     return bytes.fromhex(get_meta(connection, TOMBSTONE_KEY) or "")
 
 
+@lru_cache(maxsize=16_384)  # whoever scores asks for it, and a moment later whoever writes the receipt
 def tombstone(key: bytes, kind: str, id: str) -> str:
     """What stands for an erased id, an HMAC-SHA-256: nobody reads the id out of it, and who knows the id finds it."""
     begun = _begun(key, kind)

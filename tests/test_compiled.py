@@ -39,7 +39,7 @@ from serving.bundle import UsualEvent
 from serving.committee import BASIS, Committee, Missing, RoleStanding, plain_last_heard, supposed
 from serving.contributions import Forest
 from serving.linear import Linear
-from serving.previous import plain_greatest_changes
+from serving.previous import plain_greatest_changes, plain_narrowed
 from serving.receipts import plain_identifier, values_text
 from serving.record import answer_text, plain_answer
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
@@ -197,6 +197,21 @@ def test_values_that_are_no_list_are_left_to_the_plain_form() -> None:
 def test_ordinary_values_are_taken() -> None:
     row = ["mass", None, 1.5, -3.0, 0.0, True, 12, "é"]
     assert built("serving._answers").values(row) == to_text(row)
+
+
+@given(st.lists(st.floats(), max_size=9))
+def test_effects_are_kept_as_they_are_plainly(effects: list[float]) -> None:
+    row = np.array([effects, effects])[1]
+    with np.errstate(over="ignore"):
+        assert built("serving._answers").narrowed(row) == plain_narrowed(row)
+
+
+def test_what_is_no_row_of_effects_is_refused() -> None:
+    for wrong in (np.zeros((2, 2)), np.zeros(2, np.float32), np.zeros(2, np.int64)):
+        with pytest.raises(TypeError, match="no row of float64"):
+            built("serving._answers").narrowed(wrong)
+    with pytest.raises(ValueError, match="not C-contiguous"):
+        built("serving._answers").narrowed(np.zeros(4)[::2])
 
 
 @given(st.integers(0, 2**48 * 1000 - 1), st.integers(0, 2**64 - 1))
