@@ -16,7 +16,7 @@ help: ## list the commands
 
 install: $(STAMP) ## prepare .venv from requirements.lock, and say what the system lacks
 
-$(STAMP): requirements.lock pyproject.toml .ci/install $(wildcard features/*.p[xy][dx] serving/*.pyx)
+$(STAMP): requirements.lock pyproject.toml .ci/install $(wildcard features/*.p[xy][dx] serving/*.p[xy][xi])
 	@sh .ci/install
 	@touch $@
 

@@ -444,7 +444,7 @@ def test_the_layout_travels_with_the_package() -> None:
         data = {
             p.name
             for p in folder.iterdir()
-            if p.is_file() and p.suffix not in (".py", ".pyc", ".pyx", ".pxd", ".c", ".so")
+            if p.is_file() and p.suffix not in (".py", ".pyc", ".pyx", ".pxd", ".pxi", ".c", ".so")
         }
         assert data == set(declared.get(package, ())), package
 

@@ -26,7 +26,7 @@ from serving.champion import POINTER
 
 CODE = Path(__file__).resolve().parents[1]
 SHIPPED = ("features", "serving")  # the code that travels with a version, so that it loads elsewhere
-_UNSHIPPED = shutil.ignore_patterns("__pycache__", ".*", "*.pyx", "*.c")
+_UNSHIPPED = shutil.ignore_patterns("__pycache__", ".*", "*.pyx", "*.px[di]", "*.c")
 LIBRARIES = ("mlflow", "lightgbm", "numpy", "pandas", "pydantic")  # what that code runs on, as a pyfunc
 STARTED_BY = "leadscore"  # a run's tag: ours, so that an abandoned one may be closed
 BUNDLE = "bundle"
