@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 
-from features.aggregates import CLOSED, OPERATIONS, needs_contacts
+from features.aggregates import CLOSED, OPERATIONS, how_many, needs_contacts
 from features.contract import DAY
 from features.expressions import RULES
 from features.spec import Aggregate, Attribute, Expression, Feature, FeatureSet, walk
@@ -127,14 +127,14 @@ def _of_events(aggregates: dict[str, Aggregate], stages: Stages, tables: Tables,
         columns[key] = OPERATIONS[aggregate.operation].offline(events, _where(events, aggregate, stages))
         if aggregate.operation == "share":
             whole = Aggregate("count", days=aggregate.days, scope=aggregate.scope)
-            columns[key] = columns[key] / events.count(where=_where(events, whole, stages)).cast("float64").nullif(0.0)
+            columns[key] = columns[key] / how_many(events, _where(events, whole, stages)).cast("float64").nullif(0.0)
     found = []
     if columns:
         found.append(events.group_by("prospect_id", "as_of").aggregate(**columns))
     if each_contact:
         named = events.filter(events.known_contact.notnull())
         counts = named.group_by("prospect_id", "as_of", "known_contact", "role").aggregate(
-            **{key: named.count(where=_where(named, a, stages)) for key, a in each_contact.items()}
+            **{key: how_many(named, _where(named, a, stages)) for key, a in each_contact.items()}
         )
         columns = {key: OPERATIONS[a.operation].offline(counts, key) for key, a in each_contact.items()}
         found.append(counts.group_by("prospect_id", "as_of").aggregate(**columns))
@@ -202,7 +202,7 @@ def _of_prospects(aggregates: dict[str, Aggregate], stages: Stages, tables: Tabl
     joined = members.left_join(ends, members.member_id == ends.closed_id)
     lasting = joined.closed_at.isnull() | (joined.closed_at > joined.as_of)
     is_open = ~joined.own & (joined.born <= joined.as_of) & lasting
-    columns = {key: joined.count(where=is_open).cast("float64") for key in aggregates}
+    columns = {key: how_many(joined, is_open).cast("float64") for key in aggregates}
     return [joined.group_by("prospect_id", "as_of").aggregate(**columns)]
 
 

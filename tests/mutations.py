@@ -184,8 +184,8 @@ MUTATIONS = (
     Mutation(
         "offline: float sums",
         "aggregates.py",
-        "return _double(events.value.sum(where=where)) / float(MICRO)",
-        "return (events.value.cast('float64') / 1e6).sum(where=where)",
+        "return _double(chosen(events.value, where).sum()) / float(MICRO)",
+        "return (chosen(events.value, where).cast('float64') / 1e6).sum()",
     ),
     Mutation(
         "online: float sums",
@@ -196,8 +196,8 @@ MUTATIONS = (
     Mutation(
         "offline: float means",
         "aggregates.py",
-        "return _double(events.value.sum(where=where)) / number.nullif(0.0)",
-        "return (events.value.cast('float64') / 1e6).mean(where=where)",
+        "return _double(values.sum()) / number.nullif(0.0)",
+        "return (values.cast('float64') / 1e6).mean()",
     ),
     Mutation(
         "online: float means",

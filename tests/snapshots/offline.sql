@@ -556,27 +556,29 @@ FROM (
       SELECT
         "t31"."prospect_id",
         "t31"."as_of",
-        CAST(COUNT(*) FILTER(WHERE
-          "t31"."own"
-          AND (
-            "t31"."type" = 'mail'
-          )
-          AND (
-            "t31"."occurred_at" > (
-              "t31"."as_of" - 604800000000
+        CAST(COUNT(
+          CASE
+            WHEN "t31"."own"
+            AND (
+              "t31"."type" = 'mail'
             )
-          )) AS DOUBLE) AS "x6b60bcdf5a8557c6",
+            AND (
+              "t31"."occurred_at" > (
+                "t31"."as_of" - 604800000000
+              )
+            )
+            THEN "t31"."as_of"
+            ELSE NULL
+          END
+        ) AS DOUBLE) AS "x6b60bcdf5a8557c6",
         CASE
-          WHEN SUM("t31"."value") FILTER(WHERE
-            TRUE) < 0
+          WHEN SUM(CASE WHEN TRUE THEN "t31"."value" ELSE NULL END) < 0
           THEN -(
             CAST(-(
-              SUM("t31"."value") FILTER(WHERE
-                TRUE)
+              SUM(CASE WHEN TRUE THEN "t31"."value" ELSE NULL END)
             ) AS DOUBLE)
           )
-          ELSE CAST(SUM("t31"."value") FILTER(WHERE
-            TRUE) AS DOUBLE)
+          ELSE CAST(SUM(CASE WHEN TRUE THEN "t31"."value" ELSE NULL END) AS DOUBLE)
         END / 1000000.0 AS "x599e608dcd5ddc6e",
         CAST(FIRST("t31"."value" ORDER BY "t31"."order" DESC) FILTER(WHERE
           "t31"."own" AND (
@@ -584,51 +586,85 @@ FROM (
           ) AND (
             "t31"."value" IS NOT NULL
           )) AS DOUBLE) / 1000000.0 AS "x6382238e11e22e76",
-        CAST(MAX("t31"."as_of") - MAX("t31"."occurred_at") FILTER(WHERE
-          "t31"."own"
-          AND (
-            "t31"."direction" = 'inbound'
-          )
-          AND (
-            "t31"."channel" = 'web'
-          )) AS DOUBLE) / 86400000000.0 AS "x9a73000ee989dfdb",
-        CAST(COUNT(*) FILTER(WHERE
-          TRUE
-          AND (
-            "t31"."type" = 'mail'
-          )
-          AND (
-            "t31"."occurred_at" > (
-              "t31"."as_of" - 2592000000000
+        CAST(MAX("t31"."as_of") - MAX(
+          CASE
+            WHEN "t31"."own"
+            AND (
+              "t31"."direction" = 'inbound'
             )
-          )) AS DOUBLE) / NULLIF(
-          CAST(COUNT(*) FILTER(WHERE
-            TRUE AND (
+            AND (
+              "t31"."channel" = 'web'
+            )
+            THEN "t31"."occurred_at"
+            ELSE NULL
+          END
+        ) AS DOUBLE) / 86400000000.0 AS "x9a73000ee989dfdb",
+        CAST(COUNT(
+          CASE
+            WHEN TRUE
+            AND (
+              "t31"."type" = 'mail'
+            )
+            AND (
               "t31"."occurred_at" > (
                 "t31"."as_of" - 2592000000000
               )
-            )) AS DOUBLE),
+            )
+            THEN "t31"."as_of"
+            ELSE NULL
+          END
+        ) AS DOUBLE) / NULLIF(
+          CAST(COUNT(
+            CASE
+              WHEN TRUE AND (
+                "t31"."occurred_at" > (
+                  "t31"."as_of" - 2592000000000
+                )
+              )
+              THEN "t31"."as_of"
+              ELSE NULL
+            END
+          ) AS DOUBLE),
           0.0
         ) AS "x6ec61cf73c5ffd29",
-        CAST(COUNT(*) FILTER(WHERE
-          "t31"."own"
-          AND (
-            "t31"."rank" = 'head'
-          )
-          AND "t31"."type" IN ('mail', 'quote')
-          AND (
-            "t31"."occurred_at" > (
-              "t31"."as_of" - 2592000000000
+        CAST(COUNT(
+          CASE
+            WHEN "t31"."own"
+            AND (
+              "t31"."rank" = 'head'
             )
-          )) AS DOUBLE) AS "x702fb3a2bf44ee28",
-        CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
-          "t31"."own" AND "t31"."type" IN ('mail', 'quote')) AS DOUBLE) / 86400000000.0 AS "x189f2d3c3d47d8b2",
-        CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
-          "t31"."own" AND "t31"."type" IN ('call')) AS DOUBLE) / 86400000000.0 AS "x9c21835ba67e437d",
-        CAST(MAX("t31"."as_of") - MIN("t31"."occurred_at") FILTER(WHERE
-          "t31"."own" AND "t31"."type" IN ('Démo', 'never sent')) AS DOUBLE) / 86400000000.0 AS "x37475f1534e3e818",
-        CAST(COUNT(*) FILTER(WHERE
-          "t31"."own") AS DOUBLE) AS "x4c2fa82b2fa6cd84"
+            AND "t31"."type" IN ('mail', 'quote')
+            AND (
+              "t31"."occurred_at" > (
+                "t31"."as_of" - 2592000000000
+              )
+            )
+            THEN "t31"."as_of"
+            ELSE NULL
+          END
+        ) AS DOUBLE) AS "x702fb3a2bf44ee28",
+        CAST(MAX("t31"."as_of") - MIN(
+          CASE
+            WHEN "t31"."own" AND "t31"."type" IN ('mail', 'quote')
+            THEN "t31"."occurred_at"
+            ELSE NULL
+          END
+        ) AS DOUBLE) / 86400000000.0 AS "x189f2d3c3d47d8b2",
+        CAST(MAX("t31"."as_of") - MIN(
+          CASE
+            WHEN "t31"."own" AND "t31"."type" IN ('call')
+            THEN "t31"."occurred_at"
+            ELSE NULL
+          END
+        ) AS DOUBLE) / 86400000000.0 AS "x9c21835ba67e437d",
+        CAST(MAX("t31"."as_of") - MIN(
+          CASE
+            WHEN "t31"."own" AND "t31"."type" IN ('Démo', 'never sent')
+            THEN "t31"."occurred_at"
+            ELSE NULL
+          END
+        ) AS DOUBLE) / 86400000000.0 AS "x37475f1534e3e818",
+        CAST(COUNT(CASE WHEN "t31"."own" THEN "t31"."as_of" ELSE NULL END) AS DOUBLE) AS "x4c2fa82b2fa6cd84"
       FROM (
         SELECT
           "t30"."prospect_id",
@@ -673,24 +709,38 @@ FROM (
       SELECT
         "t39"."prospect_id",
         "t39"."as_of",
-        CAST(COUNT(*) FILTER(WHERE
-          "t39"."xb83e3f52a88f1d95" > 0) AS DOUBLE) AS "xb83e3f52a88f1d95",
-        CAST(CAST(COUNT(*) FILTER(WHERE
-          (
-            "t39"."x3416bfae8f9d7bba" > 0
-          ) AND (
-            "t39"."role" = 'buyer'
-          )) > 0 AS BIGINT) + CAST(COUNT(*) FILTER(WHERE
-          (
-            "t39"."x3416bfae8f9d7bba" > 0
-          ) AND (
-            "t39"."role" = 'prescriber'
-          )) > 0 AS BIGINT) + CAST(COUNT(*) FILTER(WHERE
-          (
-            "t39"."x3416bfae8f9d7bba" > 0
-          ) AND (
-            "t39"."role" = 'user'
-          )) > 0 AS BIGINT) AS DOUBLE) AS "x3416bfae8f9d7bba",
+        CAST(COUNT(CASE WHEN "t39"."xb83e3f52a88f1d95" > 0 THEN "t39"."as_of" ELSE NULL END) AS DOUBLE) AS "xb83e3f52a88f1d95",
+        CAST(CAST(COUNT(
+          CASE
+            WHEN (
+              "t39"."x3416bfae8f9d7bba" > 0
+            ) AND (
+              "t39"."role" = 'buyer'
+            )
+            THEN "t39"."as_of"
+            ELSE NULL
+          END
+        ) > 0 AS BIGINT) + CAST(COUNT(
+          CASE
+            WHEN (
+              "t39"."x3416bfae8f9d7bba" > 0
+            ) AND (
+              "t39"."role" = 'prescriber'
+            )
+            THEN "t39"."as_of"
+            ELSE NULL
+          END
+        ) > 0 AS BIGINT) + CAST(COUNT(
+          CASE
+            WHEN (
+              "t39"."x3416bfae8f9d7bba" > 0
+            ) AND (
+              "t39"."role" = 'user'
+            )
+            THEN "t39"."as_of"
+            ELSE NULL
+          END
+        ) > 0 AS BIGINT) AS DOUBLE) AS "x3416bfae8f9d7bba",
         CAST(MAX("t39"."x2c9308a2387aaf7a") AS DOUBLE) / NULLIF(CAST(SUM("t39"."x2c9308a2387aaf7a") AS DOUBLE), 0.0) AS "x2c9308a2387aaf7a",
         CAST(MAX("t39"."xdc357e80adb6baa1") AS DOUBLE) / NULLIF(CAST(SUM("t39"."xdc357e80adb6baa1") AS DOUBLE), 0.0) AS "xdc357e80adb6baa1"
       FROM (
@@ -699,29 +749,43 @@ FROM (
           "t32"."as_of",
           "t32"."known_contact",
           "t32"."role",
-          COUNT(*) FILTER(WHERE
-            "t32"."own"
-            AND (
-              "t32"."occurred_at" > (
-                "t32"."as_of" - 2592000000000
+          COUNT(
+            CASE
+              WHEN "t32"."own"
+              AND (
+                "t32"."occurred_at" > (
+                  "t32"."as_of" - 2592000000000
+                )
               )
-            )) AS "xb83e3f52a88f1d95",
-          COUNT(*) FILTER(WHERE
-            "t32"."own"
-            AND (
-              "t32"."occurred_at" > (
-                "t32"."as_of" - 7776000000000
+              THEN "t32"."as_of"
+              ELSE NULL
+            END
+          ) AS "xb83e3f52a88f1d95",
+          COUNT(
+            CASE
+              WHEN "t32"."own"
+              AND (
+                "t32"."occurred_at" > (
+                  "t32"."as_of" - 7776000000000
+                )
               )
-            )) AS "x3416bfae8f9d7bba",
-          COUNT(*) FILTER(WHERE
-            "t32"."own"
-            AND (
-              "t32"."occurred_at" > (
-                "t32"."as_of" - 7776000000000
+              THEN "t32"."as_of"
+              ELSE NULL
+            END
+          ) AS "x3416bfae8f9d7bba",
+          COUNT(
+            CASE
+              WHEN "t32"."own"
+              AND (
+                "t32"."occurred_at" > (
+                  "t32"."as_of" - 7776000000000
+                )
               )
-            )) AS "x2c9308a2387aaf7a",
-          COUNT(*) FILTER(WHERE
-            "t32"."own") AS "xdc357e80adb6baa1"
+              THEN "t32"."as_of"
+              ELSE NULL
+            END
+          ) AS "x2c9308a2387aaf7a",
+          COUNT(CASE WHEN "t32"."own" THEN "t32"."as_of" ELSE NULL END) AS "xdc357e80adb6baa1"
         FROM (
           SELECT
             "t30"."prospect_id",
@@ -771,10 +835,9 @@ FROM (
       SELECT
         "t27"."prospect_id",
         "t27"."as_of",
-        CAST(COUNT(*) FILTER(WHERE
-          TRUE AND (
-            "t27"."type" = 'won'
-          )) AS DOUBLE) AS "x0bed175fb919a59e"
+        CAST(COUNT(CASE WHEN TRUE AND (
+          "t27"."type" = 'won'
+        ) THEN "t27"."as_of" ELSE NULL END) AS DOUBLE) AS "x0bed175fb919a59e"
       FROM (
         SELECT
           "t26"."prospect_id",
@@ -956,20 +1019,25 @@ FROM (
       SELECT
         "t28"."prospect_id",
         "t28"."as_of",
-        CAST(COUNT(*) FILTER(WHERE
-          NOT (
-            "t28"."own"
-          )
-          AND (
-            "t28"."born" <= "t28"."as_of"
-          )
-          AND (
-            (
-              "t28"."closed_at" IS NULL
-            ) OR (
-              "t28"."closed_at" > "t28"."as_of"
+        CAST(COUNT(
+          CASE
+            WHEN NOT (
+              "t28"."own"
             )
-          )) AS DOUBLE) AS "xccae585891faf152"
+            AND (
+              "t28"."born" <= "t28"."as_of"
+            )
+            AND (
+              (
+                "t28"."closed_at" IS NULL
+              ) OR (
+                "t28"."closed_at" > "t28"."as_of"
+              )
+            )
+            THEN "t28"."as_of"
+            ELSE NULL
+          END
+        ) AS DOUBLE) AS "xccae585891faf152"
       FROM (
         SELECT
           "t26"."prospect_id",
