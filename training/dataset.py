@@ -140,8 +140,8 @@ def build(
         spine: Ibis table (prospect_id, as_of) of open prospects, for a test on other times; the landmarks when None.
         goal: what is predicted; the tables' own when None.
         with_open: whether the prospects open at T are computed too; by default when no spine is given.
-        computed: the ``feature_table`` of (at least) these rows, where it is at hand: a feature at t is the same for
-            every T, so that one computation serves several.
+        computed: a ``feature_table`` that is at hand: a feature at t is the same for every T, so that one computation
+            serves several. Rows that it lacks are computed.
 
     Raises:
         BadInput: there are no outcomes, or no row is left (``no_rows``).
@@ -161,9 +161,9 @@ def build(
         spine = goals.landmark_spine(tables, goal, until)
     delay = goals.recording_delay(tables, goal, until)
     parts = {"is_row": spine}
-    moments = _moments(tables, goal, until, until - delay) if learning else None
+    moments = _moments(tables, goal, until, delay) if learning else None
     if moments is not None:
-        parts["is_census"] = moments[0]
+        parts["is_census"] = ibis.memtable(moments[0])
     if with_open:
         parts["is_open"] = open_prospects(tables, goal, until)
         among = sibling_spine(tables, goal, until, delay)
@@ -176,7 +176,7 @@ def build(
     ).cache()
     landmarks = int(chosen.filter(chosen.landmark).count().execute())
     kept = chosen.filter(chosen.is_row | chosen.is_open | chosen.is_sibling | chosen.is_census).cache()
-    frame = _computed(features, tables, kept, computed, moments is not None)
+    frame = _computed(features, tables, kept, computed)
     kept.release()
     chosen.release()
 
@@ -223,24 +223,31 @@ def build(
     )
 
 
-def at_hand(tables: Tables, features: FeatureSet, goal: Goal) -> Any:
-    """The features of all landmarks, once for several sets; None where a start that is recorded late moves these."""
+def at_hand(tables: Tables, features: FeatureSet, goal: Goal, cuts: Sequence[int]) -> Any:
+    """The features of all landmarks and of each cut's census, once for the sets of the cuts and of their tests.
+
+    None where a start that is recorded late moves the landmarks.
+    """
     if goal.starts_at is not None:
         return None
-    return feature_table(features, tables, goals.landmark_spine(tables, goal)).cache()
+    spine = goals.landmark_spine(tables, goal)
+    asked = (_moments(tables, goal, cut, goals.recording_delay(tables, goal, cut)) for cut in cuts)
+    samples = [moments[0] for moments in asked if moments is not None]
+    if samples:
+        spine = spine.union(ibis.memtable(pd.concat(samples)), distinct=True)
+    return feature_table(features, tables, spine).cache()
 
 
 _FLAGS = ("is_row", "is_open", "is_sibling", "is_census")
 
 
-def _moments(tables: Tables, goal: Goal, until: int, observed_until: int) -> tuple[Any, float, OpenTime] | None:
+def _moments(tables: Tables, goal: Goal, until: int, delay: int) -> tuple[pd.DataFrame, float, OpenTime] | None:
     """Sampled moments of the open time as a spine, the days that each stands for, and all the open time."""
-    ids, time = open_time(tables, goal, until, observed_until)
+    ids, time = open_time(tables, goal, until, until - delay)
     who, as_of, days = time.moments(MOMENTS)
     if not len(who):
         return None
-    sample = pd.DataFrame({"prospect_id": ids[who], "as_of": as_of})
-    return ibis.memtable(sample), days, time
+    return pd.DataFrame({"prospect_id": ids[who], "as_of": as_of}), days, time
 
 
 def _flagged(parts: Mapping[str, Any]) -> Any:
@@ -305,16 +312,16 @@ def _with_meta(tables: Tables, goal: Goal, until: int, spine: Any) -> Any:
     return with_regime(tables, rows)
 
 
-def _computed(features: FeatureSet, tables: Tables, kept: Any, computed: Any, learning: bool) -> pd.DataFrame:
+def _computed(features: FeatureSet, tables: Tables, kept: Any, computed: Any) -> pd.DataFrame:
     """Features beside the rows' own columns, each under a prefix: a feature may bear the name of one of those."""
     spine = kept.select("prospect_id", "as_of")
     if computed is None:
         parts = [feature_table(features, tables, spine)]
-    elif learning:  # the census of each T has moments of its own
-        rest = kept.filter(kept.is_census & ~kept.is_row & ~kept.is_open & ~kept.is_sibling)
-        parts = [computed, feature_table(features, tables, rest.select("prospect_id", "as_of"))]
     else:
         parts = [computed]
+        rest = spine.anti_join(computed, ["prospect_id", "as_of"])
+        if int(rest.count().execute()):
+            parts.append(feature_table(features, tables, rest))
     named = [
         part.select("prospect_id", "as_of", **{f"f__{i}": part[name] for i, name in enumerate(features.names)})
         for part in parts

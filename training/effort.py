@@ -65,7 +65,7 @@ def rests_on_effort(
         last: the recipe's evaluation at the last cut.
         params: LightGBM parameters of the recipe, as for ``training.model.fit``.
         seed: of the fit and the bootstrap.
-        computed: the recipe's features of all landmarks, where they are at hand (``training.dataset.at_hand``).
+        computed: the recipe's features, where they are at hand (``training.dataset.at_hand``).
 
     Returns:
         What the card holds under ``effort``: ``cut``, and with and without effort the ``log_loss_gain`` over a

@@ -397,7 +397,7 @@ def evaluate_forward(
         resamples: of the bootstrap.
         folds: of the fit, whose guards (``training.calibration``) then act at the cut as they do in what is served;
             without them it is judged as if they had nothing to say, in a fraction of the time.
-        computed: the features of all landmarks, where they are at hand (see ``training.dataset.build``).
+        computed: features that are at hand (see ``training.dataset.at_hand``).
 
     Raises:
         BadInput: the training at the cut is refused, or nothing can be tested (``nothing_to_test``).
@@ -552,7 +552,7 @@ def rolling(
     ordered = sorted(cuts)
     last = _last_tested(tables, goal)
     if features is not None and computed is None:
-        computed = at_hand(tables, features, goal)
+        computed = at_hand(tables, features, goal, ordered)
     done, skipped = [], []
     for cut, end in zip(ordered, [*ordered, last][1:], strict=True):
         try:

@@ -160,7 +160,7 @@ def refit(
     from training.dataset import at_hand
     from training.evaluate import evaluate_forward
 
-    computed = at_hand(tables, features, tables.dataset.goal)
+    computed = at_hand(tables, features, tables.dataset.goal, [e.cut for e in evaluations])
     return [
         evaluate_forward(
             tables,

@@ -143,7 +143,7 @@ def train(
     from training.audit import audit, refuse
     from training.dataset import at_hand, build
     from training.effort import LEFT_OUT, rests_on_effort, without_effort
-    from training.evaluate import rolling
+    from training.evaluate import default_cuts, rolling
     from training.gate import Verdict, judge
     from training.model import DEFAULTS, FOLDS, fit
     from training.page import page
@@ -188,11 +188,12 @@ def train(
     )
     say("judging it forward in time" + (", with a search at every cut" if trials else ""))
     judged: Sequence[Evaluation] = ()
-    computed = at_hand(tables, features, tables.dataset.goal)
+    cuts = default_cuts(tables, tables.dataset.goal)
+    computed = at_hand(tables, features, tables.dataset.goal, cuts)
     try:
         # What is judged is what would be served: where guards act, they act at every cut, by the folds of that time.
         forward = rolling(
-            tables, features, params=recipe, seed=seed, folds=FOLDS if model.guarded else 0, computed=computed
+            tables, features, cuts, params=recipe, seed=seed, folds=FOLDS if model.guarded else 0, computed=computed
         )
     except BadInput as error:
         if error.code != "no_cuts":
