@@ -8,6 +8,7 @@ model has one of the two, so that every path gives the same bits, and each row i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,9 @@ Matrix = npt.NDArray[np.float64]
 
 _MOST = 65_536  # model rows of LightGBM held in memory at a time
 
+
+# A training makes several scorers of one model, which differ in what its card says alone.
+_forest = lru_cache(maxsize=1)(Forest)
 
 _blended: Any = compiled("serving._tables", "blended", None)
 
@@ -53,7 +57,7 @@ class Hazards:
         self.linear = None if linear is None else Linear(names, linear)
         self.forest: Forest | None
         try:
-            self.forest = Forest(model_text, len(names) + 1, intervals)
+            self.forest = _forest(model_text, len(names) + 1, intervals)
             self.step = self.forest.step
         except Unsupported:
             self.forest = None

@@ -268,7 +268,7 @@ def fit(
     alone = {"format": FORMAT, "by_regime": {"": [base_rate]}}  # until the scorer itself has scored the population
     draft = Model(features, whole.text, constants, card, alone, None if judged is None else judged.rows)
     model = replace(draft, reference=_reference(draft.scorer, training_set))
-    return model.with_card(example={**card["example"], "probability": _score_example(model)})
+    return model.with_card(example={**card["example"], "probability": _score_example(draft)})
 
 
 def _trials(params: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, int]:
