@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from features.contract import DAY, Goal
 from features.episodes import at_each, episodes, known_outcomes, only_open
 
@@ -59,9 +61,6 @@ def recording_delay(tables: Tables, goal: Goal, until: int) -> int:
     if outcomes is None:
         return 0
     outcomes = outcomes.filter(outcomes.outcome.isin(goal.closing))
-    delays = outcomes.select(delay=outcomes.known_at - outcomes.occurred_at)
-    count = int(delays.count().execute())
-    if not count:
-        return 0
-    rank = -(-DELAY_PERCENT * count // 100)
-    return int(delays.order_by("delay").limit(1, offset=rank - 1).execute()["delay"].iloc[0])
+    known = outcomes.select(delay=outcomes.known_at - outcomes.occurred_at).to_pyarrow()
+    delays = np.sort(known["delay"].to_numpy())
+    return int(delays[-(-DELAY_PERCENT * len(delays) // 100) - 1]) if len(delays) else 0
