@@ -33,6 +33,8 @@ MANIFEST = "MANIFEST.json"
 FILES = ("card.json", "constants.json", "model.txt", "reference.json", "spec.json")  # beside the manifest
 TOLERANCE = 1e-9  # between the example's probability in the card and the one computed here
 GRADES = ("A", "B", "C")  # below the last cut: D
+# LightGBM imports these where they are installed; scoring needs none, and they cost seconds.
+UNUSED = ("pandas", "pyarrow", "sklearn", "matplotlib")
 
 _AGAIN = "Restore it from MLflow with leadscore promote VERSION; where MLflow's copy is damaged too, train again."
 _MISSING = "Mend the path, restore the bundle from MLflow with leadscore promote VERSION, or train a model."
@@ -619,8 +621,7 @@ def main(arguments: Sequence[str]) -> int:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an abort is foreseen: leave no core file behind
-    for optional in ("pandas", "pyarrow", "sklearn", "matplotlib"):
-        # LightGBM imports these where they are installed; scoring needs none, and they cost seconds.
+    for optional in UNUSED:
         sys.modules.setdefault(optional, None)  # type: ignore[arg-type]
     try:
         answer: dict[str, Any] = {"probability": score_example(read_bundle(folder, digest))}

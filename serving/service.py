@@ -48,6 +48,7 @@ from serving.scorer import COMPILED, Score, Scorer
 from serving.settings import Settings
 from serving.store import open_store, store_url
 from serving.together import MOST, Together
+from serving.trees import load_alone
 from serving.values import ReadEvents, ReadRequest, decode, decode_score
 from serving.wire import crashed, encode, error_answer, json_answer, logger, read_body, text_answer
 
@@ -383,6 +384,7 @@ class LeadScore:
         sys.setswitchinterval(_SWITCH)
         if plain := absent(COMPILED):
             logger.warning("Not compiled: %s. The plain forms serve, and scores take longer.", ", ".join(plain))
+        await asyncio.to_thread(load_alone)
         self.recorder.start()
         if self.settings.log == "json":
             structured()

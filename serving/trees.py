@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from features.errors import BadBundle
+from serving.bundle import UNUSED
 
 Matrix = npt.NDArray[np.float64]
 
 _FEW = 1_024  # model rows up to which starting threads costs more than it saves
 _TRAIN = "Train again with this version, or serve with the version that trained it."
+
+
+def load_alone() -> None:
+    """Load LightGBM without the libraries that scoring has no use for, where the process has loaded none of them.
+
+    For a server, which does nothing else: LightGBM does without them until the process ends.
+    """
+    if not any(name in sys.modules for name in UNUSED):
+        sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[arg-type]
+        try:
+            import lightgbm  # noqa: F401
+        finally:
+            for name in UNUSED:
+                del sys.modules[name]
 
 
 def expand(matrix: Matrix, counts: Sequence[int] | npt.NDArray[np.intp]) -> Matrix:

@@ -86,6 +86,13 @@ def post(server: Server, content: Any, path: str = "/score", **headers: str) -> 
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_worker_loads_lightgbm_without_what_lightgbm_merely_finds(server: Server) -> None:
+    maps = [Path(f"/proc/{pid}/maps").read_text() for pid in server.children()]
+    scoring = [found for found in maps if "lib_lightgbm" in found]
+    assert scoring
+    assert [name for found in scoring for name in ("pandas", "sklearn", "pyarrow", "matplotlib") if name in found] == []
+
+
 def test_a_score_is_the_scorers_own(server: Server, home: Path) -> None:
     answer = post(server, make_request())
     assert answer.status_code == 200
