@@ -63,6 +63,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(tracking, "_quiet", quiet)  # once is enough
 
     with pytest.MonkeyPatch.context() as patch:
+        # Whoever uses MLflow calls this first; to import it here would take seconds of the processes that do not.
         patch.setattr(tracking, "_quiet", prepared)
         yield
 

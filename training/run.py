@@ -180,8 +180,8 @@ def train(
         f"fitting on {training_set.counts['rows']} landmarks of {training_set.counts['prospects']} prospects, "
         f"{training_set.counts['outcomes']} of them {goal}"
     )
-    cuts = None if champion is None else champion[0].constants.grade_cuts
-    grades = None if cuts is None else dict(zip("ABC", cuts, strict=True))
+    grade_cuts = None if champion is None else champion[0].constants.grade_cuts
+    grades = None if grade_cuts is None else dict(zip("ABC", grade_cuts, strict=True))
     model = fit(training_set, recipe, seed, grade_cuts=grades, say=say)
     model = model.with_card(
         audit=[s.to_json() for s in suspects], warnings=[*model.card["warnings"], *(s.warning() for s in suspects)]
