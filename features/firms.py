@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+
+from features.remembered import remembered
 
 NAF_PARTS = ("section", "division", "class")
 # The first and the last division of each section of NAF rev. 2 (and of NACE rev. 2, whose divisions it shares).
@@ -72,7 +73,7 @@ SPACES = " \t\n\r\x0b\x0c\u00a0\u2009\u202f"
 _NO_SPACES = str.maketrans("", "", SPACES)
 
 
-@lru_cache(maxsize=10_000)
+@remembered(10_000, 40)
 def naf_part(code: str | None, part: str) -> str | None:
     """The section ("J"), division ("62") or class ("62.01") that an activity code of NAF rev. 2 lies in.
 

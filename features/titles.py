@@ -27,8 +27,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
+
+from features.remembered import remembered
 
 RANKS = ("executive", "head", "staff")
 DEPARTMENTS = (
@@ -447,7 +448,7 @@ def _read(words: list[str]) -> Title:
     return Title(role, rank, department)
 
 
-@lru_cache(maxsize=65_536)
+@remembered(65_536, _LONGEST)
 def read_title(title: str | None) -> Title:
     """The role, the rank and the department that a job title tells of; each None where it does not.
 

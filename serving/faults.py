@@ -36,6 +36,7 @@ STATUS: Mapping[str, int] = {
     "too_many_items": 413,
     "unsupported_media_type": 415,
     "overloaded": 429,
+    "head_too_large": 431,
     "internal": 500,
     "no_champion": 503,
     "bad_keys": 503,

@@ -379,6 +379,8 @@ def _from_elsewhere(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 @lru_cache(maxsize=64)
 def _here(host: bytes) -> bool:
     """Whether a host, with or without its port, is this machine by name or number."""
+    if len(host) > 300:  # no name is so long, and what is kept here is to stay small
+        return False
     name = host.lower() if host.endswith(b"]") else host.rpartition(b":")[0].lower() or host.lower()
     return name == b"localhost" or _is_loopback(name.strip(b"[]").decode("latin-1"))
 

@@ -45,6 +45,7 @@ COMPILED = (
 )  # what a score spends its time in, where built
 _SOME = 20  # prospects whose records are at hand at a time
 _LABELS = 20_000  # phrases kept: they are made of values that come from outside
+_LONG = 200  # letters of a value up to which its phrase is kept
 _GRADES = ("D", *reversed(GRADES))  # the worst first
 
 
@@ -624,7 +625,8 @@ class Scorer:
             found = Reason(self._names[i], text, value, 0.0, self._families[i])
             if len(self._told) >= _LABELS:
                 self._told.clear()
-            self._told[key] = found
+            if not isinstance(value, str) or len(value) <= _LONG:
+                self._told[key] = found
         return found
 
     def _unseen(self, cells: Callable[[int], Any]) -> list[Warned]:

@@ -32,6 +32,7 @@ from serving.account import AccountContacts, AccountScore, score_account, score_
 from serving.completion import Completed
 from serving.faults import error_body, missing, within
 from serving.gate import Gate, Limits
+from serving.heads import bound_heads
 from serving.hook import Hook, LiveWriter
 from serving.hubspot import PATH
 from serving.keys import Keys
@@ -338,6 +339,9 @@ class LeadScoreService(bentoml.Service):  # type: ignore[misc]
         paths = {path: item(**methods) for path, methods in ours["paths"].items()}
         info = attr.evolve(spec.info, **ours["info"], contact=None)
         return attr.evolve(spec, openapi=ours["openapi"], paths=paths, info=info, components=ours["components"])
+
+
+bound_heads()
 
 
 @bentoml.service(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +22,14 @@ _TRAIN = "Train again with this version, or serve with the version that trained 
 def load_alone() -> None:
     """Load LightGBM without the libraries that scoring has no use for, where the process has loaded none of them.
 
-    For a server, which does nothing else: LightGBM does without them until the process ends.
+    For a server, which does nothing else: LightGBM does without them until the process ends. Where it cannot be loaded
+    at all, whoever loads a model says so.
     """
     if not any(name in sys.modules for name in UNUSED):
         sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[arg-type]
         try:
-            import lightgbm  # noqa: F401
+            with suppress(ImportError, OSError):
+                import lightgbm  # noqa: F401
         finally:
             for name in UNUSED:
                 del sys.modules[name]

@@ -686,3 +686,14 @@ def test_phrases_are_forgotten_when_there_are_too_many_and_new_ones_are_kept(mon
         scorer.described(i, float(value))
     assert len(scorer._told) <= 3
     assert (i, 9, "en") in scorer._told
+
+
+def test_phrases_of_long_texts_are_told_and_not_kept() -> None:
+    scorer = make_scorer()
+    i = next(i for i, kind in enumerate(scorer._kinds) if kind == "category")
+    long = "x" * 100_000
+    value, text = scorer.described(i, long)
+    assert value == long
+    assert long in text
+    scorer.described(i, "short")
+    assert [value for _, value, _ in scorer._told] == ["short"]

@@ -93,6 +93,24 @@ def test_a_worker_loads_lightgbm_without_what_lightgbm_merely_finds(server: Serv
     assert [name for found in scoring for name in ("pandas", "sklearn", "pyarrow", "matplotlib") if name in found] == []
 
 
+def test_a_head_without_bounds_is_refused_before_anything_is_asked(server: Server) -> None:
+    answer = httpx.get(f"{server.url}/livez", headers={"x-long": "x" * 100_000})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (431, "head_too_large")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_lightgbm_is_loaded_alone_or_not_at_all_and_leaves_no_trace(there: bool) -> None:
+    code = f"""
+import sys
+{"" if there else "sys.modules['lightgbm'] = None"}
+from serving.trees import load_alone
+load_alone()
+assert (sys.modules.get("lightgbm") is not None) is {there}
+import pandas  # whoever needs it finds it
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_score_is_the_scorers_own(server: Server, home: Path) -> None:
     answer = post(server, make_request())
     assert answer.status_code == 200
