@@ -82,8 +82,8 @@ class Operation:
 def chosen(column: Any, where: Any) -> Any:
     """The column where the condition holds, NULL elsewhere: what an aggregate passes over.
 
-    As an aggregate's own condition it would cost DuckDB twice as much, which then picks the rows out of every column
-    that any aggregate reads.
+    Not as an aggregate's own condition: for each of these DuckDB picks the rows out of every column that any aggregate
+    reads.
     """
     return where.ifelse(column, None)
 
