@@ -107,13 +107,14 @@ class Metrics:
         key = (counter, *labels)
         self._counts[key] = self._counts.get(key, 0) + by
 
-    def scored(self, goal: str, version: str, probability: float) -> None:
-        """Count a score that was given."""
-        self._count(self._scores, goal, version)
+    def scored(self, goal: str, version: str, probabilities: Sequence[float]) -> None:
+        """Count scores that were given."""
+        self._count(self._scores, goal, version, by=len(probabilities))
         tally = self._goals.get(goal)
         if tally is None:
             tally = self._goals[goal] = _Tally(self._probability.labels(goal), _SHARES)
-        tally.add(probability)
+        for probability in probabilities:
+            tally.add(probability)
 
     def refused(self, code: str) -> None:
         """Count an error that is answered."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import sqlite3
 import time
 from collections import OrderedDict
@@ -118,6 +119,7 @@ _EACH = sa.select(*_LAST.selected_columns).where(
         .group_by(RECEIPTS.c.subject)
     )
 )
+_NOTHING: tuple[float, Last | None] = (-math.inf, None)  # is remembered
 _NAMES = sa.select(MODELS.c.names).where(MODELS.c.digest == sa.bindparam("digest"))
 
 
@@ -131,7 +133,7 @@ class Previous:
         self.receipts = receipts
         self.store = receipts.store
         self.failures = 0
-        self._kept: OrderedDict[Key, tuple[float, Last | None]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[float, Last]] = OrderedDict()
         self._names: dict[str, tuple[str, ...]] = {}
         self._resting = 0.0
         self._wait = wait
@@ -145,9 +147,14 @@ class Previous:
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def remember(self, goal: str, prospect_id: str, last: Last) -> None:
-        """This score is now the prospect's last."""
-        self._keep((goal, prospect_id), last, time.monotonic())
+    def remember(self, lasts: Mapping[Key, Last]) -> None:
+        """These scores are now the prospects' last."""
+        kept, now = self._kept, time.monotonic()
+        for key, last in lasts.items():
+            kept[key] = (now, last)
+            kept.move_to_end(key)
+        while len(kept) > _MOST:
+            kept.popitem(last=False)
 
     def forget(self, prospect_ids: Iterable[str]) -> None:
         """Nothing is known of these prospects any more."""
@@ -157,49 +164,45 @@ class Previous:
 
     async def last(self, goal: str, prospect_id: str) -> Last | None:
         """The last score of a prospect, None where there is none or the store does not say. Never raises."""
-        if self.receipts.days <= 0:
-            return None
         key = (goal, prospect_id)
-        known = self._kept.get(key)
+        return (await self.recall([key])).get(key)
+
+    async def recall(self, keys: Iterable[Key]) -> dict[Key, Last | None]:
+        """The last score of each prospect, None where there is none, looked up in one go. Never raises.
+
+        Those of whom the store does not say are left out.
+        """
+        found: dict[Key, Last | None] = {}
+        if self.receipts.days <= 0:
+            return found
         now = time.monotonic()
-        if known is not None and self._trusted(known, now):
-            return known[1]
-        if now < self._resting or self.store.down:
-            return None
-        try:
-            if self._file is not None:
-                rows = self._file.rows(_LAST, _wanted(key))
-                found = self._read(rows[0], known and known[1]) if rows else None
+        kept, written_until = self._kept, self.receipts.written_until
+        asked: dict[str, dict[str, None]] = {}
+        for key in keys:
+            at, last = kept.get(key, _NOTHING)
+            if now - at < _TRUSTED or at >= written_until:  # it is young, or still waits to be written
+                found[key] = last
             else:
-                found = (await self._beside(goal, [prospect_id]))[prospect_id]
-        except Exception as e:  # the score does not suffer for it
+                asked.setdefault(key[0], {})[key[1]] = None
+        if not asked or now < self._resting or self.store.down:
+            return found
+        try:
+            for goal, prospect_ids in asked.items():
+                found.update(await self._look(goal, [*prospect_ids]))
+        except Exception as e:  # the scores do not suffer for it
             self._failed(e)
-            return None
-        self._keep(key, found, time.monotonic())
+        for key in found if self._file is None else ():  # who was scored while the store was asked
+            at, last = kept.get(key, _NOTHING)
+            if at >= now:
+                found[key] = last
         return found
 
-    async def recall(self, goal: str, prospect_ids: Iterable[str]) -> None:
-        """Look up the last scores of several prospects in one go, where one after the other would take long."""
-        now = time.monotonic()
-        if self.receipts.days <= 0 or now < self._resting or self.store.down:
-            return
-        kept = self._kept
-        asked = [i for i in dict.fromkeys(prospect_ids) if not self._trusted(kept.get((goal, i)), now)]
-        try:
-            for start in range(0, len(asked), _SOME):
-                some = asked[start : start + _SOME]
-                found = self._at_once(goal, some) if self._file is not None else await self._beside(goal, some)
-                at = time.monotonic()
-                for prospect_id, last in found.items():
-                    self._keep((goal, prospect_id), last, at)
-        except Exception as e:
-            self._failed(e)
-
-    def _trusted(self, known: tuple[float, Last | None] | None, now: float) -> bool:
-        """Whether what is remembered need not be looked up: it is young, or it still waits to be written."""
-        if known is None:
-            return False
-        return now - known[0] < _TRUSTED or (known[1] is not None and known[0] >= self.receipts.written_until)
+    async def _look(self, goal: str, prospect_ids: Sequence[str]) -> dict[Key, Last | None]:
+        found: dict[Key, Last | None] = {}
+        for start in range(0, len(prospect_ids), _SOME):
+            some = prospect_ids[start : start + _SOME]
+            found |= self._at_once(goal, some) if self._file is not None else await self._beside(goal, some)
+        return found
 
     def _failed(self, e: Exception) -> None:
         if self.failures % 100 == 0:
@@ -207,30 +210,27 @@ class Previous:
         self.failures += 1
         self._resting = time.monotonic() + _REST
 
-    def _keep(self, key: Key, last: Last | None, at: float) -> None:
-        kept = self._kept
-        kept[key] = (at, last)
-        kept.move_to_end(key)
-        if len(kept) > _MOST:
-            kept.popitem(last=False)
-
-    def _at_once(self, goal: str, prospect_ids: Sequence[str]) -> dict[str, Last | None]:
+    def _at_once(self, goal: str, prospect_ids: Sequence[str]) -> dict[Key, Last | None]:
         assert self._file is not None
-        found: dict[str, Last | None] = dict.fromkeys(prospect_ids)
-        wanted = {"kind": "prospect", "goal": goal, "subjects": json.dumps(prospect_ids)}
-        for row in self._file.rows(_EACH_OF_FILE, wanted):
-            known = self._kept.get((goal, row[-1]))
-            found[row[-1]] = self._read(row, known and known[1])
+        found: dict[Key, Last | None] = {(goal, prospect_id): None for prospect_id in prospect_ids}
+        if len(prospect_ids) == 1:
+            rows = self._file.rows(_LAST, {"kind": "prospect", "goal": goal, "subject": prospect_ids[0]})
+        else:
+            wanted = {"kind": "prospect", "goal": goal, "subjects": json.dumps(prospect_ids)}
+            rows = self._file.rows(_EACH_OF_FILE, wanted)
+        for row in rows:
+            key = (goal, row[-1])
+            found[key] = self._read(row, self._kept.get(key, _NOTHING)[1])
         return found
 
-    async def _beside(self, goal: str, prospect_ids: Sequence[str]) -> dict[str, Last | None]:
-        def look(connection: Connection) -> dict[str, Last | None]:
+    async def _beside(self, goal: str, prospect_ids: Sequence[str]) -> dict[Key, Last | None]:
+        def look(connection: Connection) -> dict[Key, Last | None]:
             def names(digest: str) -> list[Any]:
                 return [tuple(row) for row in connection.execute(_NAMES, {"digest": digest})]
 
-            found: dict[str, Last | None] = dict.fromkeys(prospect_ids)
+            found: dict[Key, Last | None] = {(goal, prospect_id): None for prospect_id in prospect_ids}
             for row in connection.execute(_EACH, {"kind": "prospect", "goal": goal, "subjects": list(prospect_ids)}):
-                found[row[-1]] = self._read(row, None, names)
+                found[goal, row[-1]] = self._read(row, None, names)
             return found
 
         # Not asyncio.wait_for, which would wait for a thread that cannot be cancelled.
@@ -251,10 +251,6 @@ class Previous:
                 return None
             self._names[digest] = tuple(json.loads(found[0][0]))
         return Last(id, probability, as_of, version, digest, self._names[digest], features, effects)
-
-
-def _wanted(key: Key) -> dict[str, str]:
-    return {"kind": "prospect", "subject": key[1], "goal": key[0]}
 
 
 def _word(e: Exception) -> str:

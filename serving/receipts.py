@@ -151,13 +151,12 @@ class Receipt(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A receipt that is to be written: its row, and whom it names. ``features`` are the text that is written."""
+    """A receipt that is to be written: its row, whom it names, and the letters of its texts."""
 
     id: str
     names: tuple[tuple[str, str], ...]
     mentions: tuple[tuple[str, str], ...]
     model: Model
-    features: str | None
     row: tuple[Any, ...]
     size: int
 
@@ -261,31 +260,50 @@ class Receipts:
         """How many are not written yet."""
         return len(self._queue) + self._writing
 
-    def keep(self, *receipts: Receipt) -> Sequence[Waiting]:
+    def keep(self, *receipts: Receipt) -> list[Waiting]:
         """Let receipts be written soon, and return them as they wait; none where any is dropped.
 
-        Neither waits nor raises.
+        Where they do not all find room, all are dropped. Neither waits nor raises.
         """
+        kept = self._take(receipts, together=True)
+        return kept if len(kept) == len(receipts) else []
+
+    def keep_each(self, receipts: Sequence[Receipt]) -> list[Waiting]:
+        """As ``keep``, but each for itself: those that wait are returned."""
+        return self._take(receipts, together=False)
+
+    def _take(self, receipts: Sequence[Receipt], together: bool) -> list[Waiting]:
         if self.days <= 0:
-            return ()
-        waiting: list[Waiting] = []
-        size = 0
+            return []
+        ready: list[Waiting] = []
         # Where nothing finds room, nothing is made ready.
-        if len(self._queue) + len(receipts) <= self._most and self._size < _MOST_BYTES:
-            for receipt in receipts:
+        room = self._most - len(self._queue) if self._size < _MOST_BYTES else 0
+        if room >= len(receipts) or not together:
+            for receipt in receipts[: max(0, room)]:
                 try:
-                    waiting.append(one := _waiting(receipt))
-                    size += one.size
+                    ready.append(_waiting(receipt))
                 except Exception as e:
                     logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
         with self._lock:
-            if len(self._queue) + len(waiting) > self._most or self._size + size > _MOST_BYTES:
-                waiting, size = [], 0
-            self._queue.extend(waiting)
-            self._size += size
-            if len(waiting) < len(receipts):
-                self._drop(len(receipts) - len(waiting))
-        return waiting if len(waiting) == len(receipts) else ()
+            kept = self._fitting(ready, together)
+            self._queue.extend(kept)
+            self._size += sum([one.size for one in kept])
+            if len(kept) < len(receipts):
+                self._drop(len(receipts) - len(kept))
+        if self._pressing() and not self._wake.is_set():
+            self._wake.set()
+        return kept
+
+    def _fitting(self, ready: list[Waiting], together: bool) -> list[Waiting]:
+        room, size = self._most - len(self._queue), _MOST_BYTES - self._size
+        if len(ready) <= room and sum([one.size for one in ready]) <= size:
+            return ready
+        kept: list[Waiting] = []
+        for one in () if together else ready:
+            if len(kept) < room and one.size <= size:
+                kept.append(one)
+                size -= one.size
+        return kept
 
     def _drop(self, count: int) -> None:
         self.dropped += count
@@ -322,20 +340,28 @@ class Receipts:
             if self.days > 0 and time.monotonic() - pruned > _PRUNED and not failed:
                 pruned = time.monotonic()
                 self._quietly(self.prune)
-            self._wake.wait(_AGAIN if failed else _EVERY)
+            if failed or not self._pressing():
+                self._wake.wait(_AGAIN if failed else _EVERY)
             if not self._ending:
                 self._wake.clear()
 
+    def _pressing(self) -> bool:
+        """Whether so many wait that they are written at once, and not with those of a whole second."""
+        return 2 * len(self._queue) >= self._most
+
     def _flush(self) -> bool:
-        """Write what waits; False where that failed, with everything still waiting."""
-        while True:
-            now = time.monotonic()
+        """Write what waits at its beginning; False where that failed, with everything still waiting.
+
+        What comes meanwhile waits for the next time: some always does, and few in a transaction cost the most.
+        """
+        begun = time.monotonic()
+        with self._lock:
+            left = len(self._queue)
+        while left > 0:
             with self._lock:
-                if not self._queue:
-                    self.written_until = now
-                    return True
-                batch = [self._queue.popleft() for _ in range(min(_CHUNK, len(self._queue)))]
+                batch = [self._queue.popleft() for _ in range(min(_CHUNK, left))]
                 self._writing = len(batch)
+            left -= len(batch)
             done = self._quietly(partial(self._write, batch))
             with self._lock:
                 self._writing = 0
@@ -343,6 +369,8 @@ class Receipts:
                     self._queue.extendleft(reversed(batch))
                     return False
                 self._size -= sum(each.size for each in batch)
+        self.written_until = begun
+        return True
 
     def _quietly(self, work: Callable[[], Any]) -> bool:
         try:
@@ -451,7 +479,7 @@ def _waiting(receipt: Receipt) -> Waiting:
     said = regime, features, effects, answer
     row = id, kind, subject, part_of, goal, version, digest, as_of, language, probability, *said
     names = (("prospects", subject), *mentions) if kind == "prospect" else mentions
-    return Waiting(id, names, mentions, model, features, row, len(answer) + len(features or ""))
+    return Waiting(id, names, mentions, model, row, len(answer) + len(features or ""))
 
 
 def _step(connection: Connection) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
 
@@ -20,7 +20,7 @@ from serving.account import AccountContacts, AccountScore
 from serving.committee import BASIS
 from serving.live import Champion
 from serving.load import overloaded
-from serving.previous import Last, Now, Previous, effects_of, told
+from serving.previous import Key, Last, Now, Previous, effects_of, told
 from serving.receipts import Kept, Model, Receipt, Receipts, Waiting, forget, moment_of, new_id, read_receipt
 from serving.replay import Replayer
 from serving.scorer import Score
@@ -32,6 +32,14 @@ _FRESH = 20_000_000  # microseconds from the reading of its records for which a 
 _PATIENCE = 2.0  # seconds that who asks for such a one waits
 _MOMENTS = 4_096  # whose last ids are remembered: more than come between two parts of a batch
 _PATIENT = 8  # may wait at a time: an id can be made up
+
+
+class Scored(NamedTuple):
+    """A score, who gave it, and when its records were read, in microseconds."""
+
+    score: Score
+    champion: Champion
+    read_at: int
 
 
 class Recorder:
@@ -64,22 +72,34 @@ class Recorder:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.previous.forget, tuple(prospect_ids))
 
-    async def prospect(self, score: Score, champion: Champion, read_at: int) -> tuple[str, str]:
-        """The answer of ``POST /score``, with what changed since the score before: its receipt's id, and it as JSON.
+    async def prospects(self, scored: Sequence[Scored]) -> list[tuple[str, str] | Exception]:
+        """The answers of ``POST /score`` to several, each with what changed since the score before.
 
-        ``read_at`` is when its records were read, in microseconds.
+        For each its receipt's id, and it as JSON; or why it cannot be written.
         """
-        model = self._model(champion)
-        receipt_id, now = self._new_id(read_at), _now(score, model)
-        before = await self.previous.last(model.goal, score.prospect_id)
-        text = answer_text(score, receipt_id, told(before, now, champion.scorer, self._language, self._reasons))
-        self._remember(self.receipts.keep(self._receipt(receipt_id, score, now, text)), (score,), (now,))
-        return receipt_id, text
+        last = await self.previous.recall([(each.score.goal, each.score.prospect_id) for each in scored])
+        out: list[tuple[str, str] | Exception] = []
+        for some in _once(scored):
+            out += self._prospects(some, last)
+        return out
 
-    async def recall(self, scores: Sequence[Score]) -> None:
-        """Look up the scores before several in one go, before ``prospect`` is called for each."""
-        for goal in dict.fromkeys(score.goal for score in scores):
-            await self.previous.recall(goal, [score.prospect_id for score in scores if score.goal == goal])
+    def _prospects(self, scored: Sequence[Scored], last: dict[Key, Last | None]) -> list[tuple[str, str] | Exception]:
+        """Of prospects of whom each is there once; what is given is the last score for the next ones."""
+        out: list[tuple[str, str] | Exception] = []
+        receipts = []
+        for score, champion, read_at in scored:
+            try:
+                now, receipt_id = _now(score, self._model(champion)), self._new_id(read_at)
+                before = last.get((score.goal, score.prospect_id))
+                since = before and told(before, now, champion.scorer, self._language, self._reasons)
+                text = answer_text(score, receipt_id, since)
+            except Exception as e:
+                out.append(e)
+                continue
+            out.append((receipt_id, text))
+            receipts.append(self._receipt(receipt_id, score, now, text))
+        last.update(self._remember(self.receipts.keep_each(receipts)))
+        return out
 
     def account(self, score: AccountScore, champion: Champion, read_at: int) -> tuple[str, str]:
         """The answer of ``POST /score_account`` as ``prospect`` does; its prospects get receipts too.
@@ -107,7 +127,7 @@ class Recorder:
             answer=kept,
             mentions=tuple(("prospects", each.prospect_id) for each in score.prospects),
         )
-        self._remember(self.receipts.keep(whole, *parts)[1:], score.prospects, nows)
+        self._remember(self.receipts.keep(whole, *parts)[1:])
         # Each text is written once, and put where it has its place; in a text of JSON, no id can look like that place.
         head, place, tail = kept.partition('"prospects":[')
         return whole_id, f"{head}{place}{','.join(texts)}{tail}"
@@ -181,35 +201,32 @@ class Recorder:
 
     def _receipt(self, id: str, score: Score, now: Now, text: str, part_of: str | None = None) -> Receipt:
         evidence = score.evidence
-        return Receipt(
-            id=id,
-            kind="prospect",
-            subject=score.prospect_id,
-            model=now.model,
-            as_of=score.as_of,
-            language=self._language,
-            probability=score.probability,
-            answer=text,
-            regime=None if evidence is None else evidence.regime,
-            features=now.features,
-            effects=now.effects,
-            part_of=part_of,
-        )
+        regime = None if evidence is None else evidence.regime
+        about = score.as_of, self._language, score.probability, text
+        return Receipt(id, "prospect", score.prospect_id, now.model, *about, regime, now.features, now.effects, part_of)
 
-    def _remember(self, kept: Sequence[Waiting], scores: Sequence[Score], nows: Sequence[Now]) -> None:
-        """The scores whose receipts will be written are now the last ones."""
-        for waiting, score, (model, _, effects) in zip(kept, scores, nows, strict=False):  # none is kept, or all are
-            last = Last(
-                waiting.id,
-                score.probability,
-                score.as_of,
-                model.version,
-                model.digest,
-                model.names,
-                waiting.features,
-                effects,
-            )
-            self.previous.remember(model.goal, score.prospect_id, last)
+    def _remember(self, kept: Iterable[Waiting]) -> dict[Key, Last]:
+        """The scores of prospects whose receipts will be written are now the last ones."""
+        lasts = {}
+        for _, _, _, model, row, _ in kept:
+            id, _, subject, _, goal, version, digest, as_of, _, probability, _, features, effects, _ = row
+            lasts[goal, subject] = Last(id, probability, as_of, version, digest, model.names, features, effects)
+        self.previous.remember(lasts)
+        return lasts
+
+
+def _once(scored: Sequence[Scored]) -> Iterator[Sequence[Scored]]:
+    """The scores in parts in which no prospect is there twice for a goal."""
+    seen: set[Key] = set()
+    begun = 0
+    for i, (score, _, _) in enumerate(scored):
+        key = (score.goal, score.prospect_id)
+        if key in seen:
+            yield scored[begun:i]
+            seen.clear()
+            begun = i
+        seen.add(key)
+    yield scored[begun:]
 
 
 def plain_answer(score: Score, receipt_id: str, previous: dict[str, Any] | None) -> str:

@@ -42,7 +42,7 @@ from serving.log import structured
 from serving.metrics import FLUSH_SECONDS, Metrics, Watch
 from serving.openapi_document import document
 from serving.receipts import Receipts
-from serving.record import Recorder
+from serving.record import Recorder, Scored
 from serving.replay import Replayer
 from serving.schema import ParsedRequest, bounded, goal_of, items_in
 from serving.scorer import COMPILED, Score, Scorer
@@ -256,15 +256,6 @@ class _Item(NamedTuple):
     def weight(self) -> float:
         """As ``_weight``, with what is stored."""
         return _weight(self.whole.data if isinstance(self.whole, Completed) else self.data)
-
-
-class _Scored(NamedTuple):
-    """A score, who gave it, what is to be warned of beside what it says itself, and when its records were read."""
-
-    score: Score
-    champion: Champion
-    warnings: tuple[dict[str, str], ...]
-    read_at: int
 
 
 class _Asked(NamedTuple):
@@ -523,10 +514,10 @@ class LeadScore:
             found = await current().in_thread(score, champion, whole)
             if isinstance(found, AccountScore):
                 receipt_id, text = self.recorder.account(found, champion, now)
-                self._given(receipt_id, champion, [one.probability for one in found.prospects])
+                self._given(champion, [receipt_id], [one.probability for one in found.prospects])
             else:
                 receipt_id, text = self.recorder.contacts(found, champion, now)
-                self._given(receipt_id, champion, [found.probability])
+                self._given(champion, [receipt_id], [found.probability])
             return text_answer(text)
         except Exception as e:
             return error_answer(self.told(e))
@@ -558,9 +549,12 @@ class LeadScore:
             (whole,) = await self._completed([item])
             scored = await self.together.do(whole)
             assert scored is not None, "completed"
-        return await self._answer(scored)
+        (answer,) = await self._answers([scored])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def _scores(self, items: Sequence[_Item]) -> list[_Scored | Exception | None]:
+    def _scores(self, items: Sequence[_Item]) -> list[Scored | Exception | None]:
         """The score of each, or why there is none, or None: what is stored takes long, and ``_completed`` brings it.
 
         Those that were not looked up are looked up in one go, and those of one champion are scored in one call.
@@ -568,7 +562,7 @@ class LeadScore:
         watch = Watch(self.metrics)
         asked = self._read(items, watch)
         how: dict[str, Any] = {"reasons": self.settings.reasons, "language": self.settings.language, "ended": watch}
-        out: list[_Scored | Exception | None] = [None if isinstance(each, _Asked) else each for each in asked]
+        out: list[Scored | Exception | None] = [None if isinstance(each, _Asked) else each for each in asked]
         by_champion: dict[int, list[int]] = {}
         for i, each in enumerate(asked):
             if isinstance(each, _Asked):
@@ -586,10 +580,11 @@ class LeadScore:
                     except Exception as e:
                         found.append(within(e, items[i].place) if isinstance(e, BadInput) else e)
             for i, each, score in zip(group, those, found, strict=True):
+                if isinstance(score, Exception):
+                    out[i] = score
+                    continue
                 warnings = (*each.warnings, *each.parsed.warnings)
-                out[i] = (
-                    score if isinstance(score, Exception) else _Scored(score, each.champion, warnings, each.read_at)
-                )
+                out[i] = Scored(score.with_warnings(warnings), each.champion, each.read_at)
         return out
 
     def _read(self, items: Sequence[_Item], watch: Watch) -> list[_Asked | Exception | None]:
@@ -648,11 +643,23 @@ class LeadScore:
         watch("lookup")
         return [item._replace(whole=whole, read_at=now) for item, whole in zip(items, found, strict=True)]
 
-    async def _answer(self, scored: _Scored) -> str:
-        score = scored.score.with_warnings(scored.warnings)
-        receipt_id, text = await self.recorder.prospect(score, scored.champion, scored.read_at)
-        self._given(receipt_id, scored.champion, [score.probability])
-        return text
+    async def _answers(self, scored: Sequence[Scored]) -> list[str | Exception]:
+        """What is answered for each, or why it cannot be written."""
+        found = await self.recorder.prospects(scored)
+        out: list[str | Exception] = []
+        given: dict[int, tuple[Champion, list[str], list[float]]] = {}
+        for (score, champion, _), each in zip(scored, found, strict=True):
+            if isinstance(each, Exception):
+                out.append(each)
+                continue
+            receipt_id, text = each
+            _, ids, probabilities = given.get(id(champion)) or given.setdefault(id(champion), (champion, [], []))
+            ids.append(receipt_id)
+            probabilities.append(score.probability)
+            out.append(text)
+        for by in given.values():
+            self._given(*by)
+        return out
 
     async def _score_part(self, items: list[_Item]) -> list[str]:
         """A score or an error for each item, scored together."""
@@ -661,28 +668,23 @@ class LeadScore:
         if left:
             for i, each in zip(left, self._scores(await self._completed([items[i] for i in left])), strict=True):
                 found[i] = each
-        await self.recorder.recall([each.score for each in found if isinstance(each, _Scored)])
+        answers = iter(await self._answers([each for each in found if isinstance(each, Scored)]))
         out = []
         for scored in found:
-            try:
-                if isinstance(scored, Exception):
-                    raise scored
-                assert scored is not None, "completed"
-                out.append(await self._answer(scored))
-            except Exception as e:
-                out.append(self._fault(e))
+            answer = next(answers) if isinstance(scored, Scored) else scored
+            assert answer is not None, "completed"
+            out.append(self._fault(answer) if isinstance(answer, Exception) else answer)
         return out
 
     def _fault(self, e: Exception) -> str:
         """What stands for an item that cannot be scored."""
         return encode(error_body(self.told(e)))
 
-    def _given(self, receipt_id: str, champion: Champion, probabilities: Iterable[float]) -> None:
-        """Count what an answer tells, and note it for the log: its receipt, nothing of whom it is about."""
-        for probability in probabilities:
-            self.metrics.scored(champion.goal, champion.version, probability)
+    def _given(self, champion: Champion, receipt_ids: Iterable[str], probabilities: Sequence[float]) -> None:
+        """Count what answers tell, and note it for the log: their receipts, nothing of whom they are about."""
+        self.metrics.scored(champion.goal, champion.version, probabilities)
         note = current().note
-        note.setdefault("receipt_ids", []).append(receipt_id)
+        note.setdefault("receipt_ids", []).extend(receipt_ids)
         note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:

@@ -37,13 +37,14 @@ from serving.receipts import (
     Model,
     Receipt,
     Receipts,
+    Waiting,
     _waiting,
     forget,
     moment_of,
     new_id,
     read_receipt,
 )
-from serving.record import Recorder
+from serving.record import Recorder, Scored
 from serving.replay import Replayer, places
 from serving.schema import RequestReader
 from serving.scorer import Scorer
@@ -129,7 +130,13 @@ class Home:
         """The answer about a random prospect."""
         records, t = make_records(seed, changes.pop("prospect_id", ""))
         score = champion.scorer.score(replace(records, **changes), t)
-        return dict(json.loads(asyncio.run(self.recorder.prospect(score, champion, time.time_ns() // 1000))[1]))
+        return dict(json.loads(self.given(Scored(score, champion, time.time_ns() // 1000))[0][1]))
+
+    def given(self, *scored: Scored) -> list[tuple[str, str]]:
+        """The ids and the texts of answers that are given in one go."""
+        found = asyncio.run(self.recorder.prospects(scored))
+        assert not [each for each in found if isinstance(each, Exception)]
+        return [each for each in found if not isinstance(each, Exception)]
 
     def found(self, receipt_id: str) -> dict[str, Any]:
         async def off(work: Callable[[], Any]) -> Any:
@@ -203,6 +210,57 @@ def test_the_queue_is_bounded_and_what_is_dropped_is_counted(store: Store) -> No
     assert (none.waiting, none.dropped) == (0, 0)
 
 
+def test_of_those_that_stand_for_themselves_as_many_are_kept_as_find_room(store: Store) -> None:
+    receipts = Receipts(store, 90, 3)
+    huge = receipt("huge", answer=" " * (64 * 1024 * 1024 + 1))
+    kept = receipts.keep_each([receipt("p1"), receipt("p2", features=(math.inf, None)), huge])
+    assert ([one.row[2] for one in kept], receipts.dropped) == (["p1"], 2)
+    kept = receipts.keep_each([receipt(f"p{i}") for i in range(2, 6)])
+    assert ([one.row[2] for one in kept], receipts.waiting, receipts.dropped) == (["p2", "p3"], 3, 4)
+    assert receipts.keep_each([receipt("p6")]) == []
+    flush(receipts)
+    assert (count(store), receipts._size) == (3, 0)
+
+
+def test_what_comes_while_receipts_are_written_waits_for_the_next_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a load that never ends, some always comes: each transaction of the few would cost as much as of many."""
+    receipts = Receipts(store, 90, 10_000)
+    real, sizes = receipts._write, []
+
+    def writing(batch: list[Waiting]) -> None:
+        sizes.append(len(batch))
+        receipts.keep(receipt("later"))
+        real(batch)
+
+    monkeypatch.setattr(receipts, "_write", writing)
+    for i in range(600):
+        receipts.keep(receipt(f"p{i}"))
+    begun = time.monotonic()
+    assert receipts._flush()
+    assert (sizes, receipts.waiting) == ([500, 100], 2)
+    assert begun <= receipts.written_until <= time.monotonic()
+    assert receipts._flush()
+    assert (sizes[2:], receipts.waiting) == ([2], 1)
+
+
+def test_when_half_of_the_room_is_taken_they_are_written_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.receipts._EVERY", 60.0)
+    receipts = Receipts(store, 90, 8)
+    receipts.start()
+    end = time.monotonic() + 30
+    while not (receipts.written_until or time.monotonic() > end):  # the first look finds nothing
+        time.sleep(0.01)
+    assert receipts.keep(*(receipt(f"p{i}") for i in range(3)))
+    assert not receipts._wake.is_set()
+    assert receipts.keep(receipt("p3"))
+    while receipts.waiting and time.monotonic() < end:
+        time.sleep(0.005)
+    assert receipts.written == 4
+    receipts.stop()
+
+
 def test_one_that_is_no_json_spoils_no_other(store: Store) -> None:
     receipts = Receipts(store, 90, 10)
     told: list[int] = []
@@ -246,7 +304,7 @@ def test_an_answer_is_of_when_its_records_were_read(home: Home) -> None:
     home.recorder.receipts.store.write(lambda c: forget(c, ["p1"], ["carol"], erased_at))
 
     def given(read_at: int) -> str:
-        return asyncio.run(home.recorder.prospect(score, best, read_at))[0]
+        return home.given(Scored(score, best, read_at))[0][0]
 
     late, two, three = given(erased_at - 1), given(erased_at + 10_000_000), given(erased_at + 10_000_000)
     flush(home.receipts)
@@ -260,7 +318,7 @@ def test_the_last_of_one_moment_has_the_greatest_id_also_where_others_are_given_
     score = best.scorer.score(*make_records(3, "p1"))
 
     def given(read_at: int) -> str:
-        return asyncio.run(home.recorder.prospect(score, best, read_at))[0]
+        return home.given(Scored(score, best, read_at))[0][0]
 
     of_one = []
     for i in range(20):  # a batch's parts, between which others are answered
@@ -541,9 +599,8 @@ def test_the_score_before_may_be_of_another_model(home: Home) -> None:
     names = tuple("gone" if n == "meeting_count" else n for n in renamed.names)
     effects = np.frombuffer(renamed.effects or b"", np.float32).copy()
     effects[names.index("gone")] = 2.0
-    home.recorder.previous.remember(
-        "won", "p7", renamed._replace(names=names, effects=effects.tobytes(), digest="other")
-    )
+    renamed = renamed._replace(names=names, effects=effects.tobytes(), digest="other")
+    home.recorder.previous.remember({("won", "p7"): renamed})
     moved = home.score(other, 7)["previous"]["moved"]
     openapi.PreviousScore.model_validate({**before, "moved": moved})
     assert (moved[0]["feature"], moved[0]["after"], moved[0]["effect_after"]) == ("gone", None, 0.0)
@@ -558,7 +615,7 @@ def test_a_last_score_that_cannot_be_read_fails_no_score(home: Home, kept: str) 
     last = asyncio.run(home.recorder.previous.last("won", "p7"))
     assert last is not None
     effects = np.full(len(last.names), 9.0, np.float32).tobytes()  # all of them moved
-    home.recorder.previous.remember("won", "p7", last._replace(features=kept, effects=effects))
+    home.recorder.previous.remember({("won", "p7"): last._replace(features=kept, effects=effects)})
     found = home.score(best, 7)
     assert found["previous"] is None
     assert found["probability"] == last.probability
@@ -612,17 +669,46 @@ def test_the_last_scores_of_a_batch_are_looked_up_together(home: Home, url: str,
 
         other._file.rows = counted_rows  # type: ignore[method-assign]
 
-    async def batch() -> list[Any]:
-        await other.recall("won", ["p1", "p2", "p3", "p2", "unknown"])
-        return [await other.last("won", f"p{seed}") for seed in (1, 2, 3)] + [await other.last("won", "unknown")]
-
-    *found, unknown = asyncio.run(batch())
-    assert [last.receipt_id for last in found] == [last.receipt_id for last in wanted.values() if last]
-    assert unknown is None
+    found = asyncio.run(other.recall(("won", prospect_id) for prospect_id in ("p1", "p2", "p3", "p2", "unknown")))
+    assert found.pop(("won", "unknown")) is None
+    assert {key: last and last.receipt_id for key, last in found.items()} == {
+        ("won", f"p{seed}"): last.receipt_id for seed, last in wanted.items()
+    }
     assert looks == ([] if other._file is not None else [4])
     if other._file is not None:
         assert len(statements) == 2  # one for the receipts, one for the names of the features
     other.store.close()
+
+
+def test_of_several_answers_each_is_told_of_the_one_before_it(home: Home) -> None:
+    """Also where a prospect is there twice, where its receipts are not written yet, and beside one that fails."""
+    best = home.champion("1")
+    before = home.score(best, 1)["receipt_id"]
+    now = time.time_ns() // 1000
+    of = {seed: best.scorer.score(*make_records(seed)) for seed in (1, 2)}
+    broken = replace(of[2], probability=math.nan)
+    asked = [Scored(score, best, now) for score in (of[1], of[2], broken, of[1], of[1], of[2])]
+    found = asyncio.run(home.recorder.prospects(asked))
+    assert isinstance(found.pop(2), ValueError)
+    texts = [json.loads(each[1]) for each in found if not isinstance(each, Exception)]
+    assert [text["prospect_id"] for text in texts] == ["p1", "p2", "p1", "p1", "p2"]
+    ids = [text["receipt_id"] for text in texts]
+    assert ids == sorted(ids) == [each[0] for each in found if not isinstance(each, Exception)]
+    told = [text["previous"] and text["previous"]["receipt_id"] for text in texts]
+    assert told == [before, None, ids[0], ids[2], ids[1]]
+    flush(home.receipts)
+    assert {home.found(id)["score"]["receipt_id"] for id in ids} == {*ids}
+
+
+def test_an_answer_that_finds_no_room_is_no_last_score(home: Home) -> None:
+    best = home.champion("1")
+    home.receipts._most = 2
+    now = time.time_ns() // 1000
+    one, other = (best.scorer.score(*make_records(seed)) for seed in (1, 2))
+    asked = [Scored(score, best, now) for score in (one, other, one, one)]
+    texts = [json.loads(text) for _, text in home.given(*asked)]
+    assert [t["previous"] and t["previous"]["receipt_id"] for t in texts[2:]] == [texts[0]["receipt_id"]] * 2
+    assert (home.receipts.waiting, home.receipts.dropped) == (2, 2)
 
 
 def test_what_waits_is_remembered_for_as_long_as_it_waits(home: Home) -> None:
