@@ -40,7 +40,10 @@ logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level 
 Effects = bytes  # of a score's features, as float32 in their order
 
 PART = "receipts"  # our tables among those of the store
-_EVERY = 1.0  # seconds between two looks at the queue: a transaction costs as much as many receipts
+_EVERY = 1.0  # seconds between two transactions of few receipts: each costs as much as many receipts
+_LOOK = 0.1  # seconds between two looks at how many wait
+_QUIET = 0.02  # seconds without a new one, in which the writing slows no score
+_PATIENCE = 1.0  # seconds that it waits for these
 _CHUNK = 500  # receipts in one transaction: it holds the store's only writer for some milliseconds
 _SLICE = 250  # receipts in one statement
 _AGAIN = 1.0  # seconds until the next attempt after a failure
@@ -246,6 +249,7 @@ class Receipts:
         self._most = most
         self._queue: deque[Waiting] = deque()
         self._size = 0
+        self._kept_at = 0.0
         self._writing = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -287,6 +291,7 @@ class Receipts:
         with self._lock:
             kept = self._fitting(ready, together)
             self._queue.extend(kept)
+            self._kept_at = time.monotonic()
             self._size += sum([one.size for one in kept])
             if len(kept) < len(receipts):
                 self._drop(len(receipts) - len(kept))
@@ -340,10 +345,25 @@ class Receipts:
             if self.days > 0 and time.monotonic() - pruned > _PRUNED and not failed:
                 pruned = time.monotonic()
                 self._quietly(self.prune)
-            if failed or not self._pressing():
-                self._wake.wait(_AGAIN if failed else _EVERY)
+            if failed:
+                self._wake.wait(_AGAIN)
+            else:
+                self._pause()
             if not self._ending:
                 self._wake.clear()
+
+    def _pause(self) -> None:
+        """Wait until it is time to write: for a second, or until many wait, and then for a moment without scores.
+
+        While scores are given, to write takes the processor's time from them: they are written a second later at most.
+        """
+        begun = time.monotonic()
+        while not (self._wake.is_set() or self._pressing()):
+            now = time.monotonic()
+            due = now - begun >= _EVERY or len(self._queue) >= _CHUNK
+            if due and (now - self._kept_at >= _QUIET or now - begun >= _EVERY + _PATIENCE):
+                return
+            self._wake.wait(_QUIET if due else _LOOK)
 
     def _pressing(self) -> bool:
         """Whether so many wait that they are written at once, and not with those of a whole second."""
