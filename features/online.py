@@ -18,6 +18,7 @@ from features.titles import buying_role, read_title
 
 # What an aggregate selects: table, scope, type, direction, role, channel, rank, stage.
 _Filter = tuple[str, str, str | None, str | None, str | None, str | None, str | None, str | None]
+_SUPPOSED = 1_000  # kinds of supposed events that are kept
 _NUMBERS = ("number", "boolean")  # kinds that are a float in a row
 
 
@@ -112,6 +113,7 @@ class Compiled:
         self._matching: dict[Key, Match] = {}
         self._plans: dict[tuple[bool, ...], Plan] = {}
         self._dependent: dict[tuple[int, ...], Program] = {}
+        self._supposed: dict[Key, tuple[Match, Program]] = {}
 
     def __call__(self, records: Records, t: int) -> list[Any]:
         """The feature row of one prospect."""
@@ -129,7 +131,7 @@ class Compiled:
             accounts = records.accounts or {}
             account = as_of(accounts.get(account_id, ()), t)
             if self._wide and records.related is not None:
-                siblings = _siblings(records.related, account_id, t)
+                siblings = _siblings(records.related, account_id, t) if records.related else {}
         groups = self._groups(records, t, siblings or {})
         plan = self._plan(records, siblings is not None)
         row = plan.empty.copy()
@@ -154,9 +156,9 @@ class Compiled:
                     found = People(supposed.among(records.contacts) or {}, t, self._hindsight)(contact)
                     contact, role, rank = (None, None, None) if found is None else (contact, *found)
                 key = (True, event.type, event.direction, role, event.channel, rank)
-                to = self._matching.get(key) or self._match(key)
+                to, program = self._supposed.get(key) or self._suppose(key)
                 groups.suppose(plan, to, event, contact, role, changed)
-                self._made_of((*to.plain, *to.full)).make(changed)
+                program.make(changed)
             out.append(changed)
         for row in out:
             del row[self._width :]
@@ -225,13 +227,17 @@ class Compiled:
             self._matching[key] = found
         return found
 
-    def _made_of(self, groups: tuple[int, ...]) -> Program:
-        """What makes the cells that one more event in each of these groups changes."""
-        found = self._dependent.get(groups)
-        if found is None:
-            found = Program(self._room, (), [step for step, of in self._steps if not of.isdisjoint(groups)])
-            self._dependent[groups] = found
-        return found
+    def _suppose(self, key: Key) -> tuple[Match, Program]:
+        """The groups that a supposed event belongs to, and what makes the cells that it changes."""
+        to = self._match(key)
+        groups = (*to.plain, *to.full)
+        program = self._dependent.get(groups)
+        if program is None:
+            program = Program(self._room, (), [step for step, of in self._steps if not of.isdisjoint(groups)])
+            self._dependent[groups] = program
+        if len(self._supposed) < _SUPPOSED:
+            self._supposed[key] = to, program
+        return to, program
 
 
 def _siblings(related: Mapping[str, Versions], account_id: str, t: int) -> dict[str, Mapping[str, Any]]:

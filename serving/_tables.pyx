@@ -649,6 +649,95 @@ def trio(tuple of not None, contacts, events, usual, prospect_id, account_id, t)
     return tuple(roles), signs
 
 
+def scores(
+    tuple of not None, fixed, list outlooks not None, list ids not None, list times not None,
+    list regimes not None, list warnings not None, list told, list looked_at, list after not None, list rows, effects,
+):
+    """As ``scorer.plain_scores``; ``of`` is ``scorer._SCORES``."""
+    cdef type score, committee, missing, evidence
+    cdef Py_ssize_t count = len(outlooks), begun = 0, i, below, upto, size
+    cdef tuple curve, said, signs_of, card_warnings, grades
+    cdef list out = []
+    cdef double chance
+    score, committee, missing, evidence = of
+    if not (issubclass(committee, tuple) and issubclass(missing, tuple) and issubclass(evidence, tuple)):
+        raise TypeError("not named tuples")
+    goal, version, card_warnings, grades, cuts, reference = fixed
+    for one in (ids, times, regimes, warnings, told, looked_at, rows):
+        if one is not None and len(<list?> one) != count:
+            raise ValueError("not as many as there are outlooks")
+    every = reference[""]
+    for i in range(count):
+        curve, p, low, high = outlooks[i]
+        regime, chance = regimes[i], p
+        quantiles = every if regime is None else reference.get(regime, every)
+        size = len(quantiles)
+        below = _up_to(quantiles, chance, False, 0)
+        upto = _up_to(quantiles, chance, True, below)
+        made = None
+        looked = None if looked_at is None else looked_at[i]
+        if looked is not None:
+            roles, signs = looked
+            made = _named(committee, (roles, _ranked(missing, signs, after, begun)))
+            begun += len(<list?> signs)
+        said = warnings[i]
+        found = PyType_GenericAlloc(score, 0)
+        _set(found, "__dict__", {
+            "prospect_id": ids[i],
+            "as_of": times[i],
+            "goal": goal,
+            "horizon_days": curve[len(curve) - 1][0],
+            "probability": p,
+            "probability_low": low,
+            "probability_high": high,
+            "curve": curve,
+            "score": 100 * (below + (upto - below + 1) // 2) // size,
+            "grade": grades[_up_to(cuts, chance, True, 0)],
+            "reasons": () if told is None else told[i],
+            "committee": made,
+            "warnings": said + card_warnings if card_warnings else said,
+            "model_version": version,
+            "evidence": None if rows is None else _named(
+                evidence, (rows[i], regime, None if effects is None else effects[i])
+            ),
+        })
+        out.append(found)
+    return out
+
+
+cdef object _set = object.__setattr__
+
+
+cdef Py_ssize_t _up_to(rising, double x, bint equal, Py_ssize_t low) except -1:
+    """How many of these are less than x or, where ``equal``, no greater; those before ``low`` are."""
+    cdef Py_ssize_t high = len(rising), middle
+    cdef double value
+    while low < high:
+        middle = (low + high) // 2
+        value = rising[middle]
+        if value < x or (equal and value == x):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef tuple _ranked(type missing, list signs, list after, Py_ssize_t begun):
+    """As ``committee.ranked``: the signs come in the order of the roles."""
+    cdef Py_ssize_t i, j
+    cdef list out = []
+    if begun + len(signs) > len(after):
+        raise ValueError("not a probability for each sign")
+    for i in range(len(signs)):
+        sign = signs[i]
+        p = after[begun + i]
+        j = i
+        while j > 0 and out[j - 1][2] < p:
+            j -= 1
+        out.insert(j, _named(missing, (sign.role, sign.event.type, p)))
+    return tuple(out)
+
+
 cdef object _named(type of, tuple fields):
     """A named tuple of these fields, past its constructor."""
     cdef Py_ssize_t size = PyTuple_GET_SIZE(fields), i

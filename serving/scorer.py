@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from features.regimes import regime_of
 from features.spec import Aggregate, Attribute, walk
 from features.standard import family
 from serving.bundle import GRADES, Bundle, Constants
-from serving.committee import Committee, Trio, ranked, trio
+from serving.committee import Committee, Missing, Trio, ranked, trio
 from serving.explain import label
 from serving.hazards import Hazards, Seen
 
@@ -128,13 +129,6 @@ class Score:
             "warnings": [warning._asdict() for warning in self.warnings],
             "model_version": self.model_version,
         }
-
-
-def _made_score(**fields: Any) -> Score:
-    """A score of all its fields, in a quarter of the time that a frozen class takes to set them one by one."""
-    score = object.__new__(Score)
-    object.__setattr__(score, "__dict__", fields)
-    return score
 
 
 def encode(
@@ -281,6 +275,75 @@ def plain_outlook(
     return curve, p, min(least, p), max(most, p)
 
 
+def rank_of(p: float, quantiles: Sequence[float]) -> int:
+    """The share of a population, given by quantiles, up to p, in percent; of those who have p themselves, half."""
+    below = bisect_left(quantiles, p)
+    upto = bisect_right(quantiles, p, below)
+    return 100 * (below + (upto - below + 1) // 2) // len(quantiles)
+
+
+class Fixed(NamedTuple):
+    """What is the same in all scores of a model; ``cuts`` are between ``grades``, the worst first."""
+
+    goal: str
+    version: str
+    warnings: tuple[Warned, ...]
+    grades: tuple[str, ...]
+    cuts: tuple[float, ...]
+    reference: Mapping[str, Sequence[float]]
+
+
+def plain_scores(
+    fixed: Fixed,
+    outlooks: list[_Outlook],
+    ids: list[str],
+    times: list[int],
+    regimes: list[str | None],
+    warnings: list[tuple[Warned, ...]],
+    told: list[tuple[Reason, ...]] | None,
+    looked_at: list[Trio | None] | None,
+    after: list[float],
+    rows: list[Sequence[Any]] | None,
+    effects: Matrix | None,
+) -> list[Score]:
+    """The scores of as many prospects as there are outlooks.
+
+    ``after`` are the probabilities after the signs of all of them, in their order. ``told`` are their reasons, ``rows``
+    their raw values and ``effects`` those of all features: None where there are none.
+    """
+    left = iter(after)
+    out = []
+    for i, (curve, p, low, high) in enumerate(outlooks):
+        looked = None if looked_at is None else looked_at[i]
+        regime = regimes[i]
+        quantiles = fixed.reference.get(regime or "", fixed.reference[""])
+        out.append(
+            Score(
+                prospect_id=ids[i],
+                as_of=times[i],
+                goal=fixed.goal,
+                horizon_days=curve[-1][0],
+                probability=p,
+                probability_low=low,
+                probability_high=high,
+                curve=curve,
+                score=rank_of(p, quantiles),
+                grade=fixed.grades[bisect_right(fixed.cuts, p)],
+                reasons=() if told is None else told[i],
+                committee=looked and Committee(looked[0], ranked(looked[1], [*islice(left, len(looked[1]))])),
+                warnings=(*warnings[i], *fixed.warnings),
+                model_version=fixed.version,
+                evidence=None if rows is None else Evidence(rows[i], regime, None if effects is None else effects[i]),
+            )
+        )
+    return out
+
+
+_quick_scores: Any = compiled("serving._tables", "scores", None)
+_SCORES = (Score, Committee, Missing, Evidence)
+_scores: Callable[..., list[Score]] = plain_scores if _quick_scores is None else partial(_quick_scores, _SCORES)
+
+
 def plain_greatest(values: Matrix, rank: npt.NDArray[np.intp], most: int) -> list[int]:
     """The places of the values farthest from 0, the farthest first, equal ones by their rank; ``most`` of them."""
     out: list[int] = np.lexsort((rank, -np.abs(values)))[:most].tolist()
@@ -334,11 +397,11 @@ class Scorer:
         self._starting = np.array(self.constants.starting_score, dtype=np.float64)[:intervals]
         interval = self.constants.knots, self.constants.low, self.constants.high
         self._interval = tuple(np.array(each, dtype=np.float64) for each in interval)
-        self._cuts = tuple(reversed(self.constants.grade_cuts))
         self._told: dict[tuple[int, Any, str], Reason] = {}  # by feature, value and language; without the effect
-        self._reference = bundle.reference
         self.needs = _needs(self._names, self.spec.features)  # by list of a request: the features missing without it
-        self._card_warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
+        warnings = tuple(Warned(w["code"], w["text"]) for w in bundle.card.get("warnings", ()))
+        cuts = tuple(reversed(self.constants.grade_cuts))
+        self._fixed = Fixed(self.goal.outcome, version, warnings, _GRADES, cuts, bundle.reference)
 
     def score(
         self,
@@ -512,34 +575,25 @@ class Scorer:
             ended("model")
             effects = self._effects(seen, z, counts[part]) if reasons > 0 else None
             told = None if effects is None else self._reasons(effects, data, part, reasons, language)
-            for i, (curve, p, low, high) in enumerate(self._outlooks(z, counts[part])):
-                r = part.start + i
-                moved = None if effects is None else effects[i]
-                committee = None
-                looked = looked_at[r] if looked_at else None
-                if looked is not None:
-                    committee = Committee(looked[0], ranked(looked[1], after[begun : begun + len(looked[1])]))
-                    begun += len(looked[1])
-                unseen = self._unseen(self._cells(data, r)) if r in strange else ()
-                out.append(
-                    _made_score(
-                        prospect_id=ids[r],
-                        as_of=times[r],
-                        goal=self.goal.outcome,
-                        horizon_days=curve[-1][0],
-                        probability=p,
-                        probability_low=low,
-                        probability_high=high,
-                        curve=curve,
-                        score=self._rank_of(p, regimes[r]),
-                        grade=self._grade(p),
-                        reasons=() if told is None else told[i],
-                        committee=committee,
-                        warnings=(*warnings[r], *unseen, *self._card_warnings),
-                        model_version=self.version,
-                        evidence=None if isinstance(data, Mapping) else Evidence(data[r], regimes[r], moved),
-                    )
-                )
+            looked = list(looked_at[part]) if looked_at else None
+            said = list(warnings[part])
+            for r in sorted(strange.intersection(range(part.start, part.stop))):
+                said[r - part.start] = (*said[r - part.start], *self._unseen(self._cells(data, r)))
+            signs = 0 if looked is None else sum([len(each[1]) for each in looked if each is not None])
+            out += _scores(
+                self._fixed,
+                self._outlooks(z, counts[part]),
+                list(ids[part]),
+                list(times[part]),
+                list(regimes[part]),
+                said,
+                told,
+                looked,
+                after[begun : begun + signs],
+                None if isinstance(data, Mapping) else list(data[part]),
+                effects,
+            )
+            begun += signs
         return out
 
     def _chunks(self, count: int) -> list[slice]:
@@ -582,16 +636,6 @@ class Scorer:
         if _chances is not None:
             return list(_chances(z, start, counts))
         return [plain_chance(z[start + i].tolist(), count) for i, count in enumerate(counts)]
-
-    def _rank_of(self, p: float, regime: str | None) -> int:
-        """The share of the population up to p, in percent; of those who have p themselves, half."""
-        quantiles = self._reference.get(regime or "", self._reference[""])
-        below = bisect_left(quantiles, p)
-        upto = bisect_right(quantiles, p, below)
-        return 100 * (below + (upto - below + 1) // 2) // len(quantiles)
-
-    def _grade(self, p: float) -> str:
-        return _GRADES[bisect_right(self._cuts, p)]
 
     def _reasons(
         self, effects: Matrix, data: Rows | Columns, part: slice, most: int, language: str

@@ -583,8 +583,8 @@ class LeadScore:
                 if isinstance(score, Exception):
                     out[i] = score
                     continue
-                warnings = (*each.warnings, *each.parsed.warnings)
-                out[i] = Scored(score.with_warnings(warnings), each.champion, each.read_at)
+                more = (*each.warnings, *each.parsed.warnings)
+                out[i] = Scored(score.with_warnings(more) if more else score, each.champion, each.read_at)
         return out
 
     def _read(self, items: Sequence[_Item], watch: Watch) -> list[_Asked | Exception | None]:

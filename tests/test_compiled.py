@@ -36,7 +36,7 @@ from features.program import Step as Made
 from features.records import Event, Outcome, Records, Version
 from features.spec import CALENDAR_PARTS, Aggregate, FeatureSet
 from serving.bundle import UsualEvent
-from serving.committee import BASIS, Committee, Missing, RoleStanding, plain_last_heard, supposed
+from serving.committee import BASIS, Committee, Missing, RoleStanding, Sign, plain_last_heard, supposed
 from serving.contributions import Forest
 from serving.linear import Linear
 from serving.previous import plain_greatest_changes, plain_narrowed
@@ -44,7 +44,9 @@ from serving.receipts import plain_identifier, values_text
 from serving.record import answer_text, plain_answer
 from serving.rows import Scope, StateReader, careful_event, careful_outcome, plain_events
 from serving.scorer import (
+    _SCORES,
     COMPILED,
+    Fixed,
     Reason,
     Score,
     Warned,
@@ -55,6 +57,7 @@ from serving.scorer import (
     plain_greatest,
     plain_later,
     plain_outlook,
+    plain_scores,
     plain_value,
 )
 from serving.values import plain_keys
@@ -985,6 +988,66 @@ def test_probabilities_and_weights_are_the_plain_ones(z: list[list[float]], data
     if weights is not None:
         shares = [interval_weights(row[:count]) + [0.0] * (9 - count) for row, count in zip(z, counts, strict=True)]
         assert repr(weights.tolist()) == repr(shares)
+
+
+SHARES = st.floats(0, 1) | st.sampled_from([0.0, 0.25, 0.5, 1.0])
+
+
+@settings(max_examples=100 * MANY, deadline=None)
+@given(st.integers(0, 4), st.data())
+def test_scores_are_the_plain_ones(count: int, data: Any) -> None:
+    def each(of: Any) -> list[Any]:
+        return list(data.draw(st.lists(of, min_size=count, max_size=count)))
+
+    told = st.lists(st.builds(Warned, TEXTS, TEXTS), max_size=2).map(tuple)
+    rising = st.lists(SHARES, min_size=1, max_size=9).map(lambda x: tuple(sorted(x)))
+    reference = data.draw(st.fixed_dictionaries({"": rising}, optional={"mass": rising}))
+    cuts = tuple(sorted(data.draw(st.lists(SHARES, min_size=3, max_size=3))))
+    fixed = Fixed("won", "7", data.draw(told), ("D", "C", "B", "A"), cuts, reference)
+    curves = st.lists(st.tuples(st.integers(1, 400), SHARES), min_size=1, max_size=3).map(tuple)
+    outlooks = [
+        (curve, *some) for curve, some in zip(each(curves), each(st.tuples(SHARES, SHARES, SHARES)), strict=True)
+    ]
+    signs = st.lists(st.sampled_from(ROLES), max_size=3, unique=True).map(
+        lambda roles: [
+            Sign(role, supposed(UsualEvent("call", None), "p", "c", 5), None) for role in sorted(roles, key=ROLES.index)
+        ]
+    )
+    roles = tuple(RoleStanding(role, False, False, None) for role in ROLES)
+    looked = data.draw(st.none() | st.just(each(st.none() | st.tuples(st.just(roles), signs))))
+    after = [data.draw(SHARES) for trio in looked or () if trio is not None for _ in trio[1]]
+    rows = data.draw(st.none() | st.just([[1.0, "a"]] * count))
+    effects = data.draw(st.none() | st.just(np.arange(2.0 * count).reshape(count, 2)))
+    reasons = data.draw(st.none() | st.just([(Reason("f", "l", 1.0, 0.5, "firm"),)] * count))
+    regimes = each(st.sampled_from([None, "", "mass", "project"]))
+    about = (outlooks, each(TEXTS), each(st.integers(0, 2**60)), regimes, each(told), reasons, looked, after, rows)
+    wanted = plain_scores(fixed, *about, effects)
+    found = built("serving._tables").scores(_SCORES, fixed, *about, effects)
+    assert found == wanted
+    for one, other in zip(found, wanted, strict=True):
+        assert (repr(one), type(one), vars(one).keys()) == (repr(other), Score, vars(other).keys())
+        assert (type(one.evidence), type(one.committee)) == (type(other.evidence), type(other.committee))
+        if one.evidence is not None:
+            assert one.evidence[:2] == other.evidence[:2]
+            assert one.evidence.effects is None or bits(one.evidence.effects, other.evidence.effects)
+        assert one.committee is None or all(type(m) is Missing for m in one.committee.missing)
+
+
+def test_scores_are_made_of_as_much_of_each() -> None:
+    make = built("serving._tables").scores
+    fixed = Fixed("won", "7", (), ("D",), (), {"": (0.5,)})
+    curve = (((30, 0.5),), 0.5, 0.5, 0.5)
+    one = Sign("buyer", supposed(UsualEvent("call", None), "p", "c", 5), None)
+    for about in (
+        ([curve], [], [0], [None], [()], None, None, [], None),
+        ([curve], ["p"], [0, 1], [None], [()], None, None, [], None),
+        ([curve], ["p"], [0], [None], [()], [], None, [], None),
+        ([curve], ["p"], [0], [None], [()], None, [((), [one])], [], None),
+        ([curve], ["p"], [0], [None], [()], None, None, [], [[1.0], [2.0]]),
+    ):
+        with pytest.raises(ValueError, match="not"):
+            make(_SCORES, fixed, *about, None)
+    assert make(_SCORES, fixed, [curve], ["p"], [0], [None], [()], None, None, [], None, None)[0].grade == "D"
 
 
 def test_ordinary_weights_are_made_by_what_is_compiled() -> None:

@@ -245,6 +245,44 @@ def test_what_comes_while_receipts_are_written_waits_for_the_next_time(
     assert (sizes[2:], receipts.waiting) == ([2], 1)
 
 
+def test_they_are_written_in_a_moment_without_scores(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("_EVERY", 0.1), ("_LOOK", 0.05), ("_QUIET", 1.0), ("_PATIENCE", 60.0)):
+        monkeypatch.setattr(f"serving.receipts.{name}", seconds)
+    receipts = Receipts(store, 90, 10_000)
+    receipts.start()
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        receipts.keep(receipt())
+        time.sleep(0.01)
+    assert receipts.written == 0
+    kept = receipts.waiting
+    end = time.monotonic() + 30
+    while receipts.waiting and time.monotonic() < end:
+        time.sleep(0.01)
+    assert receipts.written == kept
+    receipts.stop()
+
+
+@pytest.mark.parametrize(
+    "never",
+    [
+        {"_EVERY": 0.1, "_QUIET": 60.0, "_PATIENCE": 0.2},  # scores are given all the time
+        {"_EVERY": 60.0, "_QUIET": 0.1, "_PATIENCE": 60.0, "_CHUNK": 5},  # many wait, and none is given
+    ],
+)
+def test_no_receipt_waits_for_long(store: Store, monkeypatch: pytest.MonkeyPatch, never: dict[str, Any]) -> None:
+    for name, value in never.items():
+        monkeypatch.setattr(f"serving.receipts.{name}", value)
+    receipts = Receipts(store, 90, 10_000)
+    receipts.start()
+    receipts.keep_each([receipt() for _ in range(9)])
+    end = time.monotonic() + 30
+    while receipts.waiting and time.monotonic() < end:
+        time.sleep(0.01)
+    assert receipts.written == 9
+    receipts.stop()
+
+
 def test_when_half_of_the_room_is_taken_they_are_written_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.receipts._EVERY", 60.0)
     receipts = Receipts(store, 90, 8)

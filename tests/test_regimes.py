@@ -18,6 +18,7 @@ from serving.batch import requests, score_tables
 from serving.bundle import make_bundle
 from serving.linear import Linear
 from serving.schema import parse_request
+from serving.scorer import rank_of
 from tests.funnels import at, times
 from training.choice import BY_REGIME, Choice
 from training.dataset import TrainingSet, build
@@ -273,6 +274,7 @@ def test_the_inferred_regime_is_one_in_training_batch_and_single_scores(hindsigh
     assert set(model.reference["by_regime"]) >= {"", "mass", "industrial"}
     scorer, t = model.scorer, at(115)
     batch = {s.prospect_id: s for s in score_tables(scorer, tables, t)}
+    reference = scorer._fixed.reference
     for request in requests(tables, t, sorted(batch)[::4]):
         parsed = parse_request(request, scorer.spec.dataset, 0)
         single = scorer.score(parsed.records, parsed.as_of, reasons=0)
@@ -284,7 +286,8 @@ def test_the_inferred_regime_is_one_in_training_batch_and_single_scores(hindsigh
             other.score,
         )
         assert single.horizon_days == HORIZONS.horizon(regime)
-        assert single.score == scorer._rank_of(single.probability, regime)
+        population = reference.get(regime or "", reference[""])
+        assert single.score == rank_of(single.probability, population)
     assert {s.horizon_days for s in batch.values()} == {7, 20, 30}
 
 

@@ -39,7 +39,7 @@ from features.spec import Aggregate, Attribute, FeatureSet
 from features.standard import FAMILIES, family
 from serving import openapi, trees
 from serving.bundle import make_bundle
-from serving.scorer import Scorer, encode, interpolate, interval_weights, sigmoid, softplus
+from serving.scorer import Score, Scorer, _scores, encode, interpolate, interval_weights, sigmoid, softplus
 from serving.trees import Trees, expand
 
 CATEGORIES = SPEC.categories
@@ -172,13 +172,19 @@ def test_an_interval_without_width_still_holds_the_probability() -> None:
         assert answer.probability_high - answer.probability_low < 1e-12
 
 
+def scored(scorer: Scorer, p: float, regime: str | None = None) -> Score:
+    """A score of this probability."""
+    outlook = (((30, p),), p, p, p)
+    return _scores(scorer._fixed, [outlook], ["p1"], [0], [regime], [()], None, None, [], None, None)[0]
+
+
 def test_the_score_is_the_rank_in_the_population_of_the_regime(scorer: Scorer) -> None:
     quantiles = [i / 200 for i in range(101)]
     for p, want in ((-0.001, 0), (0.0, 0), (0.004, 0), (0.005, 1), (0.25, 50), (0.5, 100), (1.0, 100)):
         share = sum(q <= p for q in quantiles) / 101
-        assert scorer._rank_of(p, None) == scorer._rank_of(p, "project") == int(100 * share)
-        assert abs(scorer._rank_of(p, None) - want) <= 1
-    assert scorer._rank_of(0.2, "mass") == int(100 * 81 / 101)  # a population of its own
+        assert scored(scorer, p).score == scored(scorer, p, "project").score == int(100 * share)
+        assert abs(scored(scorer, p).score - want) <= 1
+    assert scored(scorer, 0.2, "mass").score == int(100 * 81 / 101)  # a population of its own
 
 
 def test_prospects_that_nothing_sets_apart_are_not_all_the_best() -> None:
@@ -197,7 +203,7 @@ def test_prospects_that_nothing_sets_apart_are_not_all_the_best() -> None:
 
 
 def test_a_grade_begins_at_its_cut(scorer: Scorer) -> None:
-    grades = [scorer._grade(p) for p in (1.0, 0.4, math.nextafter(0.4, 0), 0.2, 0.1, 0.0999, 0.0)]
+    grades = [scored(scorer, p).grade for p in (1.0, 0.4, math.nextafter(0.4, 0), 0.2, 0.1, 0.0999, 0.0)]
     assert grades == ["A", "A", "B", "B", "C", "D", "D"]
 
 
