@@ -104,6 +104,14 @@ def count(store: Store, table: sa.Table = RECEIPTS, *where: Any) -> int:
     return int(found or 0)
 
 
+def begun(receipts: Receipts) -> None:
+    """Start them; the first look has found nothing."""
+    receipts.start()
+    end = time.monotonic() + 30
+    while not (receipts.written_until or time.monotonic() > end):
+        time.sleep(0.01)
+
+
 def champion(scorer: Scorer) -> Champion:
     return Champion(scorer.goal.outcome, scorer.version, scorer.digest, scorer, RequestReader(scorer.spec.dataset))
 
@@ -249,7 +257,7 @@ def test_they_are_written_in_a_moment_without_scores(store: Store, monkeypatch: 
     for name, seconds in (("_EVERY", 0.1), ("_LOOK", 0.05), ("_QUIET", 1.0), ("_PATIENCE", 60.0)):
         monkeypatch.setattr(f"serving.receipts.{name}", seconds)
     receipts = Receipts(store, 90, 10_000)
-    receipts.start()
+    begun(receipts)
     end = time.monotonic() + 2
     while time.monotonic() < end:
         receipts.keep(receipt())
@@ -274,7 +282,7 @@ def test_no_receipt_waits_for_long(store: Store, monkeypatch: pytest.MonkeyPatch
     for name, value in never.items():
         monkeypatch.setattr(f"serving.receipts.{name}", value)
     receipts = Receipts(store, 90, 10_000)
-    receipts.start()
+    begun(receipts)
     receipts.keep_each([receipt() for _ in range(9)])
     end = time.monotonic() + 30
     while receipts.waiting and time.monotonic() < end:
@@ -286,10 +294,8 @@ def test_no_receipt_waits_for_long(store: Store, monkeypatch: pytest.MonkeyPatch
 def test_when_half_of_the_room_is_taken_they_are_written_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.receipts._EVERY", 60.0)
     receipts = Receipts(store, 90, 8)
-    receipts.start()
+    begun(receipts)
     end = time.monotonic() + 30
-    while not (receipts.written_until or time.monotonic() > end):  # the first look finds nothing
-        time.sleep(0.01)
     assert receipts.keep(*(receipt(f"p{i}") for i in range(3)))
     assert not receipts._wake.is_set()
     assert receipts.keep(receipt("p3"))
