@@ -363,7 +363,7 @@ class Receipts:
             due = now - begun >= _EVERY or len(self._queue) >= _CHUNK
             if due and (now - self._kept_at >= _QUIET or now - begun >= _EVERY + _PATIENCE):
                 return
-            self._wake.wait(_QUIET if due else _LOOK)
+            self._wake.wait(min(_QUIET, _LOOK) if due else _LOOK)
 
     def _pressing(self) -> bool:
         """Whether so many wait that they are written at once, and not with those of a whole second."""
