@@ -366,8 +366,8 @@ class Receipts:
             self._wake.wait(min(_QUIET, _LOOK) if due else _LOOK)
 
     def _pressing(self) -> bool:
-        """Whether so many wait that they are written at once, and not with those of a whole second."""
-        return 2 * len(self._queue) >= self._most
+        """Whether so many wait that they are written at once: three quarters of what there is room for."""
+        return 4 * len(self._queue) >= 3 * self._most
 
     def _flush(self) -> bool:
         """Write what waits at its beginning; False where that failed, with everything still waiting.

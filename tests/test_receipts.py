@@ -291,17 +291,17 @@ def test_no_receipt_waits_for_long(store: Store, monkeypatch: pytest.MonkeyPatch
     receipts.stop()
 
 
-def test_when_half_of_the_room_is_taken_they_are_written_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_the_room_gets_scarce_they_are_written_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.receipts._EVERY", 60.0)
     receipts = Receipts(store, 90, 8)
     begun(receipts)
     end = time.monotonic() + 30
-    assert receipts.keep(*(receipt(f"p{i}") for i in range(3)))
+    assert receipts.keep(*(receipt(f"p{i}") for i in range(5)))
     assert not receipts._wake.is_set()
-    assert receipts.keep(receipt("p3"))
+    assert receipts.keep(receipt("p5"))
     while receipts.waiting and time.monotonic() < end:
         time.sleep(0.005)
-    assert receipts.written == 4
+    assert receipts.written == 6
     receipts.stop()
 
 
