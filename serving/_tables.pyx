@@ -656,7 +656,7 @@ def scores(
     """As ``scorer.plain_scores``; ``of`` is ``scorer._SCORES``."""
     cdef type score, committee, missing, evidence
     cdef Py_ssize_t count = len(outlooks), begun = 0, i, below, upto, size
-    cdef tuple curve, said, signs_of, card_warnings, grades
+    cdef tuple curve, said, card_warnings, grades
     cdef list out = []
     cdef double chance
     score, committee, missing, evidence = of
@@ -666,12 +666,16 @@ def scores(
     for one in (ids, times, regimes, warnings, told, looked_at, rows):
         if one is not None and len(<list?> one) != count:
             raise ValueError("not as many as there are outlooks")
+    if len(grades) != len(cuts) + 1:
+        raise ValueError("not a grade on both sides of each cut")
     every = reference[""]
     for i in range(count):
         curve, p, low, high = outlooks[i]
         regime, chance = regimes[i], p
         quantiles = every if regime is None else reference.get(regime, every)
         size = len(quantiles)
+        if not (size and curve):
+            raise ValueError("not a population, or no curve")
         below = _up_to(quantiles, chance, False, 0)
         upto = _up_to(quantiles, chance, True, below)
         made = None

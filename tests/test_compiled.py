@@ -1047,7 +1047,15 @@ def test_scores_are_made_of_as_much_of_each() -> None:
     ):
         with pytest.raises(ValueError, match="not"):
             make(_SCORES, fixed, *about, None)
-    assert make(_SCORES, fixed, [curve], ["p"], [0], [None], [()], None, None, [], None, None)[0].grade == "D"
+    fine = (["p"], [0], [None], [()], None, None, [], None, None)
+    for wrong, outlook in (
+        (fixed._replace(grades=()), curve),
+        (fixed._replace(reference={"": ()}), curve),
+        (fixed, ((), 0.5, 0.5, 0.5)),
+    ):
+        with pytest.raises(ValueError, match="not"):
+            make(_SCORES, wrong, [outlook], *fine)
+    assert make(_SCORES, fixed, [curve], *fine)[0].grade == "D"
 
 
 def test_ordinary_weights_are_made_by_what_is_compiled() -> None:
