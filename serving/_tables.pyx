@@ -6,6 +6,7 @@ See there what they mean. Equal to them to the bit: everything is added in their
 is rounded in between.
 """
 
+cimport cython
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -649,6 +650,8 @@ def trio(tuple of not None, contacts, events, usual, prospect_id, account_id, t)
     return tuple(roles), signs
 
 
+@cython.boundscheck(True)
+@cython.wraparound(True)
 def scores(
     tuple of not None, fixed, list outlooks not None, list ids not None, list times not None,
     list regimes not None, list warnings not None, list told, list looked_at, list after not None, list rows, effects,
@@ -666,16 +669,14 @@ def scores(
     for one in (ids, times, regimes, warnings, told, looked_at, rows):
         if one is not None and len(<list?> one) != count:
             raise ValueError("not as many as there are outlooks")
-    if len(grades) != len(cuts) + 1:
-        raise ValueError("not a grade on both sides of each cut")
     every = reference[""]
     for i in range(count):
         curve, p, low, high = outlooks[i]
         regime, chance = regimes[i], p
         quantiles = every if regime is None else reference.get(regime, every)
         size = len(quantiles)
-        if not (size and curve):
-            raise ValueError("not a population, or no curve")
+        if size == 0:
+            raise ValueError("not a population")
         below = _up_to(quantiles, chance, False, 0)
         upto = _up_to(quantiles, chance, True, below)
         made = None
@@ -690,7 +691,7 @@ def scores(
             "prospect_id": ids[i],
             "as_of": times[i],
             "goal": goal,
-            "horizon_days": curve[len(curve) - 1][0],
+            "horizon_days": curve[-1][0],
             "probability": p,
             "probability_low": low,
             "probability_high": high,

@@ -136,6 +136,7 @@ class Previous:
         self._kept: OrderedDict[Key, tuple[float, Last]] = OrderedDict()
         self._names: dict[str, tuple[str, ...]] = {}
         self._resting = 0.0
+        self._asking: list[set[str]] = []  # of each look that is waited for: who was forgotten meanwhile
         self._wait = wait
         self._file = _File(self.store) if self.store.sqlite else None
         self._thread = None if self.store.sqlite else ThreadPoolExecutor(_THREADS, thread_name_prefix="previous")
@@ -153,12 +154,15 @@ class Previous:
         for key, last in lasts.items():
             kept[key] = (now, last)
             kept.move_to_end(key)
-        while len(kept) > _MOST:
+        # What the store does not know yet stays, of which the queue of receipts bounds how much there is.
+        while len(kept) > _MOST and next(iter(kept.values()))[0] < self.receipts.written_until:
             kept.popitem(last=False)
 
     def forget(self, prospect_ids: Iterable[str]) -> None:
         """Nothing is known of these prospects any more."""
         gone = set(prospect_ids)
+        for each in self._asking:
+            each |= gone
         for key in [key for key in self._kept if key[1] in gone]:
             del self._kept[key]
 
@@ -186,15 +190,22 @@ class Previous:
                 asked.setdefault(key[0], {})[key[1]] = None
         if not asked or now < self._resting or self.store.down:
             return found
+        gone: set[str] = set()
+        self._asking.append(gone)
         try:
             for goal, prospect_ids in asked.items():
                 found.update(await self._look(goal, [*prospect_ids]))
         except Exception as e:  # the scores do not suffer for it
             self._failed(e)
-        for key in found if self._file is None else ():  # who was scored while the store was asked
-            at, last = kept.get(key, _NOTHING)
-            if at >= now:
-                found[key] = last
+        finally:
+            self._asking = [each for each in self._asking if each is not gone]
+        if self._file is None:  # others were scored or erased while the store was asked
+            for key in found:
+                at, last = kept.get(key, _NOTHING)
+                if at >= now:
+                    found[key] = last
+                elif key[1] in gone:
+                    found[key] = None
         return found
 
     async def _look(self, goal: str, prospect_ids: Sequence[str]) -> dict[Key, Last | None]:

@@ -40,10 +40,10 @@ logger = logging.getLogger("bentoml.leadscore")  # below bentoml's, whose level 
 Effects = bytes  # of a score's features, as float32 in their order
 
 PART = "receipts"  # our tables among those of the store
-_EVERY = 1.0  # seconds between two transactions of few receipts: each costs as much as many receipts
+_EVERY = 0.5  # seconds that few receipts wait: a transaction costs as much as many of them
+_LONGEST = 1.0  # seconds that they wait for a moment without scores
+_QUIET = 0.02  # seconds without a new one are such a moment
 _LOOK = 0.1  # seconds between two looks at how many wait
-_QUIET = 0.02  # seconds without a new one, in which the writing slows no score
-_PATIENCE = 1.0  # seconds that it waits for these
 _CHUNK = 500  # receipts in one transaction: it holds the store's only writer for some milliseconds
 _SLICE = 250  # receipts in one statement
 _AGAIN = 1.0  # seconds until the next attempt after a failure
@@ -249,7 +249,8 @@ class Receipts:
         self._most = most
         self._queue: deque[Waiting] = deque()
         self._size = 0
-        self._kept_at = 0.0
+        self._kept_at = 0.0  # when the last one came
+        self._since = 0.0  # how long they wait: the first came then or later
         self._writing = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -290,12 +291,15 @@ class Receipts:
                     logger.error("A receipt cannot be written (%s) and is dropped.", type(e).__name__)
         with self._lock:
             kept = self._fitting(ready, together)
+            if kept:
+                self._kept_at = time.monotonic()
+                if not self._queue:
+                    self._since = self._kept_at
             self._queue.extend(kept)
-            self._kept_at = time.monotonic()
             self._size += sum([one.size for one in kept])
             if len(kept) < len(receipts):
                 self._drop(len(receipts) - len(kept))
-        if self._pressing() and not self._wake.is_set():
+        if self._pressing() and not (self._failing or self._wake.is_set()):
             self._wake.set()
         return kept
 
@@ -341,6 +345,8 @@ class Receipts:
             ending = self._ending
             failed = not self._flush()
             if ending:
+                while self._queue and not failed:  # what came meanwhile
+                    failed = not self._flush()
                 return
             if self.days > 0 and time.monotonic() - pruned > _PRUNED and not failed:
                 pruned = time.monotonic()
@@ -353,21 +359,22 @@ class Receipts:
                 self._wake.clear()
 
     def _pause(self) -> None:
-        """Wait until it is time to write: for a second, or until many wait, and then for a moment without scores.
+        """Wait until it is time to write: some wait for a while or many do, and no score is given at this moment.
 
-        While scores are given, to write takes the processor's time from them: they are written a second later at most.
+        While scores are given, to write takes the processor's time from them: that waits until the oldest is a second
+        old, or room gets scarce.
         """
-        begun = time.monotonic()
         while not (self._wake.is_set() or self._pressing()):
             now = time.monotonic()
-            due = now - begun >= _EVERY or len(self._queue) >= _CHUNK
-            if due and (now - self._kept_at >= _QUIET or now - begun >= _EVERY + _PATIENCE):
+            waited = now - self._since if self._queue else 0.0
+            due = waited >= _EVERY or len(self._queue) >= _CHUNK
+            if waited >= _LONGEST or (due and now - self._kept_at >= _QUIET):
                 return
-            self._wake.wait(min(_QUIET, _LOOK) if due else _LOOK)
+            self._wake.wait(min(_QUIET, _LOOK) if due else _LOOK if self._queue else _EVERY)
 
     def _pressing(self) -> bool:
-        """Whether so many wait that they are written at once: three quarters of what there is room for."""
-        return 4 * len(self._queue) >= 3 * self._most
+        """Whether room gets scarce, and what waits is written at once."""
+        return 4 * len(self._queue) >= 3 * self._most or 4 * self._size >= 3 * _MOST_BYTES
 
     def _flush(self) -> bool:
         """Write what waits at its beginning; False where that failed, with everything still waiting.
@@ -389,7 +396,7 @@ class Receipts:
                     self._queue.extendleft(reversed(batch))
                     return False
                 self._size -= sum(each.size for each in batch)
-        self.written_until = begun
+        self.written_until = self._since = begun
         return True
 
     def _quietly(self, work: Callable[[], Any]) -> bool:

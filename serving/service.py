@@ -514,10 +514,10 @@ class LeadScore:
             found = await current().in_thread(score, champion, whole)
             if isinstance(found, AccountScore):
                 receipt_id, text = self.recorder.account(found, champion, now)
-                self._given(champion, [receipt_id], [one.probability for one in found.prospects])
+                self._given([receipt_id], [(champion, [one.probability for one in found.prospects])])
             else:
                 receipt_id, text = self.recorder.contacts(found, champion, now)
-                self._given(champion, [receipt_id], [found.probability])
+                self._given([receipt_id], [(champion, [found.probability])])
             return text_answer(text)
         except Exception as e:
             return error_answer(self.told(e))
@@ -647,18 +647,17 @@ class LeadScore:
         """What is answered for each, or why it cannot be written."""
         found = await self.recorder.prospects(scored)
         out: list[str | Exception] = []
-        given: dict[int, tuple[Champion, list[str], list[float]]] = {}
+        ids: list[str] = []
+        by_champion: dict[int, tuple[Champion, list[float]]] = {}
         for (score, champion, _), each in zip(scored, found, strict=True):
             if isinstance(each, Exception):
                 out.append(each)
                 continue
             receipt_id, text = each
-            _, ids, probabilities = given.get(id(champion)) or given.setdefault(id(champion), (champion, [], []))
-            ids.append(receipt_id)
-            probabilities.append(score.probability)
             out.append(text)
-        for by in given.values():
-            self._given(*by)
+            ids.append(receipt_id)
+            by_champion.setdefault(id(champion), (champion, []))[1].append(score.probability)
+        self._given(ids, by_champion.values())
         return out
 
     async def _score_part(self, items: list[_Item]) -> list[str]:
@@ -680,12 +679,16 @@ class LeadScore:
         """What stands for an item that cannot be scored."""
         return encode(error_body(self.told(e)))
 
-    def _given(self, champion: Champion, receipt_ids: Iterable[str], probabilities: Sequence[float]) -> None:
-        """Count what answers tell, and note it for the log: their receipts, nothing of whom they are about."""
-        self.metrics.scored(champion.goal, champion.version, probabilities)
+    def _given(self, receipt_ids: Sequence[str], by: Iterable[tuple[Champion, Sequence[float]]]) -> None:
+        """Count the probabilities that answers tell, by champion, and note them for the log.
+
+        That notes receipts, and nothing of whom they are about.
+        """
         note = current().note
         note.setdefault("receipt_ids", []).extend(receipt_ids)
-        note["goal"], note["version"] = champion.goal, champion.version
+        for champion, probabilities in by:
+            self.metrics.scored(champion.goal, champion.version, probabilities)
+            note["goal"], note["version"] = champion.goal, champion.version
 
     def told(self, e: Exception) -> LeadscoreError:
         """What is answered for an exception, counted."""

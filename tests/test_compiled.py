@@ -1048,13 +1048,16 @@ def test_scores_are_made_of_as_much_of_each() -> None:
         with pytest.raises(ValueError, match="not"):
             make(_SCORES, fixed, *about, None)
     fine = (["p"], [0], [None], [()], None, None, [], None, None)
-    for wrong, outlook in (
-        (fixed._replace(grades=()), curve),
-        (fixed._replace(reference={"": ()}), curve),
-        (fixed, ((), 0.5, 0.5, 0.5)),
+    for error, wrong, outlook in (
+        (ValueError, fixed._replace(reference={"": ()}), curve),
+        (IndexError, fixed._replace(grades=()), curve),
+        (IndexError, fixed, ((), 0.5, 0.5, 0.5)),
+        (IndexError, fixed, (((),), 0.5, 0.5, 0.5)),
     ):
-        with pytest.raises(ValueError, match="not"):
+        with pytest.raises(error):
             make(_SCORES, wrong, [outlook], *fine)
+    with pytest.raises(IndexError):
+        make(_SCORES, fixed, [curve], *fine[:6], [], [[1.0]], [])
     assert make(_SCORES, fixed, [curve], *fine)[0].grade == "D"
 
 

@@ -112,6 +112,12 @@ def begun(receipts: Receipts) -> None:
         time.sleep(0.01)
 
 
+def until_written(receipts: Receipts) -> None:
+    end = time.monotonic() + 30
+    while receipts.waiting and time.monotonic() < end:
+        time.sleep(0.005)
+
+
 def champion(scorer: Scorer) -> Champion:
     return Champion(scorer.goal.outcome, scorer.version, scorer.digest, scorer, RequestReader(scorer.spec.dataset))
 
@@ -254,7 +260,7 @@ def test_what_comes_while_receipts_are_written_waits_for_the_next_time(
 
 
 def test_they_are_written_in_a_moment_without_scores(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("_EVERY", 0.1), ("_LOOK", 0.05), ("_QUIET", 1.0), ("_PATIENCE", 60.0)):
+    for name, seconds in (("_EVERY", 0.1), ("_LOOK", 0.05), ("_QUIET", 1.0), ("_LONGEST", 60.0)):
         monkeypatch.setattr(f"serving.receipts.{name}", seconds)
     receipts = Receipts(store, 90, 10_000)
     begun(receipts)
@@ -264,9 +270,7 @@ def test_they_are_written_in_a_moment_without_scores(store: Store, monkeypatch: 
         time.sleep(0.01)
     assert receipts.written == 0
     kept = receipts.waiting
-    end = time.monotonic() + 30
-    while receipts.waiting and time.monotonic() < end:
-        time.sleep(0.01)
+    until_written(receipts)
     assert receipts.written == kept
     receipts.stop()
 
@@ -274,35 +278,95 @@ def test_they_are_written_in_a_moment_without_scores(store: Store, monkeypatch: 
 @pytest.mark.parametrize(
     "never",
     [
-        {"_EVERY": 0.1, "_QUIET": 60.0, "_PATIENCE": 0.2},  # scores are given all the time
-        {"_EVERY": 60.0, "_QUIET": 0.1, "_PATIENCE": 60.0, "_CHUNK": 5},  # many wait, and none is given
+        {"_EVERY": 0.1, "_QUIET": 60.0, "_LONGEST": 0.2},  # scores are given all the time
+        {"_EVERY": 60.0, "_LOOK": 0.05, "_QUIET": 0.1, "_LONGEST": 60.0, "_CHUNK": 5},  # many wait, and none is given
     ],
 )
 def test_no_receipt_waits_for_long(store: Store, monkeypatch: pytest.MonkeyPatch, never: dict[str, Any]) -> None:
-    for name, value in never.items():
-        monkeypatch.setattr(f"serving.receipts.{name}", value)
     receipts = Receipts(store, 90, 10_000)
     begun(receipts)
+    for name, value in never.items():
+        monkeypatch.setattr(f"serving.receipts.{name}", value)
     receipts.keep_each([receipt() for _ in range(9)])
-    end = time.monotonic() + 30
-    while receipts.waiting and time.monotonic() < end:
-        time.sleep(0.01)
+    until_written(receipts)
     assert receipts.written == 9
     receipts.stop()
 
 
-def test_when_the_room_gets_scarce_they_are_written_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.receipts._EVERY", 60.0)
+def test_a_receipt_begins_to_wait_when_it_comes(store: Store) -> None:
+    """However long there was none: the first of a burst waits for its end."""
+    receipts = Receipts(store, 90, 10)
+    receipts.keep(receipt())
+    first = receipts._since
+    assert receipts._kept_at == first > 0
+    receipts.keep(receipt())
+    assert (receipts._since, receipts._kept_at > first) == (first, True)
+    flush(receipts)
+    assert first < receipts._since == receipts.written_until
+    receipts.keep(receipt())
+    assert receipts._since == receipts._kept_at
+
+
+@pytest.mark.parametrize("scarce", ["number", "bytes"])
+def test_a_store_that_fails_is_not_asked_for_each_score(
+    store: Store, monkeypatch: pytest.MonkeyPatch, scarce: str
+) -> None:
+    """Also where the queue is full: what comes is dropped, and the next attempt is a second later."""
+    attempts = []
+
+    def failing(work: Any) -> Any:
+        attempts.append(time.monotonic())
+        raise LeadscoreError("store_unavailable", "it is away.", where="", remedy="")
+
+    receipts = Receipts(store, 90, 8 if scarce == "number" else 10_000)
+    begun(receipts)
+    monkeypatch.setattr(store, "write", failing)
+    if scarce == "bytes":
+        receipts.keep(receipt(answer=" " * (50 * 1024 * 1024)))
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        receipts.keep(receipt())
+        time.sleep(0.002)
+    assert 1 <= len(attempts) <= 6
+    assert receipts.failures == len(attempts)
+    monkeypatch.undo()
+    until_written(receipts)
+    receipts.stop()
+    assert receipts.waiting == 0
+
+
+@pytest.mark.parametrize("scarce", ["number", "bytes"])
+def test_when_the_room_gets_scarce_they_are_written_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, scarce: str
+) -> None:
     receipts = Receipts(store, 90, 8)
     begun(receipts)
-    end = time.monotonic() + 30
+    for name in ("_EVERY", "_LONGEST", "_QUIET", "_LOOK"):
+        monkeypatch.setattr(f"serving.receipts.{name}", 60.0)
+    receipts.hurry()  # no pause has begun before
+    time.sleep(0.2)
     assert receipts.keep(*(receipt(f"p{i}") for i in range(5)))
     assert not receipts._wake.is_set()
-    assert receipts.keep(receipt("p5"))
-    while receipts.waiting and time.monotonic() < end:
-        time.sleep(0.005)
+    assert receipts.keep(receipt("p5", answer=" " * (50 * 1024 * 1024 if scarce == "bytes" else 1)))
+    until_written(receipts)
     assert receipts.written == 6
     receipts.stop()
+
+
+def test_what_comes_in_the_last_flush_is_written_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    receipts = Receipts(store, 90, 100)
+    real = receipts._write
+
+    def writing(batch: list[Waiting]) -> None:
+        if receipts.written < 3:
+            receipts.keep(receipt("later"))
+        real(batch)
+
+    monkeypatch.setattr(receipts, "_write", writing)
+    receipts.keep(receipt("p1"))
+    receipts._ending = True
+    receipts._run()
+    assert (receipts.waiting, receipts.dropped, count(store)) == (0, 0, 4)
 
 
 def test_one_that_is_no_json_spoils_no_other(store: Store) -> None:
@@ -753,6 +817,43 @@ def test_an_answer_that_finds_no_room_is_no_last_score(home: Home) -> None:
     texts = [json.loads(text) for _, text in home.given(*asked)]
     assert [t["previous"] and t["previous"]["receipt_id"] for t in texts[2:]] == [texts[0]["receipt_id"]] * 2
     assert (home.receipts.waiting, home.receipts.dropped) == (2, 2)
+
+
+def test_what_the_store_does_not_know_yet_is_not_forgotten_for_others(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.previous._MOST", 2)
+    best = home.champion("1")
+    first = {seed: home.score(best, seed)["receipt_id"] for seed in range(5)}
+    time.sleep(1.1)
+    assert home.score(best, 0)["previous"]["receipt_id"] == first[0]
+    kept = home.recorder.previous._kept
+    assert len(kept) == 5
+    flush(home.receipts)
+    assert home.score(best, 1)["previous"]["receipt_id"] == first[1]
+    assert len(kept) == 2  # the others can be looked up
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_who_is_erased_while_the_store_is_asked_has_no_last_score(home: Home) -> None:
+    """Neither one that was remembered, nor one that was read before."""
+    best = home.champion("1")
+    for seed in (1, 2):
+        home.score(best, seed)
+    flush(home.receipts)
+    previous = home.recorder.previous
+    del previous._kept["won", "p2"]
+    beside = previous._beside
+
+    async def slowly(goal: str, ids: Any) -> Any:
+        found = await beside(goal, ids)
+        previous.forget(["p1", "p2"])
+        return found
+
+    previous._beside = slowly  # type: ignore[method-assign]
+    keys = [("won", "p1"), ("won", "p2")]
+    assert asyncio.run(previous.recall(keys)) == dict.fromkeys(keys)
+    assert previous._asking == []
 
 
 def test_what_waits_is_remembered_for_as_long_as_it_waits(home: Home) -> None:
