@@ -339,7 +339,7 @@ def test_a_store_that_fails_is_not_asked_for_each_score(
 def test_when_the_room_gets_scarce_they_are_written_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch, scarce: str
 ) -> None:
-    receipts = Receipts(store, 90, 8)
+    receipts = Receipts(store, 90, 8 if scarce == "number" else 1_000)
     begun(receipts)
     for name in ("_EVERY", "_LONGEST", "_QUIET", "_LOOK"):
         monkeypatch.setattr(f"serving.receipts.{name}", 60.0)
