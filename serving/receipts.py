@@ -364,13 +364,15 @@ class Receipts:
         While scores are given, to write takes the processor's time from them: that waits until the oldest is a second
         old, or room gets scarce.
         """
-        while not (self._wake.is_set() or self._pressing()):
+        if not self._queue:
+            self._wake.wait(_EVERY)
+        while self._queue and not (self._wake.is_set() or self._pressing()):
             now = time.monotonic()
-            waited = now - self._since if self._queue else 0.0
+            waited = now - self._since
             due = waited >= _EVERY or len(self._queue) >= _CHUNK
             if waited >= _LONGEST or (due and now - self._kept_at >= _QUIET):
                 return
-            self._wake.wait(min(_QUIET, _LOOK) if due else _LOOK if self._queue else _EVERY)
+            self._wake.wait(min(_QUIET, _LOOK) if due else _LOOK)
 
     def _pressing(self) -> bool:
         """Whether room gets scarce, and what waits is written at once."""

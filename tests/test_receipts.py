@@ -293,6 +293,19 @@ def test_no_receipt_waits_for_long(store: Store, monkeypatch: pytest.MonkeyPatch
     receipts.stop()
 
 
+def test_old_ones_go_where_nothing_is_scored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.receipts._PRUNED", 0.1)
+    receipts = Receipts(store, 90, 10)
+    looks: list[int] = []
+    monkeypatch.setattr(receipts, "prune", lambda: looks.append(1))
+    receipts.start()
+    end = time.monotonic() + 30
+    while len(looks) < 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    receipts.stop()
+    assert len(looks) >= 3
+
+
 def test_a_receipt_begins_to_wait_when_it_comes(store: Store) -> None:
     """However long there was none: the first of a burst waits for its end."""
     receipts = Receipts(store, 90, 10)
