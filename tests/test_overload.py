@@ -208,7 +208,7 @@ def memory(pid: int) -> int:
 FLOODS = {
     "/score": busy_request(200),
     "/score_batch": {
-        "items": [{"prospect": {"prospect_id": f"p{n}", "created_at": "2026-03-01T09:00:00Z"}} for n in range(400)]
+        "items": [{"prospect": {"prospect_id": f"p{n}", "created_at": "2026-03-01T09:00:00Z"}} for n in range(700)]
     },
 }
 
